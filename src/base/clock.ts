@@ -1,0 +1,40 @@
+/**
+ * The only place that reads the time. Everything that depends on time takes a {@link Clock}, so that a test
+ * can move three days forward without waiting for them.
+ */
+export interface Clock {
+  /** Milliseconds since 1970-01-01T00:00:00Z. */
+  now(): number
+  /** Monotonic milliseconds, for measuring how long something took. Never compare it between processes. */
+  monotonic(): number
+  /** Calls `wake` once after `ms` milliseconds; the returned function cancels. The timer keeps no process alive. */
+  after(ms: number, wake: () => void): () => void
+}
+
+/** The longest delay a Node timer takes; longer ones would fire at once. */
+const LONGEST_TIMER_MS = 2_147_483_647
+
+/** The machine's own clock. */
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  after(ms, wake) {
+    const timer = setTimeout(wake, Math.min(Math.max(0, ms), LONGEST_TIMER_MS))
+    timer.unref()
+    return () => clearTimeout(timer)
+  },
+}
+
+/** Resolves after `ms` milliseconds of the given clock. */
+export function pause(clock: Clock, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    clock.after(ms, resolve)
+  })
+}
+
+/** Resolves after one turn of the event loop, when everything that was already due has run. */
+export function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve)
+  })
+}

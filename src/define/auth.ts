@@ -1,0 +1,50 @@
+/**
+ * How a provider wants its requests authorized. Static: which secrets a connection needs and where they go.
+ * The secrets themselves are sealed in the vault, by the field names given here.
+ */
+export type AuthScheme =
+  /** `Authorization: Bearer <token>`; secret field `token`. */
+  | { readonly kind: 'bearer' }
+  /** One header; secret field `apiKey`. `prefix` stands before the key (default: nothing). */
+  | { readonly kind: 'api_key'; readonly header: string; readonly prefix?: string }
+  /** RFC 7617; secret fields `username` and `password`. */
+  | { readonly kind: 'basic' }
+  /** Every request is signed by Standard Webhooks; secret field `signingSecret` (`whsec_…`). The idempotency key is the `webhook-id`. */
+  | { readonly kind: 'standard_webhooks' }
+  | OAuth2Scheme
+  /** The provider needs no authorization. */
+  | { readonly kind: 'none' }
+
+/**
+ * OAuth 2.0 (RFC 6749). Secret fields: `clientId`, `clientSecret`, and the grant (`accessToken`, `refreshToken`,
+ * `expiresAt`), which the vault keeps fresh.
+ */
+export interface OAuth2Scheme {
+  readonly kind: 'oauth2'
+  /** Absolute, or a path below the connection's base URL. */
+  readonly tokenUrl: string
+  readonly authorizeUrl: string
+  readonly scopes: readonly string[]
+  /** How the client shows who it is at the token endpoint: HTTP basic, or in the form body. */
+  readonly clientAuth: 'basic' | 'post'
+  /** Seconds before expiry at which the token is refreshed ahead of use. Default 120. */
+  readonly refreshAheadSeconds?: number
+}
+
+/** Names of the secret fields that a connection with this scheme must have. */
+export function secretFieldsOf(auth: AuthScheme): readonly string[] {
+  switch (auth.kind) {
+    case 'bearer':
+      return ['token']
+    case 'api_key':
+      return ['apiKey']
+    case 'basic':
+      return ['username', 'password']
+    case 'standard_webhooks':
+      return ['signingSecret']
+    case 'oauth2':
+      return ['clientId', 'clientSecret', 'refreshToken']
+    case 'none':
+      return []
+  }
+}

@@ -1,0 +1,46 @@
+import type { ConnectionDefinition } from './connector.ts'
+import type { AnyFlow } from './flow.ts'
+import { UsageError } from '../base/index.ts'
+
+/** What `trestle.config.ts` exports. */
+export interface Config {
+  /** Connections of the default tenant by name. */
+  readonly connections: Readonly<Record<string, ConnectionDefinition>>
+  readonly flows: readonly AnyFlow[]
+  /** The address that providers reach us at, such as `https://hooks.example.com`. Default: `http://localhost:<port>`. */
+  readonly publicUrl?: string
+  readonly isConfig?: true
+}
+
+/** Declares the configuration and checks what can be checked without starting. */
+export function defineConfig(config: Config): Config {
+  const refuse = (what: string): never => {
+    throw new UsageError('config_invalid', what)
+  }
+  if (typeof config?.connections !== 'object')
+    refuse(
+      '"connections" must be an object of connections by name, such as { stripe: stripe.connect({ … }) }.',
+    )
+  if (!Array.isArray(config.flows)) refuse('"flows" must be a list of flows, such as [paymentReceived].')
+  for (const [name, connection] of Object.entries(config.connections)) {
+    if (!/^[a-z][a-z0-9-]*$/.test(name))
+      refuse(
+        `The connection "${name}": names are lower-case letters, digits and hyphens, beginning with a letter.`,
+      )
+    if (connection?.connector === undefined)
+      refuse(`The connection "${name}" must be made by a connector, such as stripe.connect({ … }).`)
+  }
+  const seen = new Set<string>()
+  for (const flow of config.flows) {
+    if (flow?.isFlow !== true) refuse('"flows" has an entry that defineFlow did not make.')
+    if (seen.has(flow.name)) refuse(`Two flows are named "${flow.name}". Names must be unique.`)
+    seen.add(flow.name)
+    if (
+      !Object.values(config.connections).some((connection) => connection.connector.name === flow.on.connector)
+    )
+      refuse(
+        `The flow "${flow.name}" starts on ${flow.on.connector} events, but no connection of ${flow.on.connector} is declared. Add one to "connections".`,
+      )
+  }
+  return { ...config, isConfig: true }
+}

@@ -1,0 +1,127 @@
+import type { AuthScheme } from './auth.ts'
+import type { EventDefinition, EventMap, EventTrigger } from './events.ts'
+import type { LimitDefinition } from './limits.ts'
+import {
+  isOperation,
+  operationsOf,
+  type AnyOperation,
+  type Classification,
+  type OperationTree,
+  type ProviderAnswer,
+  type Settings,
+} from './operation.ts'
+import type { WebhookDefinition } from './webhooks.ts'
+import { UsageError } from '../base/index.ts'
+
+export interface ConnectorDefinition<Operations extends OperationTree, Events extends EventMap> {
+  /** `^[a-z][a-z0-9-]*$`, as in `trestle/connectors/<name>`. */
+  readonly name: string
+  /** As people write it: `'QuickBooks Online'`. */
+  readonly title: string
+  /** The provider's API, without a trailing slash. A connection may set another (`baseUrl`), such as a sandbox or a twin. */
+  readonly baseUrl: string
+  readonly auth: AuthScheme
+  /** Names and meanings of the non-secret settings that a connection must have. */
+  readonly settings?: Readonly<Record<string, string>>
+  readonly operations: Operations
+  readonly events: Events
+  readonly webhooks?: WebhookDefinition
+  /** What an answer means, before the defaults are asked. Return `undefined` for what the defaults handle. */
+  readonly classify?: (answer: ProviderAnswer, now: number) => Classification | undefined
+  readonly limits: readonly LimitDefinition[]
+  /** Dotted name of the cheapest read and an input for it: used by `connections test` and by probes. */
+  readonly check: { readonly operation: string; readonly input: unknown }
+  /** Headers sent with every request, such as an API version. */
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+/** Methods that a flow calls; each is a durable step. */
+export interface Connector<
+  Operations extends OperationTree = OperationTree,
+  Events extends EventMap = EventMap,
+> extends ConnectorDefinition<Operations, Events> {
+  /** Operations by dotted name. */
+  readonly operationsByName: ReadonlyMap<string, AnyOperation>
+  /** A trigger for one of the connector's event types. */
+  on<Type extends keyof Events & string>(
+    type: Type,
+    options?: { connection?: string },
+  ): EventTrigger<Events[Type] extends EventDefinition<infer Data> ? Data : never>
+  /** A connection for `trestle.config.ts`. */
+  connect(options: ConnectOptions): ConnectionDefinition
+}
+
+// oxlint-disable-next-line typescript/no-explicit-any -- a connector of any operations and events
+export type AnyConnector = Connector<any, any>
+
+export interface ConnectOptions {
+  /** Another base URL than the connector's: a sandbox, or a twin. */
+  readonly baseUrl?: string
+  readonly settings?: Settings
+  /**
+   * Secrets by field name, usually `env('STRIPE_API_KEY')`. Left out, they come from the vault
+   * (`trestle connections add`).
+   */
+  readonly secrets?: Readonly<Record<string, Secret | undefined>>
+  /** Secrets that webhooks are verified with; several at once during rotation. */
+  readonly webhookSecrets?: readonly (Secret | undefined)[]
+  /** The endpoint's path: `/webhooks/<endpoint>`. Default: the connection's name. */
+  readonly endpoint?: string
+  /** Allows calls to private and loopback addresses, for twins and on-premises systems. Default false. */
+  readonly allowPrivateNetwork?: boolean
+}
+
+/** One tenant's link to a provider, as declared in the configuration. */
+export interface ConnectionDefinition extends ConnectOptions {
+  readonly connector: AnyConnector
+}
+
+/** A secret's value, or where it is read from at start. */
+export type Secret = string | { readonly env: string }
+
+/** A secret from an environment variable, read when the platform starts. */
+export function env(name: string): Secret {
+  return { env: name }
+}
+
+/** Declares a connector and checks the declaration. Throws a {@link UsageError} that names the mistake. */
+export function defineConnector<const Operations extends OperationTree, const Events extends EventMap>(
+  definition: ConnectorDefinition<Operations, Events>,
+): Connector<Operations, Events> {
+  const refuse = (what: string): never => {
+    throw new UsageError('connector_invalid', `Connector "${definition.name}": ${what}`)
+  }
+  if (!/^[a-z][a-z0-9-]*$/.test(definition.name))
+    refuse('its name must be lower-case letters, digits and hyphens, beginning with a letter.')
+  if (definition.baseUrl.endsWith('/')) refuse('write baseUrl without a trailing slash.')
+  const operationsByName = operationsOf(definition.operations)
+  if (!operationsByName.has(definition.check.operation))
+    refuse(`its check names the operation "${definition.check.operation}", which it does not have.`)
+  const limitNames = new Set(definition.limits.map((limit) => limit.name))
+  for (const [name, operation] of operationsByName) {
+    for (const limit of operation.limits ?? [])
+      if (!limitNames.has(limit))
+        refuse(`operation ${name} counts against the limit "${limit}", which is not declared.`)
+  }
+  return {
+    ...definition,
+    operationsByName,
+    on(type, options = {}) {
+      const event = definition.events[type]
+      if (!event)
+        return refuse(`it has no event "${type}". It has: ${Object.keys(definition.events).join(', ')}.`)
+      return {
+        kind: 'event',
+        connector: definition.name,
+        type,
+        definition: event,
+        ...(options.connection === undefined ? {} : { connection: options.connection }),
+      }
+    },
+    connect(options) {
+      return { ...options, connector: this as AnyConnector }
+    },
+  }
+}
+
+export { isOperation }

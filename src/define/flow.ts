@@ -1,0 +1,122 @@
+import { UsageError, type Duration } from '../base/index.ts'
+import type { AnyConnector, Connector } from './connector.ts'
+import type { EventMap, EventTrigger, FlowEvent } from './events.ts'
+import type { Operation, OperationTree } from './operation.ts'
+
+/** How failed attempts of a step are retried. */
+export interface RetryPolicy {
+  /** Wait before the second attempt; doubles from there, with full jitter. Default 1 s. */
+  readonly first?: Duration
+  /** Longest wait between attempts. Default 15 min. */
+  readonly cap?: Duration
+  /** How long attempts go on; the time stands still while a run is deferred or parked. Default 72 h. */
+  readonly horizon?: Duration
+  /** Most attempts. Default: as many as the horizon allows. */
+  readonly attempts?: number
+}
+
+export interface StepOptions<Output> {
+  /** Another name than the operation's, for a step that must be told from others. */
+  readonly as?: string
+  /**
+   * The compensation, computed when the step succeeds: call exactly one operation of a client on the made thing.
+   * It runs, in reverse order of the steps, when the run gives up or is cancelled.
+   */
+  readonly undo?: (made: Output) => unknown
+  /** No attempt is begun after this time: ISO 8601 text, or a Date. */
+  readonly validUntil?: string | Date
+  /** What happens to a step that is too late. Default `'hold'`: a person decides. `'skip'` gives `undefined`. */
+  readonly onLate?: 'skip' | 'hold' | 'run'
+  readonly retry?: RetryPolicy
+}
+
+/** What a step gives: with `onLate: 'skip'` it may be `undefined`. */
+export type StepResult<Output, Options> = Options extends { readonly onLate: 'skip' }
+  ? Output | undefined
+  : Output
+
+/** A connector's operations as a flow calls them. */
+export type Client<Operations extends OperationTree> = {
+  readonly [Name in keyof Operations]: Operations[Name] extends Operation<infer Input, infer Output>
+    ? <const Options extends StepOptions<Output> = StepOptions<Output>>(
+        input: Input,
+        options?: Options,
+      ) => Promise<StepResult<Output, Options>>
+    : Operations[Name] extends OperationTree
+      ? Client<Operations[Name]>
+      : never
+}
+
+export interface WaitOptions {
+  /** A path that the connector declares for matching, such as `'data.customer'`. */
+  readonly on: string
+  /** The value that it must have. */
+  readonly equals: string | number | boolean
+  /** Longest wait. After it, `undefined` is given. */
+  readonly timeout: Duration
+}
+
+/** What a flow works with. Everything here is durable: once journaled, it is answered from the journal. */
+export interface FlowContext<Data = unknown> {
+  readonly event: FlowEvent<Data>
+  /** The run's id and its facts. */
+  readonly run: { readonly id: string; readonly flow: string; readonly key: string | undefined }
+  /** A client for the connection of this connector; `name` where the tenant has several of it. */
+  use<Operations extends OperationTree, Events extends EventMap>(
+    connector: Connector<Operations, Events>,
+    name?: string,
+  ): Client<Operations>
+  /** Runs local code once and journals what it returns. Not for calls to providers: those belong to a connector. */
+  step<Result>(name: string, work: () => Result | Promise<Result>): Promise<Result>
+  /** Waits in the database: a duration, or until a time. */
+  sleep(until: Duration | Date): Promise<void>
+  /** Waits for an event since this run began; `undefined` after the time-out. */
+  waitFor<Awaited>(
+    trigger: EventTrigger<Awaited>,
+    options: WaitOptions,
+  ): Promise<FlowEvent<Awaited> | undefined>
+  /** The time of the last delivered step: the same on every resume. */
+  now(): Date
+  /** 0 to 1, the same on every resume. */
+  random(): number
+  /** A UUID, the same on every resume. */
+  uuid(): string
+}
+
+export interface FlowDefinition<Data = unknown> {
+  /** `^[a-z][a-z0-9-]*$`; unique among the flows. */
+  readonly name: string
+  readonly on: EventTrigger<Data>
+  /** What it is for, in a sentence, for operators. */
+  readonly summary?: string
+  /** The lane: runs with the same key go one after another. `undefined` or no `key`: no order is kept. */
+  readonly key?: (event: FlowEvent<Data>) => string | null | undefined
+  /** Until when a run holds its lane. Default `'untilFinished'`. */
+  readonly hold?: 'untilFinished' | 'untilFirstWait'
+  /** Raise it when you change the flow so that runs in flight cannot go on with the new code. Default 1. */
+  readonly version?: number
+  /** Default policy of the flow's steps. */
+  readonly retry?: RetryPolicy
+  readonly run: (context: FlowContext<Data>) => unknown
+}
+
+export interface Flow<Data = unknown> extends FlowDefinition<Data> {
+  readonly isFlow: true
+}
+
+// oxlint-disable-next-line typescript/no-explicit-any -- a flow of any event
+export type AnyFlow = Flow<any>
+export type { AnyConnector }
+
+/** Declares a flow. Throws a {@link UsageError} that names the mistake. */
+export function defineFlow<Data>(definition: FlowDefinition<Data>): Flow<Data> {
+  const refuse = (what: string): never => {
+    throw new UsageError('flow_invalid', `Flow "${definition.name}": ${what}`)
+  }
+  if (typeof definition.name !== 'string' || !/^[a-z][a-z0-9-]*$/.test(definition.name))
+    refuse('its name must be lower-case letters, digits and hyphens, beginning with a letter.')
+  if (definition.on?.kind !== 'event')
+    refuse(`"on" must be a trigger such as stripe.on('payment_intent.succeeded').`)
+  if (typeof definition.run !== 'function') refuse('"run" must be a function.')
+  return { ...definition, isFlow: true }
+}

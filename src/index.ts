@@ -1,0 +1,6 @@
+/** The authoring API: everything that connectors, flows and configurations import. */
+export * from './base/duration.ts'
+export * from './base/errors.ts'
+export { LosslessNumber, type JsonValue } from './base/json.ts'
+export { decimalToMinor, minorToDecimal, money } from './base/money.ts'
+export * from './define/index.ts'
