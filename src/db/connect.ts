@@ -1,0 +1,55 @@
+import { Kysely, PostgresDialect } from 'kysely'
+import pg from 'pg'
+
+/** Anything that runs SQL: a pool, or a client within a transaction. */
+export interface Queryable {
+  query<Row extends pg.QueryResultRow = pg.QueryResultRow>(
+    statement: string | pg.QueryConfig,
+    values?: unknown[],
+  ): Promise<pg.QueryResult<Row>>
+}
+
+export interface Database {
+  readonly url: string
+  readonly pool: pg.Pool
+  /** For statements off the hot path, and for migrations. */
+  readonly kysely: Kysely<unknown>
+  close(): Promise<void>
+}
+
+export interface DatabaseOptions {
+  /** `postgres://user:password@host:port/name` */
+  readonly url: string
+  /** Most connections. Default 10. */
+  readonly max?: number
+  /** Shown in pg_stat_activity. Default `trestle`. */
+  readonly name?: string
+  /**
+   * Milliseconds after which a statement is given up, so that a database that hangs is noticed. Default 30,000.
+   * Enforced by the client too, since a server that hangs enforces nothing.
+   */
+  readonly statementTimeoutMs?: number
+}
+
+/**
+ * Opens a pool. Connections are made on first use. Statements on one connection are pipelined: a transaction of
+ * several statements costs one round trip for what does not depend on an earlier answer.
+ */
+export function openDatabase(options: DatabaseOptions): Database {
+  const timeout = options.statementTimeoutMs ?? 30_000
+  const pool = new pg.Pool({
+    connectionString: options.url,
+    max: options.max ?? 10,
+    application_name: options.name ?? 'trestle',
+    connectionTimeoutMillis: 5_000,
+    idleTimeoutMillis: 30_000,
+    statement_timeout: timeout,
+    query_timeout: timeout + 1_000,
+    keepAlive: true,
+    pipeline: true,
+  } as pg.PoolConfig)
+  // An idle connection that breaks is replaced by the pool; whoever uses the database next sees the fault.
+  pool.on('error', () => {})
+  const kysely = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) })
+  return { url: options.url, pool, kysely, close: () => pool.end() }
+}

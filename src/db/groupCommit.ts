@@ -1,0 +1,105 @@
+import { RetryableError, turn } from '../base/index.ts'
+import { isConflict, isDataError } from './transaction.ts'
+
+export interface GroupCommitOptions<Item, Answer> {
+  /** Writes the batch in one transaction and answers each item, in the order given. */
+  readonly flush: (batch: readonly Item[]) => Promise<readonly Answer[]>
+  /** Batches are sorted by this key: unsorted overlapping batches deadlock. */
+  readonly key: (item: Item) => string
+  /** Most items in one transaction. Default 500. */
+  readonly most?: number
+  /** Transactions in flight at once. Default 2: one commits while the next is filled. */
+  readonly lanes?: number
+  /** Items that may wait; beyond, {@link GroupCommit.add} throws `overloaded`. Default 20,000. */
+  readonly waiting?: number
+}
+
+export interface GroupCommit<Item, Answer> {
+  /** Resolves with the item's answer once it is committed. */
+  add(item: Item): Promise<Answer>
+  /** Resolves when everything added so far has been answered. */
+  drain(): Promise<void>
+  /** Items not yet answered. */
+  readonly size: number
+}
+
+interface Waiting<Item, Answer> {
+  readonly item: Item
+  readonly key: string
+  readonly resolve: (answer: Answer) => void
+  readonly reject: (error: unknown) => void
+}
+
+/**
+ * Collects what concurrent callers want to write and commits it in one transaction. Waits for nothing when idle:
+ * a lone item is flushed after one turn of the event loop.
+ *
+ * A data error splits the batch in halves until the bad item stands alone; only that one is rejected. A deadlock
+ * or serialization failure is tried again once. Any other fault rejects the whole batch.
+ */
+export function createGroupCommit<Item, Answer>(
+  options: GroupCommitOptions<Item, Answer>,
+): GroupCommit<Item, Answer> {
+  const { flush, key, most = 500, lanes = 2, waiting = 20_000 } = options
+  const queue: Waiting<Item, Answer>[] = []
+  let inFlight = 0
+  let unanswered = 0
+  let drained: (() => void)[] = []
+
+  function add(item: Item): Promise<Answer> {
+    if (queue.length >= waiting)
+      return Promise.reject(
+        new RetryableError(
+          'overloaded',
+          `${queue.length} writes wait for the database already. Try again in a moment.`,
+        ),
+      )
+    return new Promise<Answer>((resolve, reject) => {
+      queue.push({ item, key: key(item), resolve, reject })
+      unanswered++
+      if (inFlight < lanes) void startLane()
+    })
+  }
+
+  async function startLane(): Promise<void> {
+    inFlight++
+    await turn()
+    while (queue.length > 0) {
+      const batch = queue.splice(0, most).sort(byKey)
+      await settle(batch, true)
+      unanswered -= batch.length
+    }
+    inFlight--
+    if (unanswered === 0) {
+      for (const resolve of drained) resolve()
+      drained = []
+    }
+  }
+
+  async function settle(batch: readonly Waiting<Item, Answer>[], mayRepeat: boolean): Promise<void> {
+    try {
+      const answers = await flush(batch.map((waiting) => waiting.item))
+      batch.forEach((waiting, i) => waiting.resolve(answers[i]!))
+    } catch (error) {
+      if (isConflict(error) && mayRepeat) return settle(batch, false)
+      if (isDataError(error) && batch.length > 1) {
+        const middle = batch.length >> 1
+        await settle(batch.slice(0, middle), true)
+        return settle(batch.slice(middle), true)
+      }
+      for (const waiting of batch) waiting.reject(error)
+    }
+  }
+
+  return {
+    add,
+    drain: () => (unanswered === 0 ? Promise.resolve() : new Promise((resolve) => drained.push(resolve))),
+    get size() {
+      return unanswered
+    },
+  }
+}
+
+function byKey(a: { readonly key: string }, b: { readonly key: string }): number {
+  return a.key < b.key ? -1 : a.key > b.key ? 1 : 0
+}

@@ -1,0 +1,25 @@
+import { Migrator, type Migration } from 'kysely'
+import { PermanentError } from '../base/index.ts'
+import type { Database } from './connect.ts'
+import * as initial from './migrations/0001-initial.ts'
+
+/** In order; a migration that was released is never changed. */
+const MIGRATIONS: Readonly<Record<string, Migration>> = {
+  '0001-initial': { up: (db) => initial.up(db) },
+}
+
+/** Brings the tables up to date. Safe when several nodes do it at once: Kysely holds an advisory lock. */
+export async function migrate(database: Database): Promise<void> {
+  const migrator = new Migrator({
+    db: database.kysely,
+    provider: { getMigrations: () => Promise.resolve(MIGRATIONS) },
+  })
+  const { error, results } = await migrator.migrateToLatest()
+  if (error === undefined) return
+  const failed = results?.find((result) => result.status === 'Error')
+  throw new PermanentError(
+    'migration_failed',
+    `The database could not be brought up to date${failed ? ` (migration ${failed.migrationName})` : ''}: ${error instanceof Error ? error.message : JSON.stringify(error)}. Nothing was changed. Check that DATABASE_URL names a PostgreSQL 15 or newer whose user may create tables.`,
+    { cause: error },
+  )
+}

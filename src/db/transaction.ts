@@ -1,0 +1,90 @@
+import type pg from 'pg'
+import { RetryableError } from '../base/index.ts'
+import type { Queryable } from './connect.ts'
+
+/**
+ * Runs `work` in one transaction and commits. Where `work` throws, everything is rolled back. A fault of the
+ * connection is a {@link RetryableError} `database_unavailable`; if it happened during COMMIT, whether the
+ * transaction was committed is unknown, and the caller's keys must absorb a repetition.
+ */
+export async function transaction<Result>(
+  pool: pg.Pool,
+  work: (client: Queryable) => Promise<Result>,
+): Promise<Result> {
+  const client = await connect(pool)
+  let broken: Error | undefined
+  const onError = (error: Error): void => {
+    broken = error
+  }
+  client.on('error', onError)
+  try {
+    const begun = client.query('begin')
+    begun.catch(() => {}) // Pipelined: the same fault also fails the statements behind it.
+    const result = await work(client)
+    await begun
+    const committed = await client.query('commit')
+    if (committed.command !== 'COMMIT')
+      throw new RetryableError(
+        'transaction_rolled_back',
+        'The database rolled the transaction back. Try again.',
+      )
+    return result
+  } catch (error) {
+    const unavailable = asUnavailable(error)
+    if (unavailable) broken ??= unavailable
+    else await client.query('rollback').catch((fault: Error) => (broken ??= fault))
+    throw unavailable ?? error
+  } finally {
+    client.off('error', onError)
+    client.release(broken)
+  }
+}
+
+async function connect(pool: pg.Pool): Promise<pg.PoolClient> {
+  try {
+    return await pool.connect()
+  } catch (cause) {
+    throw asUnavailable(cause) ?? cause
+  }
+}
+
+/** Classes of SQLSTATE that speak of the data in the statement: 22 data exception, 23 constraint violation. */
+export function isDataError(error: unknown): boolean {
+  return /^(22|23)/.test(sqlState(error))
+}
+
+/** Two transactions waited for each other, or one could not be serialized: the same may be tried again. */
+export function isConflict(error: unknown): boolean {
+  return /^(40001|40P01)$/.test(sqlState(error))
+}
+
+/** The fault as {@link RetryableError} where the database was away, shutting down, full or too slow; else undefined. */
+export function asUnavailable(error: unknown): RetryableError | undefined {
+  if (error instanceof RetryableError) return error
+  const state = sqlState(error)
+  // 08 connection, 53 resources, 57P0x shutdown, 57014 statement timeout, 58 system, 25006 read-only; no state: the client's own.
+  const away =
+    state === ''
+      ? error instanceof Error && !(error instanceof TypeError) && isClientFault(error)
+      : /^(08|53|57|58|25006)/.test(state)
+  return away
+    ? new RetryableError(
+        'database_unavailable',
+        `The database cannot be used now: ${(error as Error).message}`,
+        { cause: error },
+      )
+    : undefined
+}
+
+function isClientFault(error: Error): boolean {
+  const code = (error as NodeJS.ErrnoException).code
+  if (typeof code === 'string' && /^(E[A-Z]+|ERR_)/.test(code)) return true
+  return /connection|terminated|timeout|not queryable|client was closed|cannot use a pool/i.test(
+    error.message,
+  )
+}
+
+function sqlState(error: unknown): string {
+  const code = (error as { code?: unknown } | null)?.code
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : ''
+}
