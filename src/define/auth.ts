@@ -29,6 +29,11 @@ export interface OAuth2Scheme {
   readonly clientAuth: 'basic' | 'post'
   /** Seconds before expiry at which the token is refreshed ahead of use. Default 120. */
   readonly refreshAheadSeconds?: number
+  /**
+   * Schemes that a connection may use instead, such as the token of a HubSpot private app. {@link authFor} chooses
+   * by the secrets that the connection has.
+   */
+  readonly alternatives?: readonly AuthScheme[]
 }
 
 /** Names of the secret fields that a connection with this scheme must have. */
@@ -47,4 +52,15 @@ export function secretFieldsOf(auth: AuthScheme): readonly string[] {
     case 'none':
       return []
   }
+}
+
+/**
+ * The scheme that a connection uses: the first, of the connector's own and its alternatives, all of whose secret
+ * fields the connection has. Where none fits: the connector's own, so that what is missing is named after it.
+ */
+export function authFor(auth: AuthScheme, fields: Iterable<string>): AuthScheme {
+  if (auth.kind !== 'oauth2') return auth
+  const held = new Set(fields)
+  const complete = (scheme: AuthScheme) => secretFieldsOf(scheme).every((field) => held.has(field))
+  return [auth, ...(auth.alternatives ?? [])].find(complete) ?? auth
 }
