@@ -57,6 +57,8 @@ export type AnyConnector = Connector<any, any>
 export interface ConnectOptions {
   /** Another base URL than the connector's: a sandbox, or a twin. */
   readonly baseUrl?: string
+  /** Another OAuth token URL than the connector's, where it is not below `baseUrl`: a twin of QuickBooks. */
+  readonly tokenUrl?: string
   readonly settings?: Settings
   /**
    * Secrets by field name, usually `env('STRIPE_API_KEY')`. Left out, they come from the vault
