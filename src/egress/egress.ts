@@ -1,0 +1,154 @@
+import { Agent, type Dispatcher } from 'undici'
+import type { Clock } from '../base/index.ts'
+import { ACCEPT_ENCODING, decodeBody } from './decode.ts'
+import { createDial, type Resolve } from './dial.ts'
+import { Exchange, type NotSent, type Unknown } from './exchange.ts'
+import { EGRESS_POLICY, targetOf, type EgressPolicy } from './policy.ts'
+
+export interface EgressRequest {
+  /** In upper case. */
+  readonly method: string
+  /** Absolute. */
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>> | readonly (readonly [string, string])[]
+  readonly body?: Buffer
+  /** Milliseconds for the whole exchange, from the call to the last byte of the answer. */
+  readonly timeoutMs: number
+  /** Private and loopback addresses, and http to them. Metadata services stay out of reach. */
+  readonly allowPrivate: boolean
+  /** Told once, right before the first byte is written: from then on an outcome may be unknown. */
+  readonly onSent?: () => void
+}
+
+export interface Answered {
+  readonly as: 'answered'
+  /** Any final status; a redirect (3xx) is an answer and never followed. */
+  readonly status: number
+  /** Lower-case names; repeated headers are joined by `, `. */
+  readonly headers: Readonly<Record<string, string>>
+  /** Decoded. */
+  readonly body: Buffer
+  /** Milliseconds of the whole exchange. */
+  readonly ms: number
+}
+
+export type EgressResult = Answered | NotSent | Unknown
+
+export interface Egress {
+  /** Sends one request once. Never throws for what the network does, never retries, never follows a redirect. */
+  send(request: EgressRequest): Promise<EgressResult>
+  /** Closes idle sockets at once and the others when their exchanges end. Safe to call twice. */
+  close(): Promise<void>
+  /** Cuts every socket; exchanges in flight end as `not_sent` or `unknown`. Safe to call twice. */
+  destroy(): Promise<void>
+}
+
+export interface EgressOptions {
+  readonly clock: Clock
+  readonly policy?: Partial<EgressPolicy>
+  /** How names are resolved. Default: the machine's resolver. */
+  readonly resolve?: Resolve
+  /** Trusted certificate authorities (PEM) instead of the system's. */
+  readonly ca?: string
+  /** Something else than the pools of undici, for tests and benchmarks. It opens its sockets itself, unguarded. */
+  readonly dispatcher?: Dispatcher
+}
+
+/** Opens the way out. One per process. */
+export function createEgress(options: EgressOptions): Egress {
+  const { clock } = options
+  const policy = { ...EGRESS_POLICY, ...options.policy }
+  // Two pools, so that a socket opened for one who may reach private addresses is never used by one who may not.
+  const pools = {
+    public: options.dispatcher ?? openPool(options, policy, false),
+    private: options.dispatcher ?? openPool(options, policy, true),
+  }
+  const inFlight = new Map<string, number>()
+
+  async function send(request: EgressRequest): Promise<EgressResult> {
+    const target = targetOf(request.url, request.allowPrivate)
+    if (typeof target === 'string') return { as: 'not_sent', code: 'egress_denied', reason: target }
+    const busy = (inFlight.get(target.origin) ?? 0) + 1
+    if (busy > policy.inFlightPerOrigin)
+      return {
+        as: 'not_sent',
+        code: 'egress_busy',
+        reason: `${policy.inFlightPerOrigin} exchanges with ${target.origin} are already in flight.`,
+      }
+    inFlight.set(target.origin, busy)
+    const begun = clock.monotonic()
+    try {
+      const exchange = new Exchange({
+        clock,
+        policy,
+        timeoutMs: request.timeoutMs,
+        onSent: request.onSent,
+      })
+      pools[request.allowPrivate ? 'private' : 'public'].dispatch(
+        {
+          origin: target.origin,
+          path: target.path,
+          method: request.method,
+          headers: headersOf(request.headers),
+          body: request.body ?? null,
+        },
+        exchange,
+      )
+      const answer = await exchange.done
+      if (answer.as !== 'answered') return answer
+      const encoding = answer.headers['content-encoding']
+      if (encoding === undefined) return { ...answer, ms: clock.monotonic() - begun }
+      const decoded = await decodeBody(answer.body, encoding, policy)
+      if (decoded.as === 'refused')
+        return { as: 'unknown', code: decoded.code, reason: decoded.reason, status: answer.status }
+      return { ...answer, body: decoded.body, ms: clock.monotonic() - begun }
+    } finally {
+      const left = inFlight.get(target.origin)! - 1
+      if (left > 0) inFlight.set(target.origin, left)
+      else inFlight.delete(target.origin)
+    }
+  }
+
+  const both = [pools.public, pools.private]
+  return {
+    send,
+    close: async () => void (await Promise.all(both.map((pool) => pool.close().catch(() => undefined)))),
+    destroy: async () => void (await Promise.all(both.map((pool) => pool.destroy().catch(() => undefined)))),
+  }
+}
+
+function openPool(options: EgressOptions, policy: EgressPolicy, allowPrivate: boolean): Agent {
+  return new Agent({
+    connections: policy.connectionsPerOrigin,
+    maxOrigins: policy.maxOrigins,
+    pipelining: 1,
+    connect: createDial({
+      policy,
+      allowPrivate,
+      ...(options.resolve === undefined ? {} : { resolve: options.resolve }),
+      ...(options.ca === undefined ? {} : { ca: options.ca }),
+    }),
+    maxHeaderSize: policy.maxHeaderBytes,
+    keepAliveTimeout: policy.keepAliveMs,
+    keepAliveMaxTimeout: policy.keepAliveMaxMs,
+    // Time is kept by the exchange, over all its phases.
+    headersTimeout: 0,
+    bodyTimeout: 0,
+  })
+}
+
+/** As undici takes them: names and values alternating. Hop-by-hop headers are undici's to set. */
+function headersOf(headers: EgressRequest['headers']): string[] {
+  const flat: string[] = []
+  let encoded = false
+  const pairs = Array.isArray(headers)
+    ? (headers as readonly (readonly [string, string])[])
+    : Object.entries(headers)
+  for (const [name, value] of pairs) {
+    const lower = name.toLowerCase()
+    if (lower === 'accept-encoding') encoded = true
+    flat.push(name, value)
+  }
+  if (!encoded) flat.push('accept-encoding', ACCEPT_ENCODING)
+  return flat
+}

@@ -1,0 +1,84 @@
+import { MINUTE, SECOND } from '../base/index.ts'
+import { classOfAddress } from './addresses.ts'
+
+/** Limits of everything that leaves. Each is per exchange unless it says otherwise. */
+export interface EgressPolicy {
+  /** Longest wait for a socket: name, connect, TLS, and waiting for a free place in the pool. Default 5 s. */
+  readonly connectTimeoutMs: number
+  /** Most bytes of an answer's body, as received and as decoded. Default 10 MiB. */
+  readonly maxBodyBytes: number
+  /** Most bytes of an answer's headers. Default 16 KiB. */
+  readonly maxHeaderBytes: number
+  /** Most decoded bytes for each compressed byte. Default 100. */
+  readonly maxDecodeRatio: number
+  /** Below this size decoded, the ratio is not asked: short repetitive JSON compresses well. Default 64 KiB. */
+  readonly decodeFloorBytes: number
+  /** Sockets to one origin. Default 64. */
+  readonly connectionsPerOrigin: number
+  /** Exchanges to one origin that hold or wait for a socket. Default 1,024. */
+  readonly inFlightPerOrigin: number
+  /** Origins in use at once. Default 1,000. */
+  readonly maxOrigins: number
+  /**
+   * How long an idle socket is kept for the next exchange. Default 4 s: below the idle limit of common servers (Node
+   * closes after 5 s), so that a request seldom meets a socket that is being closed.
+   */
+  readonly keepAliveMs: number
+  /** The longest that a server's own `Keep-Alive: timeout=` can make it. Default 60 s. */
+  readonly keepAliveMaxMs: number
+}
+
+export const EGRESS_POLICY: EgressPolicy = {
+  connectTimeoutMs: 5 * SECOND,
+  maxBodyBytes: 10 * 1024 * 1024,
+  maxHeaderBytes: 16 * 1024,
+  maxDecodeRatio: 100,
+  decodeFloorBytes: 64 * 1024,
+  connectionsPerOrigin: 64,
+  inFlightPerOrigin: 1024,
+  maxOrigins: 1000,
+  keepAliveMs: 4 * SECOND,
+  keepAliveMaxMs: MINUTE,
+}
+
+/** Whether one concrete address may be connected to; a text says why not. */
+export function refusalOfAddress(
+  address: string,
+  allowPrivate: boolean,
+  secure: boolean,
+): string | undefined {
+  const kind = classOfAddress(address)
+  if (kind === 'forbidden')
+    return `The address ${address} is never called: it is reserved, link-local, or a cloud's metadata service.`
+  if (kind === 'private' && !allowPrivate)
+    return `The address ${address} is private. Set allowPrivateNetwork on the connection if this system is yours.`
+  if (kind === 'public' && !secure)
+    return `The address ${address} is public and the URL is http. Use https: http is for private networks only.`
+  return undefined
+}
+
+/** Where an exchange goes, once the URL itself is found in order. */
+export interface Target {
+  readonly origin: string
+  /** Path and query. */
+  readonly path: string
+  readonly secure: boolean
+}
+
+/** Reads a URL and checks what can be known before its name is resolved; a text says why it is refused. */
+export function targetOf(url: string, allowPrivate: boolean): Target | string {
+  let parsed: URL
+  try {
+    parsed = new URL(url)
+  } catch {
+    return 'The URL cannot be read. Give an absolute one, such as https://api.example.com/v1/things.'
+  }
+  const secure = parsed.protocol === 'https:'
+  if (!secure && parsed.protocol !== 'http:')
+    return `The URL begins with ${parsed.protocol}, but only https is called.`
+  if (!secure && !allowPrivate)
+    return 'The URL is http, which sends credentials in the clear. Use https, or allow private networks on the connection if this system is yours.'
+  if (parsed.username !== '' || parsed.password !== '')
+    return 'The URL carries a user name or password. Put credentials in the vault instead.'
+  return { origin: parsed.origin, path: parsed.pathname + parsed.search, secure }
+}
