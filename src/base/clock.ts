@@ -7,8 +7,11 @@ export interface Clock {
   now(): number
   /** Monotonic milliseconds, for measuring how long something took. Never compare it between processes. */
   monotonic(): number
-  /** Calls `wake` once after `ms` milliseconds; the returned function cancels. The timer keeps no process alive. */
-  after(ms: number, wake: () => void): () => void
+  /**
+   * Calls `wake` once after `ms` milliseconds; the returned function cancels. The timer keeps no process alive,
+   * unless `keepAlive` is true: for a wait that the process must not end under.
+   */
+  after(ms: number, wake: () => void, options?: { keepAlive?: boolean }): () => void
 }
 
 /** The longest delay a Node timer takes; longer ones would fire at once. */
@@ -18,17 +21,17 @@ const LONGEST_TIMER_MS = 2_147_483_647
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
-  after(ms, wake) {
+  after(ms, wake, options) {
     const timer = setTimeout(wake, Math.min(Math.max(0, ms), LONGEST_TIMER_MS))
-    timer.unref()
+    if (!options?.keepAlive) timer.unref()
     return () => clearTimeout(timer)
   },
 }
 
-/** Resolves after `ms` milliseconds of the given clock. */
-export function pause(clock: Clock, ms: number): Promise<void> {
+/** Resolves after `ms` milliseconds of the given clock. `keepAlive` as in {@link Clock.after}. */
+export function pause(clock: Clock, ms: number, options?: { keepAlive?: boolean }): Promise<void> {
   return new Promise((resolve) => {
-    clock.after(ms, resolve)
+    clock.after(ms, resolve, options)
   })
 }
 
