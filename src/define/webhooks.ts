@@ -7,6 +7,8 @@ export type SignedPart =
   | 'method'
   /** The endpoint's public URL with its query, exactly as the provider was given it. */
   | 'url'
+  /** Like `url`, with the escapes decoded that HubSpot's v3 signature decodes: `%3A %2F %3F %40 %21 %24 %27 %28 %29 %2A %2C %3B`. */
+  | 'decodedUrl'
   /** The value of the timestamp as it came. */
   | 'timestamp'
   /** The value of the delivery id as it came. */
@@ -41,7 +43,12 @@ export interface SignatureScheme {
   readonly secret: 'utf8' | 'whsec' | 'base64'
   /** Accepted distance from now, on both sides, in seconds. Default 300. Without a signed timestamp it has no meaning. */
   readonly toleranceSeconds?: number
-  /** A second check over the body where the signature does not cover it: Twilio's `bodySHA256` query parameter for JSON. */
+  /** `either`: the provider may have signed the URL with or without its port, so both are tried (Twilio). Default: as it is. */
+  readonly urlPort?: 'either'
+  /**
+   * A second check over the body where the signature does not cover it: Twilio's `bodySHA256` query parameter for
+   * bodies that are no form. A body that neither this nor a form signature covers is refused.
+   */
   readonly bodyDigest?: { readonly query: string; readonly algorithm: 'sha256'; readonly encoding: 'hex' }
   /** Where it is documented, and when it was read. */
   readonly source: string

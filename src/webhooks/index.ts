@@ -1,0 +1,18 @@
+/**
+ * Where providers' webhooks come in: receive → verify → accept.
+ *
+ * Owns: reading one HTTP request within limits; signatures, checked and made; the answer to the sender; the count
+ * of what was refused.
+ * Leaves to others: which endpoints there are and their secrets (vault, runtime), and storing what was accepted
+ * (inbox), both given as functions. It holds no connection and knows no provider: connectors declare theirs.
+ *
+ * Invariants:
+ * 1. 2xx is answered only after `accept` has resolved, which is after its commit.
+ * 2. 401 is answered only after a completed check. What keeps us from completing one is 503, never 4xx.
+ * 3. From the last byte of the body to an answer it takes at most `ackTimeoutMs`, whatever hangs behind.
+ * 4. Nothing of a body is parsed before its signature is good.
+ * 5. Signatures are compared in constant time, and dated ones are refused on both sides of the tolerance.
+ * 6. Body, headers, time, form fields, events in a delivery, samples and bytes held at once have a limit.
+ */
+export * from './sign.ts'
+export * from './verify.ts'
