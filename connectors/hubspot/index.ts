@@ -1,0 +1,64 @@
+/**
+ * HubSpot CRM: contacts, notes and deals, and what changes there.
+ *
+ * Owns: what HubSpot's API v3 takes and answers, its limits, its webhooks.
+ * Leaves to others: tokens (the vault), sending and retrying (the platform).
+ *
+ * 1. One operation is one HTTP exchange.
+ * 2. What HubSpot cannot recognise again carries a reference of ours, so that an attempt in doubt can be looked up.
+ * 3. A search proves nothing about the last minutes: its index lags.
+ */
+import { defineConnector, signatureSchemes } from 'trestle'
+import { findContact, retrieveContact, searchContacts, updateContact, upsertContact } from './contacts.ts'
+import { createDeal, updateDeal } from './deals.ts'
+import { events, eventsOf } from './events.ts'
+import { classify, limits } from './limits.ts'
+import { createNote, listNotes } from './notes.ts'
+
+/**
+ * The connector. A connection authorizes by OAuth (secrets `clientId`, `clientSecret`, `refreshToken`) or with the
+ * token of a private app (secret `token`). Webhooks are verified with the app's client secret.
+ */
+export const hubspot = defineConnector({
+  name: 'hubspot',
+  title: 'HubSpot',
+  baseUrl: 'https://api.hubapi.com',
+  auth: {
+    kind: 'oauth2',
+    // https://developers.hubspot.com/docs/api-reference/auth-oauth-v1/tokens/post-oauth-v1-token, read 2026-11-22
+    tokenUrl: '/oauth/v1/token',
+    authorizeUrl: 'https://app.hubspot.com/oauth/authorize',
+    scopes: [
+      'oauth',
+      'crm.objects.contacts.read',
+      'crm.objects.contacts.write',
+      'crm.objects.deals.read',
+      'crm.objects.deals.write',
+    ],
+    clientAuth: 'post',
+    alternatives: [{ kind: 'bearer' }],
+  },
+  operations: {
+    contacts: {
+      upsert: upsertContact,
+      retrieve: retrieveContact,
+      find: findContact,
+      search: searchContacts,
+      update: updateContact,
+    },
+    notes: { create: createNote, list: listNotes },
+    deals: { create: createDeal, update: updateDeal },
+  },
+  events,
+  webhooks: {
+    signature: signatureSchemes.hubspotV3,
+    events: eventsOf,
+    // The ids are made of the body, all of which is signed.
+    idIsSigned: true,
+  },
+  classify,
+  limits,
+  check: { operation: 'contacts.search', input: { limit: 1 } },
+})
+
+export type { Contact, Deal, Note } from './contracts.ts'
