@@ -34,3 +34,4 @@ export {
   type WebhookDisturbances,
   type WebhookSender,
 } from './twin/webhooks.ts'
+export { signPayload, type PayloadToSign, type SignedPayload } from '../webhooks/index.ts'

@@ -9,8 +9,14 @@ export interface OutgoingWebhook {
   readonly contentType?: string
   /** Headers that every attempt carries, such as a delivery id. */
   readonly headers?: Readonly<Record<string, string>>
-  /** Headers computed for each attempt, since most signatures carry its time. `now` in milliseconds since 1970. */
-  readonly sign?: (body: string, now: number) => Readonly<Record<string, string>>
+  /**
+   * What signing adds to each attempt, since most signatures carry its time. `now` in milliseconds since 1970.
+   * Usually `(body, at) => signPayload(scheme, { url, body, at }, [secret])`. A `url` given replaces the webhook's.
+   */
+  readonly sign?: (
+    body: string,
+    now: number,
+  ) => { readonly headers: Readonly<Record<string, string>>; readonly url?: string }
   /** The provider's id of the event, for the source ledger. */
   readonly eventId?: string
   /** Sent with a signature that was made for another body: it must be refused. Never retried. */
@@ -95,7 +101,8 @@ export function createWebhookSender(clock: Clock, policy: SendingPolicy = {}): W
     const at = clock.now()
     const signedBody = webhook.forged ? `${webhook.body} ` : webhook.body
     const number = delivery.attempts.length + 1
-    const outcome = await post(webhook, webhook.sign?.(signedBody, at) ?? {}, policy.timeoutMs ?? 10_000)
+    const signature = webhook.sign?.(signedBody, at) ?? { headers: {} }
+    const outcome = await post(webhook, signature, policy.timeoutMs ?? 10_000)
     const made = { number, at, ...outcome }
     delivery.attempts.push(made)
     return made
@@ -200,16 +207,16 @@ export function createWebhookSender(clock: Clock, policy: SendingPolicy = {}): W
 
 async function post(
   webhook: OutgoingWebhook,
-  signature: Readonly<Record<string, string>>,
+  signature: { readonly headers: Readonly<Record<string, string>>; readonly url?: string },
   timeoutMs: number,
 ): Promise<{ status: number | undefined; retryAfter?: string; error?: string }> {
   try {
-    const answer = await request(webhook.url, {
+    const answer = await request(signature.url ?? webhook.url, {
       method: webhook.method ?? 'POST',
       headers: {
         'content-type': webhook.contentType ?? 'application/json',
         ...webhook.headers,
-        ...signature,
+        ...signature.headers,
       },
       body: webhook.body,
       headersTimeout: timeoutMs,
