@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import ipaddr from 'ipaddr.js'
 
 /**
@@ -42,9 +43,16 @@ export function classOfAddress(text: string): AddressClass {
 
 /** An IPv4 address mapped into IPv6 (`::ffff:127.0.0.1`) is the IPv4 address: the kernel connects to that. */
 function parse(text: string): ipaddr.IPv4 | ipaddr.IPv6 | undefined {
+  const kind = isIP(text)
+  if (kind === 0) return undefined
   try {
-    return ipaddr.process(text)
+    return ipaddr.process(kind === 6 ? hexadecimal(text) : text)
   } catch {
     return undefined
   }
+}
+
+/** Without dotted decimals at its end, which ipaddr.js takes for a mapped address whatever stands before them. */
+function hexadecimal(text: string): string {
+  return text.includes('.') ? new URL(`http://[${text}]`).hostname.slice(1, -1) : text
 }

@@ -158,7 +158,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
         'too_large',
         `The answer's headers are over ${this.#options.policy.maxHeaderBytes} bytes.`,
       )
-    if (code.startsWith('HPE_'))
+    if (error.name === 'HTTPParserError')
       return this.#unknown('truncated', `The answer is not valid HTTP: ${reasonOf(error)}`)
     if (this.#state === 'answering')
       return this.#unknown(
@@ -202,6 +202,11 @@ function joinHeaders(headers: RawHeaders): Record<string, string> {
   return joined
 }
 
+const INVALID_REQUEST: ReadonlySet<string> = new Set([
+  'UND_ERR_INVALID_ARG',
+  'UND_ERR_NOT_SUPPORTED',
+  'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH',
+])
 const TLS_CODES =
   /^(ERR_TLS_|ERR_SSL_|EPROTO$|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_)/
 const DNS_CODES = /^(ENOTFOUND|EAI_|ENODATA|ESERVFAIL)/
@@ -212,7 +217,7 @@ function notSent(error: Error): NotSent {
   const text = reasonOf(error)
   const as = 'not_sent'
   if (code === DENIED) return { as, code: 'egress_denied', reason: text }
-  if (code === 'UND_ERR_INVALID_ARG' || code === 'UND_ERR_NOT_SUPPORTED')
+  if (INVALID_REQUEST.has(code))
     return { as, code: 'egress_denied', reason: `The request is not valid HTTP: ${text}.` }
   if (code === 'UND_ERR_MAX_ORIGINS_REACHED')
     return { as, code: 'egress_busy', reason: 'Too many origins are being called at once. Try again later.' }
