@@ -11,12 +11,12 @@
  * 2. Never do two servers work on one data folder. PostgreSQL's own locks decide; we never remove them.
  * 3. A server is taken for ours only by its command line or its password, never by its pid alone.
  * 4. What is made (programs, data) is made beside its place and renamed when complete.
- * 5. No process of ours stops a server that another of ours uses.
+ * 5. `stop()` of one process never ends a server that another process of ours uses.
  * 6. It listens on 127.0.0.1 only, with a random password that only its users can read.
  */
 export {
   startEmbeddedPostgres,
-  stopLeftoverPostgres,
+  stopEmbeddedPostgres,
   type EmbeddedPostgres,
   type EmbeddedPostgresOptions,
 } from './start.ts'

@@ -82,12 +82,10 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   }
 }
 
-/** Stops the server of a data folder that was left running and that nobody uses. Answers whether one ran. */
-export async function stopLeftoverPostgres(dataDir: string): Promise<boolean> {
+/** Stops the server of a data folder, whoever uses it and whoever started it. Answers whether one ran. */
+export async function stopEmbeddedPostgres(dataDir: string): Promise<boolean> {
   if ((await dataOwner(folderAt(dataDir))) === undefined) return false
-  const server = await prepare({ dataDir })
-  const membership = await joinUsers(server.folder)
-  return (await membership.leave()) === 0 && (await end(server))
+  return end(await prepare({ dataDir }))
 }
 
 /** Everything before the server itself: the folder, the user, the programs, the data. */

@@ -1,0 +1,90 @@
+import { Client, escapeIdentifier } from 'pg'
+import { inject } from 'vitest'
+import { systemRandom } from '../../src/base/index.ts'
+import { startEmbeddedPostgres } from '../../src/db/embedded/index.ts'
+import { migrate, openDatabase } from '../../src/db/index.ts'
+import './globalSetup.ts'
+
+export interface TestDatabase {
+  readonly url: string
+  /** Removes it, cutting what is still connected. */
+  drop(): Promise<void>
+}
+
+/** Bears the tables; every test database is a copy of it. */
+const TEMPLATE = 'test_template'
+/** Any number: those who make the template at once wait for each other under it. */
+const TEMPLATE_LOCK = 7_263_001
+
+/** Nothing has to outlive this server, and hundreds of tests connect to it. */
+const SETTINGS = { fsync: 'off', full_page_writes: 'off', max_connections: '500' }
+
+/**
+ * A database of its own for a test file, with all tables and no rows. All files of a run share one server: the
+ * embedded one, or the one that `TRESTLE_TEST_DATABASE_URL` names (its user must be allowed to create databases).
+ *
+ *     let database: TestDatabase
+ *     beforeAll(async () => { database = await createTestDatabase() })
+ *     afterAll(() => database.drop())
+ */
+export async function createTestDatabase(): Promise<TestDatabase> {
+  const server = await testServerUrl()
+  await makeTemplate(server)
+  const name = `test_${systemRandom.bytes(6).toString('hex')}`
+  await asAdmin(server, (admin) => admin.query(`create database ${name} template ${TEMPLATE}`))
+  return {
+    url: withDatabase(server, name),
+    async drop() {
+      await asAdmin(server, (admin) => admin.query(`drop database if exists ${name} with (force)`))
+    },
+  }
+}
+
+let server: Promise<string> | undefined
+
+/** A superuser's url on the server of this run, which the first caller starts. The end of the run stops it. */
+export function testServerUrl(): Promise<string> {
+  server ??= findServer()
+  return server
+}
+
+async function findServer(): Promise<string> {
+  const given = process.env['TRESTLE_TEST_DATABASE_URL']
+  if (given !== undefined) return given
+  const embedded = await startEmbeddedPostgres({ dataDir: inject('testDataDir'), settings: SETTINGS })
+  return embedded.url
+}
+
+/** Migrated once per server, under another name until it is complete. */
+async function makeTemplate(server: string): Promise<void> {
+  await asAdmin(server, async (admin) => {
+    await admin.query('select pg_advisory_lock($1)', [TEMPLATE_LOCK])
+    if ((await admin.query('select 1 from pg_database where datname = $1', [TEMPLATE])).rowCount) return
+    const unfinished = `${TEMPLATE}_unfinished`
+    await admin.query(`drop database if exists ${unfinished} with (force)`)
+    await admin.query(`create database ${unfinished}`)
+    const database = openDatabase({ url: withDatabase(server, unfinished), max: 2 })
+    try {
+      await migrate(database)
+    } finally {
+      await database.close()
+    }
+    await admin.query(`alter database ${unfinished} rename to ${escapeIdentifier(TEMPLATE)}`)
+  })
+}
+
+async function asAdmin<Result>(url: string, work: (admin: Client) => Promise<Result>): Promise<Result> {
+  const admin = new Client({ connectionString: url })
+  await admin.connect()
+  try {
+    return await work(admin)
+  } finally {
+    await admin.end()
+  }
+}
+
+function withDatabase(url: string, name: string): string {
+  const changed = new URL(url)
+  changed.pathname = `/${name}`
+  return changed.href
+}
