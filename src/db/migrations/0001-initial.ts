@@ -54,9 +54,9 @@ const STATEMENTS = [
   `create index events_not_dispatched on events (tenant, state, id) where state <> 'dispatched'`,
   // Values of event fields that waitFor may match on.
   `create table event_fields (
-     tenant text not null, connection_id text not null, type text not null, field text not null,
-     value text not null, event_id text not null, received_at timestamptz not null default now(),
-     primary key (tenant, connection_id, type, field, value, event_id))`,
+     tenant text not null, connector text not null, type text not null, field text not null,
+     value text not null, event_id text not null, connection_id text not null, received_at timestamptz not null default now(),
+     primary key (tenant, connector, type, field, value, event_id))`,
   `create table rejected_counts (
      tenant text not null, endpoint_id text not null, minute timestamptz not null, reason text not null,
      count bigint not null, primary key (tenant, endpoint_id, minute, reason))`,
@@ -105,10 +105,10 @@ const STATEMENTS = [
   // Runs that wait for an event, indexed by what they wait for.
   `create table waits (
      tenant text not null, run_id text not null, name text not null, ordinal integer not null,
-     connection_id text not null, type text not null, field text not null, value text not null,
+     connector text not null, connection_id text, type text not null, field text not null, value text not null,
      since timestamptz not null, created_at timestamptz not null default now(),
      primary key (tenant, run_id, name, ordinal))`,
-  `create index waits_by_value on waits (tenant, connection_id, type, field, value)`,
+  `create index waits_by_value on waits (tenant, connector, type, field, value)`,
   // Things kept back because their shape cannot be trusted. kind: 'event' or 'answer'.
   `create table quarantine (
      tenant text not null, id text not null, kind text not null, state text not null default 'quarantined',
@@ -125,17 +125,20 @@ const STATEMENTS = [
 
   // --- ledger -----------------------------------------------------------------------------------------
   // entry: the canonical JSON (RFC 8785) whose SHA-256 is the Merkle leaf; the other columns are copies for finding it.
+  // day: the UTC day of the batch's latest entry, so that a batch is never spread over two partitions.
   `create table ledger (
      tenant text not null, day date not null, id text not null, batch_id text not null, position integer not null,
      at timestamptz not null, actor text not null, action text not null, target text not null, outcome text not null,
      run_id text, connection_id text, entry bytea not null, visible_xid xid8 not null default pg_current_xact_id(),
      primary key (tenant, day, id)) partition by range (day)`,
+  // Catches an entry of a day without a partition of its own, so that none is ever refused.
+  `create table ledger_default partition of ledger default`,
   `create index ledger_by_run on ledger (tenant, run_id) where run_id is not null`,
   `create index ledger_by_target on ledger (tenant, target)`,
   `create table ledger_batches (
      id text primary key, at timestamptz not null, entries integer not null, root bytea not null, block bigint,
      visible_xid xid8 not null default pg_current_xact_id())`,
-  `create index ledger_batches_unsealed on ledger_batches (id) where block is null`,
+  `create index ledger_batches_by_block on ledger_batches (block, id)`,
   `create table ledger_blocks (
      number bigint primary key, at timestamptz not null, batches integer not null, entries bigint not null, root bytea not null,
      previous bytea not null, key_id text not null, signature bytea not null)`,
