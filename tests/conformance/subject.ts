@@ -40,6 +40,11 @@ export interface Sample<T extends Twin> {
   readonly effects?: number
   /** Why the twin may be left changed by repeating a `natural` operation. Default: it may not. */
   readonly mayDiffer?: string
+  /**
+   * Why the look-up takes what another call did for its own work: because it asks for a state that either call
+   * reaches, or because the provider shows nothing by which the two could be told apart. Default: it does not.
+   */
+  readonly lookupTakesOthers?: string
 }
 
 /** A connector, a running twin and a clock. */
