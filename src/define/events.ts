@@ -9,7 +9,7 @@ export interface EventDefinition<Data = unknown> {
   /** Dotted paths below `event` that `waitFor` may match on, such as `'data.customer'`. Each is indexed. */
   readonly match?: readonly string[]
   /** One event in business words: `'payment of $19.99 by ada@example.com'`. Never put a secret in it. */
-  readonly describe?: (data: Data) => string
+  describe?(data: Data): string
 }
 
 // oxlint-disable-next-line typescript/no-explicit-any -- a map of events of any data

@@ -1,0 +1,256 @@
+import { MINUTE, reasonOf } from '../base/index.ts'
+import type { AnyFlow, FlowEvent } from '../define/index.ts'
+import { eventOf } from '../inbox/index.ts'
+import type { LedgerAction, LedgerEntry } from '../ledger/index.ts'
+import { VersionConflictError } from './errors.ts'
+import { Execution, type ExecutionDeps, type ExecutionEnd } from './execution.ts'
+import type { ClaimedRun, JournalRow, PendingStep, RunMove } from './run.ts'
+import type { RunWriteAnswer } from './runWriter.ts'
+import type { StepWrite } from './callStep.ts'
+import {
+  handedBack,
+  heldRun,
+  parked,
+  succeeded,
+  suspended,
+  threw,
+  undone,
+  undoFailed,
+  undoWaits,
+} from './settle.ts'
+import { stepsToUndo, undoSteps, type UndoDeps } from './undo.ts'
+
+/** Claims without progress after which a run is parked: it takes its node down with it each time. */
+export const CLAIMS_WITHOUT_PROGRESS = 5
+const FLOW_MISSING_RECHECK_MS = 5 * MINUTE
+
+export interface AdvanceDeps extends Omit<ExecutionDeps, 'write'>, UndoDeps {
+  readonly flowNamed: (name: string) => AnyFlow | undefined
+  readonly connectorNamed: (name: string) => Parameters<ExecutionDeps['connectionFor']>[1] | undefined
+  readonly write: (run: ClaimedRun, write: StepWrite & { readonly move?: RunMove }) => Promise<RunWriteAnswer>
+  /** Tells the caller the execution, so that it can be handed back while it runs. */
+  readonly onExecution: (execution: Execution) => void
+  /** A step was asked for after the execution had ended and the run was released. */
+  readonly onAskedAfterEnd: (run: ClaimedRun, step: string) => void
+}
+
+/** Where the run was left; `undefined`: it was taken from this node. */
+export type Advanced = RunMove | undefined
+
+/** Advances a claimed run as far as it goes now, and commits where it was left. */
+export async function advanceRun(run: ClaimedRun, deps: AdvanceDeps): Promise<Advanced> {
+  const { flow, event, refused } = prepare(run, deps)
+  if (refused) return settle(run, refused, deps)
+  if (run.undoTo !== undefined) return cancelOrUndo(run, flow, event, deps)
+
+  const execution = executionOf(run, flow, event, 'run', deps)
+  const end = await execution.start()
+  switch (end.as) {
+    case 'fenced':
+      return undefined
+    case 'returned':
+      return settle(run, succeeded(run, end.value), deps)
+    case 'threw':
+      return giveUp(run, end.error, execution, deps)
+    case 'suspended':
+      return settle(
+        run,
+        deps.stopping()
+          ? handedBack(run, end.pending, deps.clock.now())
+          : suspended(run, end.pending, flow.hold !== 'untilFirstWait'),
+        deps,
+      )
+    case 'cancelling':
+      return afterResolving(run, 'cancelled', end.pending, execution, deps)
+  }
+}
+
+type Prepared =
+  | { readonly refused: RunMove; readonly flow?: undefined; readonly event?: undefined }
+  | { readonly refused?: undefined; readonly flow: AnyFlow; readonly event: FlowEvent }
+
+function prepare(run: ClaimedRun, deps: AdvanceDeps): Prepared {
+  if (run.claims >= CLAIMS_WITHOUT_PROGRESS)
+    return {
+      refused: parked(
+        run,
+        run.reasonCode ?? 'no_progress',
+        run.reason ??
+          `It was begun ${run.claims} times without getting on; its node died each time. Look for what it does between its steps, then retry it.`,
+        undefined,
+      ),
+    }
+  const flow = deps.flowNamed(run.flow)
+  if (!flow)
+    return {
+      refused: parked(
+        run,
+        'flow_missing',
+        `The flow "${run.flow}" is not in the configuration. Add it again, or cancel the run.`,
+        deps.clock.now() + FLOW_MISSING_RECHECK_MS,
+      ),
+    }
+  const connector = deps.connectorNamed(run.connector)
+  if (!connector)
+    return {
+      refused: parked(
+        run,
+        'connector_missing',
+        `The connector "${run.connector}" is not in the configuration. Add a connection of it again, or cancel the run.`,
+        deps.clock.now() + FLOW_MISSING_RECHECK_MS,
+      ),
+    }
+  try {
+    return { flow, event: eventOf(run.event, connector) }
+  } catch (error) {
+    return { refused: heldRun(run, 'contract_broken', reasonOf(error)) }
+  }
+}
+
+function executionOf(
+  run: ClaimedRun,
+  flow: AnyFlow,
+  event: FlowEvent,
+  mode: 'run' | 'resolve',
+  deps: AdvanceDeps,
+): Execution {
+  const execution = new Execution(run, flow, event, mode, {
+    ...deps,
+    write: (write) => deps.write(run, write),
+  })
+  execution.onAskedAfterEnd = (step) => deps.onAskedAfterEnd(run, step)
+  deps.onExecution(execution)
+  return execution
+}
+
+async function settle(run: ClaimedRun, move: RunMove, deps: AdvanceDeps): Promise<Advanced> {
+  const answer = await deps.write(run, { move, entries: entriesOf(run, move, deps.clock.now()) })
+  return answer === 'fenced' ? undefined : move
+}
+
+/** The flow failed. What can be undone is undone; else the run is a dead letter. */
+async function giveUp(
+  run: ClaimedRun,
+  error: unknown,
+  execution: Execution,
+  deps: AdvanceDeps,
+): Promise<Advanced> {
+  const journal = wholeJournal(run, execution)
+  const move = threw(run, error, !(error instanceof VersionConflictError) && stepsToUndo(journal).length > 0)
+  if (move.to !== 'undoing') return settle(run, move, deps)
+  if ((await deps.write(run, { move, entries: entriesOf(run, move, deps.clock.now()) })) === 'fenced')
+    return undefined
+  return undo(
+    { ...run, pending: [], reasonCode: move.reasonCode, reason: move.reason },
+    'undone',
+    journal,
+    execution,
+    deps,
+  )
+}
+
+/** A run on its way to being undone: first learn what came of attempts in doubt, then undo. */
+async function cancelOrUndo(
+  run: ClaimedRun,
+  flow: AnyFlow,
+  event: FlowEvent,
+  deps: AdvanceDeps,
+): Promise<Advanced> {
+  const undoTo = run.undoTo!
+  const execution = executionOf(run, flow, event, 'resolve', deps)
+  if (!mayHoldDoubts(run)) return undo(run, undoTo, run.journal, execution, deps)
+  const end = await execution.start()
+  if (end.as === 'fenced') return undefined
+  return afterResolving(run, undoTo, doubtsOf(end), execution, deps)
+}
+
+function mayHoldDoubts(run: ClaimedRun): boolean {
+  if (run.journal.some((row) => row.kind === 'undo')) return false
+  return (
+    run.pending.some((step) => step.kind === 'operation' && !step.name.startsWith('undo:')) ||
+    run.openAttempts.length > 0 ||
+    run.claims > 1
+  )
+}
+
+function doubtsOf(end: ExecutionEnd): readonly PendingStep[] {
+  return end.as === 'cancelling' || end.as === 'suspended' ? end.pending : []
+}
+
+async function afterResolving(
+  run: ClaimedRun,
+  undoTo: 'undone' | 'cancelled',
+  doubts: readonly PendingStep[],
+  execution: Execution,
+  deps: AdvanceDeps,
+): Promise<Advanced> {
+  if (doubts.length > 0) return settle(run, undoWaits(run, doubts, undoTo), deps)
+  return undo(run, undoTo, wholeJournal(run, execution), execution, deps)
+}
+
+async function undo(
+  run: ClaimedRun,
+  undoTo: 'undone' | 'cancelled',
+  journal: readonly JournalRow[],
+  execution: Execution,
+  deps: AdvanceDeps,
+): Promise<Advanced> {
+  const why = { reasonCode: run.reasonCode, reason: run.reason }
+  let end: Awaited<ReturnType<typeof undoSteps>>
+  try {
+    end = await undoSteps(run, journal, execution.host, deps)
+  } catch (error) {
+    end = { as: 'failed', reason: reasonOf(error) }
+  }
+  switch (end.as) {
+    case 'fenced':
+      return undefined
+    case 'undone':
+      return settle(run, undone(run, undoTo, why), deps)
+    case 'waits':
+      return settle(
+        run,
+        deps.stopping()
+          ? { ...handedBack({ ...run, state: 'undoing' }, end.pending, deps.clock.now()), undoTo }
+          : undoWaits(run, end.pending, undoTo),
+        deps,
+      )
+    case 'failed':
+      return settle(run, undoFailed([], undoTo, end.reason), deps)
+  }
+}
+
+function wholeJournal(run: ClaimedRun, execution: Execution): readonly JournalRow[] {
+  return [...run.journal, ...execution.live]
+}
+
+const RUN_ACTIONS: Partial<Record<RunMove['to'], LedgerAction>> = {
+  succeeded: 'run.succeeded',
+  undone: 'run.undone',
+  dead_lettered: 'run.dead_lettered',
+  cancelled: 'run.cancelled',
+  held: 'run.held',
+  parked: 'run.parked',
+  undoing: 'run.undoing',
+}
+
+/** Ends and stops that people ask about are in the ledger; moves between queued, running and waiting are not. */
+function entriesOf(run: ClaimedRun, move: RunMove, now: number): LedgerEntry[] {
+  const action = RUN_ACTIONS[move.to]
+  if (!action) return []
+  return [
+    {
+      tenant: run.tenant,
+      at: now,
+      actor: `flow:${run.flow}`,
+      action,
+      target: run.id,
+      outcome: move.to,
+      runId: run.id,
+      detail: {
+        flow: run.flow,
+        ...(move.reasonCode === undefined ? {} : { code: move.reasonCode, reason: move.reason }),
+      },
+    },
+  ]
+}

@@ -1,0 +1,303 @@
+import { encodeJson, newId, parseJson, reasonOf, type Clock, type Random } from '../base/index.ts'
+import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
+import { checkAnswer } from '../contracts/index.ts'
+import type { AnyOperation, AttemptState, StepOptions } from '../define/index.ts'
+import type { LedgerAction, LedgerEntry } from '../ledger/index.ts'
+import { afterAttempt, idempotencyKey, nextMove, type ResolvedRetryPolicy } from './retry.ts'
+import type { ClaimedRun, JournalRow, PendingCall, StepKind, Undo } from './run.ts'
+import type { AttemptWrite, QuarantineWrite, RunWriteAnswer } from './runWriter.ts'
+
+/** A step that is a call to a provider. */
+export interface CallStep {
+  readonly kind: Extract<StepKind, 'operation' | 'undo'>
+  readonly name: string
+  readonly ordinal: number
+  readonly connection: CallConnection
+  readonly operationName: string
+  readonly operation: AnyOperation
+  readonly input: unknown
+  readonly inputDigest: Buffer
+  readonly options: StepOptions<unknown>
+  readonly policy: ResolvedRetryPolicy
+  /** Computes the compensation of what was made. */
+  readonly undoOf: ((made: unknown) => Undo) | undefined
+}
+
+/** What a step needs of the execution that it belongs to. */
+export interface StepHost {
+  readonly run: ClaimedRun
+  readonly clock: Clock
+  readonly random: Random
+  readonly call: (request: CallRequest) => Promise<CallOutcome>
+  /** The answer that a person released from quarantine, as JSON bytes; `undefined` while nobody has. */
+  readonly releasedAnswer: (quarantineId: string) => Promise<Buffer | 'discarded' | undefined>
+  readonly append: (row: Omit<JournalRow, 'seq'>) => JournalRow
+  readonly write: (write: StepWrite) => Promise<RunWriteAnswer>
+}
+
+export interface StepWrite {
+  readonly journal?: JournalRow
+  readonly attempt?: AttemptWrite
+  readonly quarantine?: QuarantineWrite
+  readonly entries: readonly LedgerEntry[]
+}
+
+/** How far one move brought the step. */
+export type StepProgress =
+  | { readonly as: 'finished'; readonly row: JournalRow; readonly cancelling: boolean }
+  | { readonly as: 'wait'; readonly pending: PendingCall; readonly cancelling: boolean }
+  | { readonly as: 'fenced' }
+
+class FencedError extends Error {}
+
+/** Makes the step's next move: at most one attempt, journaled with its ledger entry before anybody hears of it. */
+export async function advanceCall(
+  step: CallStep,
+  pending: PendingCall,
+  host: StepHost,
+): Promise<StepProgress> {
+  const state = await withReleasedAnswer(step, pending, host)
+  if ('failed' in state) return finish(step, { outcome: 'failed', ...state.failed }, {}, host)
+  const move = nextMove(state, step.operation, step.options, host.clock.now())
+  switch (move.as) {
+    case 'wait':
+      return { as: 'wait', pending: move.pending, cancelling: false }
+    case 'skip':
+      return finish(
+        step,
+        { outcome: 'skipped', summary: 'skipped: too late' },
+        { entries: [entryOf(step, host, 'call.skipped', 'skipped', undefined)] },
+        host,
+      )
+    case 'done':
+      return finish(step, { outcome: 'succeeded', output: move.result }, {}, host)
+    case 'send':
+      return attempt(step, state, 'send', host)
+    case 'look_up':
+      return attempt(step, state, 'lookup', host)
+  }
+}
+
+type Finish =
+  | { readonly outcome: 'succeeded'; readonly output: unknown; readonly summary?: string }
+  | { readonly outcome: 'failed'; readonly code: string; readonly reason: string }
+  | { readonly outcome: 'skipped'; readonly summary: string }
+
+async function withReleasedAnswer(
+  step: CallStep,
+  pending: PendingCall,
+  host: StepHost,
+): Promise<PendingCall | { readonly failed: { readonly code: string; readonly reason: string } }> {
+  if (pending.quarantineId === undefined || pending.settled !== undefined) return pending
+  const released = await host.releasedAnswer(pending.quarantineId)
+  if (released === undefined) return pending
+  if (released === 'discarded')
+    return { failed: { code: 'answer_discarded', reason: 'The quarantined answer was discarded.' } }
+  // A person vouches for it: it passes as it is where the contract still refuses it.
+  const raw: unknown = parseJson(released)
+  const checked = checkAnswer(step.operation.output, raw)
+  return { ...pending, settled: { as: 'done', result: checked.as === 'valid' ? checked.value : raw } }
+}
+
+async function attempt(
+  step: CallStep,
+  before: PendingCall,
+  asked: 'send' | 'lookup',
+  host: StepHost,
+): Promise<StepProgress> {
+  const began = host.clock.now()
+  const number = before.attempts + 1
+  const state: PendingCall = { ...before, attempts: number, begunAt: before.begunAt ?? began }
+  const key = idempotencyKey(host.run.rootRunId, state)
+  const attemptId = newId('att')
+  const kind = step.operation.idempotency.kind
+  const record = (over: Partial<AttemptWrite>): AttemptWrite => ({
+    id: attemptId,
+    name: step.name,
+    ordinal: step.ordinal,
+    number,
+    connectionId: step.connection.id,
+    operation: step.operationName,
+    generation: state.generation,
+    idempotencyKey: key,
+    request: undefined,
+    state: undefined,
+    status: undefined,
+    code: undefined,
+    reason: undefined,
+    begunAt: began,
+    finishedAt: undefined,
+    ...over,
+  })
+
+  let outcome: CallOutcome
+  try {
+    outcome = await host.call({
+      tenant: host.run.tenant,
+      connection: step.connection,
+      operationName: step.operationName,
+      operation: step.operation,
+      input: step.input,
+      idempotencyKey: key,
+      begunAt: state.begunAt!,
+      runId: host.run.id,
+      stepName: step.name,
+      attempt: number,
+      kind: asked,
+      begin:
+        asked === 'send' && (kind === 'lookup' || kind === 'none')
+          ? async () => {
+              if ((await host.write({ attempt: record({}), entries: [] })) === 'fenced')
+                throw new FencedError()
+            }
+          : undefined,
+    })
+  } catch (error) {
+    if (error instanceof FencedError) return { as: 'fenced' }
+    throw error
+  }
+
+  const now = host.clock.now()
+  const context = { operation: step.operation, policy: step.policy, now, random: host.random, asked }
+  if (outcome.as === 'deferred' || outcome.as === 'parked') {
+    // Nothing was attempted, so nothing is counted and nothing is written.
+    const after = afterAttempt(before, outcome, context)
+    return { as: 'wait', pending: (after as { pending: PendingCall }).pending, cancelling: false }
+  }
+  const after = afterAttempt(state, outcome, context)
+  const attemptWrite = record({
+    state: attemptState(outcome),
+    status: 'exchange' in outcome ? outcome.exchange?.status : undefined,
+    code: 'code' in outcome ? outcome.code : undefined,
+    reason: 'reason' in outcome ? outcome.reason : undefined,
+    finishedAt: now,
+  })
+  const entries = [
+    entryOf(step, host, ACTIONS[outcome.as], attemptWrite.state ?? outcome.as, outcome, number),
+  ]
+  if (after.as === 'succeeded')
+    return finish(
+      step,
+      { outcome: 'succeeded', output: after.output, summary: after.summary },
+      { attempt: attemptWrite, entries },
+      host,
+    )
+  if (after.as === 'failed')
+    return finish(
+      step,
+      { outcome: 'failed', code: after.code, reason: after.reason },
+      { attempt: attemptWrite, entries },
+      host,
+    )
+  const quarantine = outcome.as === 'quarantined' ? quarantined(step, outcome) : undefined
+  const answer = await host.write({ attempt: attemptWrite, entries, quarantine })
+  if (answer === 'fenced') return { as: 'fenced' }
+  return {
+    as: 'wait',
+    pending: { ...after.pending, quarantineId: quarantine?.id ?? after.pending.quarantineId },
+    cancelling: answer === 'cancelling',
+  }
+}
+
+const ACTIONS: Readonly<Record<Exclude<CallOutcome['as'], 'deferred' | 'parked'>, LedgerAction>> = {
+  succeeded: 'call.succeeded',
+  not_found: 'call.not_found',
+  failed: 'call.failed',
+  in_doubt: 'call.in_doubt',
+  quarantined: 'call.quarantined',
+}
+
+function attemptState(outcome: CallOutcome): AttemptState {
+  switch (outcome.as) {
+    case 'succeeded':
+    case 'not_found':
+      return 'succeeded'
+    case 'in_doubt':
+      return 'in_doubt'
+    case 'quarantined':
+      return 'quarantined'
+    default:
+      return 'failed'
+  }
+}
+
+function quarantined(step: CallStep, outcome: Extract<CallOutcome, { as: 'quarantined' }>): QuarantineWrite {
+  return {
+    id: newId('qrn'),
+    connectionId: step.connection.id,
+    name: step.name,
+    ordinal: step.ordinal,
+    operation: step.operationName,
+    path: outcome.path,
+    reason: outcome.reason,
+    payload: outcome.payload,
+  }
+}
+
+async function finish(
+  step: CallStep,
+  end: Finish,
+  write: Omit<Partial<StepWrite>, 'journal'>,
+  host: StepHost,
+): Promise<StepProgress> {
+  const row = host.append({ ...rowOf(step, end), finishedAt: host.clock.now() })
+  const answer = await host.write({ entries: [], ...write, journal: row })
+  return answer === 'fenced' ? { as: 'fenced' } : { as: 'finished', row, cancelling: answer === 'cancelling' }
+}
+
+function rowOf(step: CallStep, end: Finish): Omit<JournalRow, 'seq' | 'finishedAt'> {
+  const base = {
+    kind: step.kind,
+    name: step.name,
+    ordinal: step.ordinal,
+    connectionId: step.connection.id,
+    operation: `${step.connection.connector.name}.${step.operationName}`,
+    inputDigest: step.inputDigest,
+    outcome: end.outcome,
+    result: undefined,
+    errorCode: undefined,
+    error: undefined,
+    undo: undefined,
+    summary: undefined,
+  }
+  if (end.outcome === 'failed') return { ...base, errorCode: end.code, error: end.reason }
+  if (end.outcome === 'skipped') return { ...base, summary: end.summary }
+  const result = end.output === undefined ? undefined : Buffer.from(encodeJson(end.output))
+  return { ...base, result, undo: step.undoOf && undoBytes(step.undoOf, end.output), summary: end.summary }
+}
+
+function undoBytes(undoOf: (made: unknown) => Undo, made: unknown): Buffer {
+  try {
+    return Buffer.from(encodeJson(undoOf(made)))
+  } catch (error) {
+    return Buffer.from(encodeJson({ impossible: reasonOf(error) } satisfies Undo))
+  }
+}
+
+function entryOf(
+  step: CallStep,
+  host: StepHost,
+  action: LedgerAction,
+  outcome: string,
+  result: CallOutcome | undefined,
+  attemptNumber?: number,
+): LedgerEntry {
+  const exchange = result && 'exchange' in result ? result.exchange : undefined
+  return {
+    tenant: host.run.tenant,
+    at: host.clock.now(),
+    actor: `flow:${host.run.flow}`,
+    action,
+    target: `${step.connection.name}.${step.operationName}`,
+    outcome,
+    runId: host.run.id,
+    connectionId: step.connection.id,
+    detail: {
+      step: step.name,
+      ordinal: step.ordinal,
+      ...(attemptNumber === undefined ? {} : { attempt: attemptNumber }),
+      ...(result && 'code' in result ? { code: result.code, reason: result.reason } : {}),
+      ...(exchange === undefined ? {} : { exchange }),
+    },
+  }
+}

@@ -1,0 +1,208 @@
+import { parseJson, type RunId } from '../base/index.ts'
+import { transaction, type Database, type Queryable } from '../db/index.ts'
+import type { RunRef, WakeUp } from '../dispatch/index.ts'
+import type { StoredEvent } from '../inbox/index.ts'
+import type { ClaimedRun, JournalRow, OpenAttempt, PendingStep, StepKind } from './run.ts'
+
+export interface ClaimOptions {
+  readonly database: Database
+  readonly node: string
+  readonly now: number
+  /** Deletes the wake-ups in the same transaction. */
+  readonly drop: (client: Queryable, wakeUps: readonly WakeUp[]) => Promise<void>
+}
+
+/**
+ * Claims the runs that may advance now and loads what their executions start from. A run that may not (claimed
+ * already, finished, not the first of its lane, not due) is left out; whoever makes it ready sends a wake-up.
+ */
+export async function claimRuns(
+  runs: readonly RunRef[],
+  wakeUps: readonly WakeUp[],
+  options: ClaimOptions,
+): Promise<ClaimedRun[]> {
+  const { database, node, now, drop } = options
+  const rows = await transaction(database.pool, async (client) => {
+    const [claimed] = await Promise.all([claim(client, runs, node, now), drop(client, wakeUps)])
+    return claimed
+  })
+  // A first execution has no history to load.
+  const history = rows.filter((row) => row.fence !== '1')
+  const [journal, attempts] = await Promise.all([
+    loadJournal(database.pool, history),
+    loadOpenAttempts(database.pool, history),
+  ])
+  return rows.map((row) => ({
+    tenant: row.tenant,
+    id: row.id,
+    flow: row.flow,
+    flowVersion: row.flow_version,
+    rootRunId: row.root_run_id,
+    laneKey: row.lane_key ?? undefined,
+    laneOpen: row.lane_open,
+    state: row.state,
+    fence: row.fence,
+    claims: row.claims,
+    claimedAt: row.claimed_at.getTime(),
+    createdAt: row.created_at.getTime(),
+    connector: row.connector,
+    event: row,
+    undoTo: row.undo_to ?? undefined,
+    reasonCode: row.reason_code ?? undefined,
+    reason: row.reason ?? undefined,
+    pending: row.waits === null ? [] : (parseJson(row.waits) as unknown as PendingStep[]),
+    journal: journal.get(row.id) ?? [],
+    openAttempts: attempts.get(row.id) ?? [],
+  }))
+}
+
+interface ClaimedRow extends StoredEvent {
+  readonly tenant: string
+  readonly id: RunId
+  readonly flow: string
+  readonly flow_version: number
+  readonly root_run_id: RunId
+  readonly lane_key: string | null
+  readonly lane_open: boolean
+  readonly state: 'running' | 'undoing'
+  readonly fence: string
+  readonly claims: number
+  readonly claimed_at: Date
+  readonly created_at: Date
+  readonly waits: string | null
+  readonly undo_to: 'undone' | 'cancelled' | null
+  readonly reason_code: string | null
+  readonly reason: string | null
+  readonly connector: string
+}
+
+async function claim(
+  client: Queryable,
+  runs: readonly RunRef[],
+  node: string,
+  now: number,
+): Promise<ClaimedRow[]> {
+  const { rows } = await client.query<ClaimedRow>({
+    name: 'claim_runs',
+    text: `with ready as (
+        select r.tenant, r.id from runs r
+        where (r.tenant, r.id) in (select * from unnest($1::text[], $2::text[]))
+          and r.node_id is null
+          and (r.state in ('queued', 'undoing') or (r.state in ('waiting', 'parked') and r.due_at <= $4))
+          and (not r.lane_open or not exists (
+            select 1 from runs first where first.tenant = r.tenant and first.flow = r.flow and first.lane_key = r.lane_key
+              and first.lane_open and first.lane_seq < r.lane_seq))
+        order by r.tenant, r.id for no key update of r skip locked),
+      claimed as (
+        update runs r set state = case when r.state = 'undoing' then 'undoing' else 'running' end,
+          fence = r.fence + 1, node_id = $3, claims = r.claims + 1,
+          claimed_at = case when r.claims = 0 then $4 else coalesce(r.claimed_at, $4) end, updated_at = now()
+        from ready where r.tenant = ready.tenant and r.id = ready.id
+        returning r.*)
+      select c.tenant, c.id, c.flow, c.flow_version, c.root_run_id, c.lane_key, c.lane_open, c.state, c.fence, c.claims, c.claimed_at,
+        c.created_at, c.waits, c.undo_to, c.reason_code, c.reason,
+        e.id as event_id, e.type, e.occurred_at, e.received_at, e.data_at, d.content_type, d.body, n.name as connection_name, n.connector
+      from claimed c
+      join events e on e.tenant = c.tenant and e.id = c.event_id
+      join deliveries d on d.tenant = e.tenant and d.id = e.delivery_id
+      join connections n on n.tenant = e.tenant and n.id = e.connection_id`,
+    values: [runs.map((run) => run.tenant), runs.map((run) => run.id), node, new Date(now)],
+  })
+  return rows
+}
+
+async function loadJournal(
+  client: Queryable,
+  runs: readonly RunRef[],
+): Promise<ReadonlyMap<string, JournalRow[]>> {
+  if (runs.length === 0) return new Map()
+  const { rows } = await client.query<{
+    run_id: string
+    seq: number
+    kind: StepKind
+    name: string
+    ordinal: number
+    connection_id: string | null
+    operation: string | null
+    input_digest: Buffer | null
+    outcome: JournalRow['outcome']
+    result: Buffer | null
+    error_code: string | null
+    error: string | null
+    undo: Buffer | null
+    summary: string | null
+    finished_at: Date
+  }>({
+    name: 'load_journal',
+    text: `select run_id, seq, kind, name, ordinal, connection_id, operation, input_digest, outcome, result, error_code, error, undo, summary, finished_at
+      from journal where (tenant, run_id) in (select * from unnest($1::text[], $2::text[])) order by run_id, seq`,
+    values: [runs.map((run) => run.tenant), runs.map((run) => run.id)],
+  })
+  return groupBy(
+    rows,
+    (row) => row.run_id,
+    (row) => ({
+      seq: row.seq,
+      kind: row.kind,
+      name: row.name,
+      ordinal: row.ordinal,
+      connectionId: row.connection_id ?? undefined,
+      operation: row.operation ?? undefined,
+      inputDigest: row.input_digest ?? undefined,
+      outcome: row.outcome,
+      result: row.result ?? undefined,
+      errorCode: row.error_code ?? undefined,
+      error: row.error ?? undefined,
+      undo: row.undo ?? undefined,
+      summary: row.summary ?? undefined,
+      finishedAt: row.finished_at.getTime(),
+    }),
+  )
+}
+
+async function loadOpenAttempts(
+  client: Queryable,
+  runs: readonly RunRef[],
+): Promise<ReadonlyMap<string, OpenAttempt[]>> {
+  if (runs.length === 0) return new Map()
+  const { rows } = await client.query<{
+    run_id: string
+    name: string
+    ordinal: number
+    number: number
+    generation: number
+    request: Buffer | null
+    begun_at: Date
+  }>({
+    name: 'load_open_attempts',
+    text: `select run_id, name, ordinal, number, generation, request, begun_at from attempts
+      where (tenant, run_id) in (select * from unnest($1::text[], $2::text[])) and state is null`,
+    values: [runs.map((run) => run.tenant), runs.map((run) => run.id)],
+  })
+  return groupBy(
+    rows,
+    (row) => row.run_id,
+    (row) => ({
+      name: row.name,
+      ordinal: row.ordinal,
+      number: row.number,
+      generation: row.generation,
+      request: row.request ?? undefined,
+      begunAt: row.begun_at.getTime(),
+    }),
+  )
+}
+
+function groupBy<Row, Value>(
+  rows: readonly Row[],
+  key: (row: Row) => string,
+  value: (row: Row) => Value,
+): Map<string, Value[]> {
+  const groups = new Map<string, Value[]>()
+  for (const row of rows) {
+    const group = groups.get(key(row))
+    if (group) group.push(value(row))
+    else groups.set(key(row), [value(row)])
+  }
+  return groups
+}

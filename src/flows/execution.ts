@@ -1,0 +1,648 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { createHash } from 'node:crypto'
+import {
+  durationMs,
+  encodeJson,
+  parseJson,
+  reasonOf,
+  codeOf,
+  PermanentError,
+  SECOND,
+  UsageError,
+  type Clock,
+  type Duration,
+  type Random,
+} from '../base/index.ts'
+import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
+import {
+  isOperation,
+  type AnyConnector,
+  type AnyFlow,
+  type AnyOperation,
+  type EventTrigger,
+  type FlowContext,
+  type FlowEvent,
+  type OperationTree,
+  type StepOptions,
+  type WaitOptions,
+} from '../define/index.ts'
+import { fieldValue } from '../inbox/index.ts'
+import { advanceCall, type CallStep, type StepHost, type StepWrite } from './callStep.ts'
+import { createDetermined } from './determined.ts'
+import { ExecutionEndedError, StepFailedError, VersionConflictError } from './errors.ts'
+import { createPlayback, stepKey, type Playback } from './playback.ts'
+import { mayHaveLeft, notTried, retryPolicy } from './retry.ts'
+import type { ClaimedRun, JournalRow, PendingCall, PendingStep, StepKind, Undo } from './run.ts'
+import type { RunWriteAnswer } from './runWriter.ts'
+
+/** Steps that one run may ask for. */
+export const STEPS_PER_RUN = 10_000
+/** Steps of one run that may be under way at once; more wait their turn. */
+export const STEPS_AT_ONCE = 50
+/** When only waits have remained for this long, the execution ends and the run's row waits. */
+export const SUSPEND_AFTER_MS = 100
+/** How long the flow's code may await something that is no step. */
+export const OUTSIDE_LIMIT_MS = 10 * SECOND
+/** How long the flow's code may take to ask for what its journal holds. */
+export const REPLAY_LIMIT_MS = SECOND
+
+/** What an execution needs of its node. */
+export interface ExecutionDeps {
+  readonly clock: Clock
+  readonly random: Random
+  readonly call: (request: CallRequest) => Promise<CallOutcome>
+  /** The tenant's connection of this connector, or the one named. Throws UsageError where there is none. */
+  readonly connectionFor: (
+    tenant: string,
+    connector: AnyConnector,
+    name: string | undefined,
+  ) => Promise<CallConnection>
+  readonly releasedAnswer: StepHost['releasedAnswer']
+  /** The first event that the wait is for, since the run began, that none of `consumed` is. */
+  readonly findEvent: (
+    run: ClaimedRun,
+    wait: Extract<PendingStep, { kind: 'wait' }>,
+    consumed: readonly string[],
+  ) => Promise<FlowEvent | undefined>
+  readonly write: (write: StepWrite) => Promise<RunWriteAnswer>
+  /** Called before the flow's code is entered, so that a watchdog can name the run. */
+  readonly entering: (runId: string) => void
+}
+
+/** Where the flow's code was left. */
+export type ExecutionEnd =
+  | { readonly as: 'returned'; readonly value: unknown }
+  | { readonly as: 'threw'; readonly error: unknown }
+  /** Only waits remain, or the node stops. */
+  | { readonly as: 'suspended'; readonly pending: readonly PendingStep[] }
+  /** An operator wants it undone; everything under way has settled. */
+  | { readonly as: 'cancelling'; readonly pending: readonly PendingStep[] }
+  /** The run was taken from this execution. */
+  | { readonly as: 'fenced' }
+
+/**
+ * - `run`: goes on.
+ * - `resolve`: only learns what came of attempts in doubt, before the run is undone.
+ */
+export type ExecutionMode = 'run' | 'resolve'
+
+const insideStep = new AsyncLocalStorage<string>()
+
+/** One execution of a run: the flow's function, called from the top with its journal. Started once. */
+export class Execution {
+  readonly playback: Playback
+  readonly #run: ClaimedRun
+  readonly #flow: AnyFlow
+  readonly #event: FlowEvent
+  readonly #deps: ExecutionDeps
+  readonly #ordinals = new Map<string, number>()
+  readonly #resumed: Map<string, PendingStep>
+  readonly #pending = new Map<string, { readonly step: PendingStep; readonly cancelTimer: () => void }>()
+  readonly #consumed: string[] = []
+  /** Live steps that wait until the journal has been replayed, or until fewer are under way. */
+  readonly #ready: (() => Promise<void>)[] = []
+  readonly #host: StepHost
+  /** Rows that this execution journaled, in order. */
+  readonly live: JournalRow[] = []
+  #mode: ExecutionMode
+  #cancelling = false
+  #underWay = 0
+  #asked = 0
+  #capturing: Undo[] | undefined
+  #cancelTimer: () => void = () => {}
+  #settled:
+    | { readonly as: 'returned'; readonly value: unknown }
+    | { readonly as: 'threw'; readonly error: unknown }
+    | undefined
+  #ended = false
+  #handingBack = false
+  #end: (end: ExecutionEnd) => void = () => {}
+  /** Set where a step is asked for after the end. */
+  onAskedAfterEnd: (name: string) => void = () => {}
+
+  constructor(run: ClaimedRun, flow: AnyFlow, event: FlowEvent, mode: ExecutionMode, deps: ExecutionDeps) {
+    this.#run = run
+    this.#flow = flow
+    this.#event = event
+    this.#mode = mode
+    this.#deps = deps
+    this.#resumed = new Map(run.pending.map((step) => [stepKey(step.name, step.ordinal), step]))
+    this.playback = createPlayback(
+      run.journal.filter((row) => row.kind !== 'undo'),
+      (run.journal.at(-1)?.seq ?? 0) + 1,
+      () => this.#look(),
+    )
+    this.#host = {
+      run,
+      clock: deps.clock,
+      random: deps.random,
+      call: deps.call,
+      releasedAnswer: deps.releasedAnswer,
+      write: deps.write,
+      append: (row) => this.#append(row),
+    }
+  }
+
+  get host(): StepHost {
+    return this.#host
+  }
+
+  /** Runs the flow's code until it returns, throws, or only waits remain. Resolves when nothing of it is under way. */
+  start(): Promise<ExecutionEnd> {
+    const { promise, resolve } = deferred<ExecutionEnd>()
+    this.#end = resolve
+    void this.#enterFlow()
+    return promise
+  }
+
+  /** Begins nothing further and ends when what is under way has settled. */
+  handBack(): void {
+    this.#handingBack = true
+    this.#look()
+  }
+
+  async #enterFlow(): Promise<void> {
+    this.#deps.entering(this.#run.id)
+    try {
+      const value: unknown = await this.#flow.run(this.#context())
+      this.#settled = { as: 'returned', value }
+    } catch (error) {
+      this.#settled ??= { as: 'threw', error }
+    }
+    this.#look()
+  }
+
+  #context(): FlowContext {
+    const determined = createDetermined(this.#run.id, this.#run.createdAt, () => this.playback.last)
+    return {
+      event: this.#event,
+      run: { id: this.#run.id, flow: this.#flow.name, key: this.#run.laneKey },
+      use: (connector, name) => this.#client(connector as AnyConnector, name) as never,
+      step: (name, work) => this.#local(name, work) as never,
+      sleep: (until) => this.#sleep(until),
+      waitFor: (trigger, options) => this.#waitFor(trigger, options) as never,
+      ...determined,
+    }
+  }
+
+  // --- what the flow's code may ask for ---------------------------------------------------------------
+
+  #client(connector: AnyConnector, connectionName: string | undefined): unknown {
+    const build = (tree: OperationTree, prefix: string): Record<string, unknown> => {
+      const client: Record<string, unknown> = {}
+      for (const [name, value] of Object.entries(tree)) {
+        client[name] = isOperation(value)
+          ? (input: unknown, options: StepOptions<unknown> = {}) =>
+              this.#operation(connector, connectionName, prefix + name, value, input, options)
+          : build(value, `${prefix}${name}.`)
+      }
+      return client
+    }
+    return build(connector.operations as OperationTree, '')
+  }
+
+  #operation(
+    connector: AnyConnector,
+    connectionName: string | undefined,
+    operationName: string,
+    operation: AnyOperation,
+    input: unknown,
+    options: StepOptions<unknown>,
+  ): Promise<unknown> {
+    if (this.#capturing) {
+      this.#capturing.push({
+        connection: connectionName ?? '',
+        connector: connector.name,
+        operation: operationName,
+        input,
+      })
+      return new Promise(() => {})
+    }
+    const name = options.as ?? `${connector.name}.${operationName}`
+    let inputDigest: Buffer
+    try {
+      inputDigest = createHash('sha256')
+        .update(encodeJson({ operation: `${connector.name}.${operationName}`, input }))
+        .digest()
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+    return this.#ask(name, { kind: 'operation', inputDigest }, async (ordinal) => {
+      const connection = await this.#deps.connectionFor(this.#run.tenant, connector, connectionName)
+      const step: CallStep = {
+        kind: 'operation',
+        name,
+        ordinal,
+        connection,
+        operationName,
+        operation,
+        input,
+        inputDigest,
+        options,
+        policy: retryPolicy(options.retry, this.#flow.retry),
+        undoOf: options.undo && ((made) => this.#captureUndo(options.undo!, made)),
+      }
+      const pending = this.#startingPoint(step)
+      if (pending) await this.#advance(step, pending)
+    })
+  }
+
+  /** Where a call step begins: as it was suspended, in doubt where an attempt may have left, else untried. */
+  #startingPoint(step: CallStep): PendingCall | undefined {
+    const now = this.#deps.clock.now()
+    const resumed = this.#resumed.get(stepKey(step.name, step.ordinal))
+    const before = resumed?.kind === 'operation' ? resumed : notTried(step.name, step.ordinal, now)
+    const open = this.#run.openAttempts.find(
+      (attempt) => attempt.name === step.name && attempt.ordinal === step.ordinal,
+    )
+    const start =
+      open && open.number > before.attempts
+        ? mayHaveLeft(
+            { ...before, attempts: open.number, generation: open.generation, begunAt: open.begunAt },
+            open.begunAt,
+          )
+        : this.#run.claims > 1 && isUnrecorded(step.operation) && before.phase === 'none'
+          ? mayHaveLeft(before, this.#run.claimedAt)
+          : before
+    if (this.#mode === 'run') return start
+    // Before an undo only doubts are resolved; a call that can be undone may have been made, so it is learned.
+    const doubtful = start.phase === 'in_doubt' || start.phase === 'held'
+    return doubtful && (resumed !== undefined || open !== undefined || step.undoOf !== undefined)
+      ? start
+      : undefined
+  }
+
+  async #advance(step: CallStep, pending: PendingCall): Promise<void> {
+    const progress = await advanceCall(step, pending, this.#host)
+    if (progress.as === 'fenced') return this.#finish({ as: 'fenced' })
+    if (progress.cancelling) this.#cancel()
+    if (progress.as === 'finished') return this.playback.committed(progress.row)
+    this.#wait({ kind: 'operation', ...progress.pending }, () => this.#advance(step, progress.pending))
+  }
+
+  #captureUndo(undo: (made: unknown) => unknown, made: unknown): Undo {
+    const captured: Undo[] = []
+    this.#capturing = captured
+    try {
+      const result = undo(made)
+      if (result instanceof Promise) result.catch(() => {})
+    } catch (error) {
+      return { impossible: `Its undo threw: ${reasonOf(error)}` }
+    } finally {
+      this.#capturing = undefined
+    }
+    return captured.length === 1
+      ? captured[0]!
+      : {
+          impossible: `Its undo called ${captured.length} operations; it must call exactly one, before any await.`,
+        }
+  }
+
+  #local(name: string, work: () => unknown): Promise<unknown> {
+    return this.#ask(name, { kind: 'local' }, async (ordinal) => {
+      if (this.#mode === 'resolve') return
+      const base = {
+        kind: 'local' as const,
+        name,
+        ordinal,
+        connectionId: undefined,
+        operation: undefined,
+        inputDigest: undefined,
+        undo: undefined,
+        summary: undefined,
+      }
+      let row: Omit<JournalRow, 'seq' | 'finishedAt'>
+      try {
+        const result: unknown = await insideStep.run(name, async () => work())
+        row = {
+          ...base,
+          outcome: 'succeeded',
+          result: result === undefined ? undefined : Buffer.from(encodeJson(result)),
+          errorCode: undefined,
+          error: undefined,
+        }
+      } catch (error) {
+        row = {
+          ...base,
+          outcome: 'failed',
+          result: undefined,
+          errorCode: codeOf(error, 'step_threw'),
+          error: reasonOf(error),
+        }
+      }
+      await this.#journal(row)
+    })
+  }
+
+  #sleep(until: Duration | Date): Promise<void> {
+    const now = this.#deps.clock.now()
+    let at: number
+    try {
+      at = until instanceof Date ? until.getTime() : now + durationMs(until)
+      if (Number.isNaN(at))
+        throw new UsageError(
+          'duration_invalid',
+          'The date to sleep until is not valid. Pass a Date, or a duration such as "2 days".',
+        )
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+    const ask = this.#ask('sleep', { kind: 'sleep' }, async (ordinal) => {
+      if (this.#mode === 'resolve') return
+      const resumed = this.#resumed.get(stepKey('sleep', ordinal))
+      const step: PendingStep = {
+        kind: 'sleep',
+        name: 'sleep',
+        ordinal,
+        until: resumed?.kind === 'sleep' ? resumed.until : at,
+      }
+      const wake = async (): Promise<void> => {
+        if (this.#deps.clock.now() < step.until) return this.#wait(step, wake)
+        await this.#journal({ ...plainRow('sleep', 'sleep', ordinal), outcome: 'succeeded' })
+      }
+      await wake()
+    })
+    return ask as Promise<void>
+  }
+
+  #waitFor(trigger: EventTrigger, options: WaitOptions): Promise<FlowEvent | undefined> {
+    const value = fieldValue(options.equals)
+    let timeoutMs: number
+    try {
+      timeoutMs = durationMs(options.timeout)
+      if (trigger.definition.match?.includes(options.on) !== true)
+        throw new UsageError(
+          'wait_field_undeclared',
+          `${trigger.connector} events "${trigger.type}" cannot be matched on "${options.on}". Declared for matching: ${trigger.definition.match?.join(', ') ?? 'nothing'}.`,
+        )
+      if (value === undefined)
+        throw new UsageError(
+          'wait_value_invalid',
+          `waitFor("${trigger.type}") needs a text, number or boolean in "equals".`,
+        )
+    } catch (error) {
+      return Promise.reject(error as Error)
+    }
+    const name = `wait:${trigger.connector}.${trigger.type}`
+    const ask = this.#ask(name, { kind: 'wait' }, async (ordinal) => {
+      if (this.#mode === 'resolve') return
+      const resumed = this.#resumed.get(stepKey(name, ordinal))
+      const until = resumed?.kind === 'wait' ? resumed.until : this.#deps.clock.now() + timeoutMs
+      const step = {
+        kind: 'wait' as const,
+        name,
+        ordinal,
+        until,
+        connector: trigger.connector,
+        connection: trigger.connection,
+        type: trigger.type,
+        field: options.on,
+        value: value!,
+      }
+      const look = async (): Promise<void> => {
+        const event = await this.#deps.findEvent(this.#run, step, this.#consumed)
+        if (!event && this.#deps.clock.now() < until) return this.#wait(step, look)
+        if (event) this.#consumed.push(event.id)
+        await this.#journal({
+          ...plainRow('wait', name, ordinal),
+          outcome: 'succeeded',
+          result: event && Buffer.from(encodeJson(event)),
+        })
+      }
+      await look()
+    })
+    return ask as Promise<FlowEvent | undefined>
+  }
+
+  // --- asking, waiting, delivering --------------------------------------------------------------------
+
+  #ask(
+    name: string,
+    what: { readonly kind: StepKind; readonly inputDigest?: Buffer },
+    begin: (ordinal: number) => Promise<void>,
+  ): Promise<unknown> {
+    if (this.#ended) {
+      this.onAskedAfterEnd(name)
+      return Promise.reject(new ExecutionEndedError())
+    }
+    const outer = insideStep.getStore()
+    if (outer !== undefined)
+      return Promise.reject(
+        new UsageError(
+          'step_in_step',
+          `The step "${name}" was asked for inside the step "${outer}". Call it from the flow's own code instead.`,
+        ),
+      )
+    if (++this.#asked > STEPS_PER_RUN)
+      return Promise.reject(
+        new UsageError(
+          'too_many_steps',
+          `The run asked for more than ${STEPS_PER_RUN} steps. Split the work over several events.`,
+        ),
+      )
+
+    this.#cancelTimer()
+    const ordinal = (this.#ordinals.get(name) ?? 0) + 1
+    this.#ordinals.set(name, ordinal)
+    return new Promise((resolve, reject) => {
+      const row = this.playback.find(name, ordinal)
+      if (row && conflicts(row, what))
+        return this.#conflict(
+          `The step ${stepKey(name, ordinal)} is journaled as ${row.operation ?? row.kind} with another input than the flow's code asks for now.`,
+        )
+      this.playback.request(name, ordinal, (row) => this.#deliver(row, resolve, reject))
+      if (!row) this.#ready.push(() => begin(ordinal))
+    })
+  }
+
+  #deliver(row: JournalRow, resolve: (value: unknown) => void, reject: (error: unknown) => void): void {
+    if (this.#ended) return
+    this.#deps.entering(this.#run.id)
+    if (row.outcome === 'failed')
+      return reject(
+        new StepFailedError(row.name, row.ordinal, row.errorCode ?? 'failed', row.error ?? 'failed'),
+      )
+    const value: unknown = row.result === undefined ? undefined : parseJson(row.result)
+    if (row.kind === 'wait' && value !== undefined) this.#consumed.push((value as FlowEvent).id)
+    resolve(value)
+  }
+
+  #append(row: Omit<JournalRow, 'seq'>): JournalRow {
+    const numbered = this.playback.append(row)
+    this.live.push(numbered)
+    return numbered
+  }
+
+  async #journal(row: Omit<JournalRow, 'seq' | 'finishedAt'>): Promise<void> {
+    const numbered = this.#append({ ...row, finishedAt: this.#deps.clock.now() })
+    const answer = await this.#deps.write({ journal: numbered, entries: [] })
+    if (answer === 'fenced') return this.#finish({ as: 'fenced' })
+    if (answer === 'cancelling') this.#cancel()
+    this.playback.committed(numbered)
+  }
+
+  /** The step waits. While the execution lives it goes on by itself when its time has come. */
+  #wait(step: PendingStep, go: (() => Promise<void>) | undefined): void {
+    const key = stepKey(step.name, step.ordinal)
+    const wakes = go !== undefined && step.until !== null
+    const cancelTimer = wakes
+      ? this.#deps.clock.after(step.until - this.#deps.clock.now(), () => {
+          if (this.#ended || !this.#pending.delete(key)) return
+          this.#ready.push(go)
+          this.#look()
+        })
+      : () => {}
+    this.#pending.set(key, { step, cancelTimer })
+  }
+
+  #cancel(): void {
+    this.#cancelling = true
+  }
+
+  #conflict(message: string): void {
+    this.#settled = { as: 'threw', error: new VersionConflictError(message) }
+    this.#look()
+  }
+
+  // --- the turn after everything has settled ----------------------------------------------------------
+
+  /** Asks, after each change, what comes next: begin what is ready, end, or wait for what is under way. */
+  #look(): void {
+    if (this.#ended || !this.playback.idle) return
+    this.#cancelTimer()
+    if (this.#cancelling || this.#settled?.as === 'threw') this.#mode = 'resolve'
+    if (!this.#handingBack && (this.playback.replayed || this.#settled?.as === 'threw')) this.#beginReady()
+    if (this.#underWay > 0) return
+    const pending = [...this.#pending.values()].map(({ step }) => step)
+    if (this.#handingBack) return this.#finish({ as: 'suspended', pending: this.#withResumed(pending) })
+    if (this.#cancelling) return this.#finish({ as: 'cancelling', pending: pending.filter(isDoubtful) })
+    if (this.#settled?.as === 'threw') return this.#endThrew(pending.filter(isDoubtful))
+    if (this.#settled) return this.#endReturned(pending.filter((step) => step.kind === 'operation'))
+    if (!this.playback.replayed) return this.#expect(REPLAY_LIMIT_MS, () => this.#conflictUnasked())
+    if (this.#mode === 'resolve')
+      return this.#finish({ as: 'cancelling', pending: pending.filter(isDoubtful) })
+    if (pending.length > 0)
+      return this.#expect(SUSPEND_AFTER_MS, () => this.#finish({ as: 'suspended', pending }))
+    this.#expect(OUTSIDE_LIMIT_MS, () =>
+      this.#finish({
+        as: 'threw',
+        error: new PermanentError(
+          'awaited_outside_step',
+          `The flow has awaited something that is no step for ${OUTSIDE_LIMIT_MS / SECOND} s. Put it into step(name, work).`,
+        ),
+      }),
+    )
+  }
+
+  #beginReady(): void {
+    while (this.#ready.length > 0 && this.#underWay < STEPS_AT_ONCE) {
+      const begin = this.#ready.shift()!
+      this.#underWay++
+      begin()
+        .catch((error: unknown) => {
+          this.#settled ??= { as: 'threw', error }
+        })
+        .finally(() => {
+          this.#underWay--
+          this.#look()
+        })
+    }
+  }
+
+  /** The flow's code has thrown. Before the run gives up, it is learned what came of attempts in doubt. */
+  #endThrew(doubtful: readonly PendingStep[]): void {
+    this.#finish(doubtful.length > 0 ? { as: 'suspended', pending: doubtful } : this.#settled!)
+  }
+
+  /** The flow's code has returned. Calls that it asked for and did not await are still carried to their end. */
+  #endReturned(calls: readonly PendingStep[]): void {
+    if (this.playback.unasked().length > 0) return this.#conflictUnasked()
+    this.#finish(calls.length > 0 ? { as: 'suspended', pending: calls } : this.#settled!)
+  }
+
+  #conflictUnasked(): void {
+    const [row] = this.playback.unasked()
+    const error = new VersionConflictError(
+      row
+        ? `The journal holds the step ${stepKey(row.name, row.ordinal)}, which the flow's code no longer asks for.`
+        : 'The flow does not go on from its journal.',
+    )
+    this.#finish({ as: 'threw', error })
+  }
+
+  /** Steps that waited before and have not been asked for again yet keep waiting. */
+  #withResumed(pending: readonly PendingStep[]): PendingStep[] {
+    const known = new Set(pending.map((step) => stepKey(step.name, step.ordinal)))
+    const unreached = [...this.#resumed]
+      .filter(([key, step]) => !known.has(key) && !this.playback.find(step.name, step.ordinal))
+      .map(([, step]) => step)
+    return [...pending, ...unreached]
+  }
+
+  #expect(ms: number, then: () => void): void {
+    this.#cancelTimer = this.#deps.clock.after(ms, () => {
+      if (!this.#ended && this.#underWay === 0) then()
+    })
+  }
+
+  #finish(end: ExecutionEnd): void {
+    if (this.#ended) return
+    this.#ended = true
+    this.#cancelTimer()
+    for (const { cancelTimer } of this.#pending.values()) cancelTimer()
+    this.#end(end)
+  }
+}
+
+/** Whether the provider may have acted on an attempt of this step, and nobody knows yet. */
+function isDoubtful(step: PendingStep): boolean {
+  return (
+    step.kind === 'operation' &&
+    (step.phase === 'in_doubt' || (step.phase === 'held' && step.code !== 'too_late'))
+  )
+}
+
+function conflicts(
+  row: JournalRow,
+  what: { readonly kind: StepKind; readonly inputDigest?: Buffer },
+): boolean {
+  if (row.kind !== what.kind) return true
+  return (
+    what.inputDigest !== undefined &&
+    row.inputDigest !== undefined &&
+    !row.inputDigest.equals(what.inputDigest)
+  )
+}
+
+/** Whether attempts of this operation leave without a committed begin: then the run's claim is all that is known. */
+function isUnrecorded(operation: AnyOperation): boolean {
+  return operation.idempotency.kind === 'key' || operation.idempotency.kind === 'natural'
+}
+
+function plainRow(
+  kind: StepKind,
+  name: string,
+  ordinal: number,
+): Omit<JournalRow, 'seq' | 'finishedAt' | 'outcome'> {
+  return {
+    kind,
+    name,
+    ordinal,
+    connectionId: undefined,
+    operation: undefined,
+    inputDigest: undefined,
+    result: undefined,
+    errorCode: undefined,
+    error: undefined,
+    undo: undefined,
+    summary: undefined,
+  }
+}
+
+function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => void } {
+  let resolve!: (value: T) => void
+  const promise = new Promise<T>((settle) => {
+    resolve = settle
+  })
+  return { promise, resolve }
+}

@@ -1,0 +1,342 @@
+import { createHash } from 'node:crypto'
+import { DAY, durationMs, HOUR, MINUTE, SECOND, type Random } from '../base/index.ts'
+import type { CallOutcome } from '../calls/index.ts'
+import type { AnyOperation, Idempotency, RetryPolicy, StepOptions } from '../define/index.ts'
+import { nextAttempt } from '../resilience/index.ts'
+import type { PendingCall } from './run.ts'
+
+/**
+ * The one owner of retries: pure decisions about what a step does next. A call makes one attempt and reports;
+ * these functions turn its outcome into what the run's row says.
+ */
+
+/** What a step is to do now. */
+export type NextMove =
+  | { readonly as: 'send' }
+  /** Ask the provider whether an attempt in doubt was done. */
+  | { readonly as: 'look_up' }
+  | { readonly as: 'wait'; readonly pending: PendingCall }
+  | { readonly as: 'skip' }
+  /** A person's word, or a released answer: the step is done with this result. */
+  | { readonly as: 'done'; readonly result: unknown }
+
+/** What a finished attempt means for its step. */
+export type AfterAttempt =
+  | { readonly as: 'succeeded'; readonly output: unknown; readonly summary: string | undefined }
+  | { readonly as: 'failed'; readonly code: string; readonly reason: string }
+  | { readonly as: 'wait'; readonly pending: PendingCall }
+
+export const RETRY_DEFAULTS = {
+  first: SECOND,
+  cap: 15 * MINUTE,
+  horizon: 72 * HOUR,
+  attempts: Number.POSITIVE_INFINITY,
+} as const
+/** Parked runs look again after this time, in case nobody told them. */
+const PARKED_RECHECK_MS = 5 * MINUTE
+/** An unanswered question ("was it done?") is asked again for this long, then a person is asked. */
+const LOOK_UP_HORIZON_MS = DAY
+
+export interface ResolvedRetryPolicy {
+  readonly first: number
+  readonly cap: number
+  readonly horizon: number
+  readonly attempts: number
+}
+
+/** The policy of a step: its own, else its flow's, else the defaults. */
+export function retryPolicy(
+  step: RetryPolicy | undefined,
+  flow: RetryPolicy | undefined,
+): ResolvedRetryPolicy {
+  const pick = (name: 'first' | 'cap' | 'horizon'): number =>
+    durationMs(step?.[name] ?? flow?.[name] ?? RETRY_DEFAULTS[name])
+  return {
+    first: pick('first'),
+    cap: pick('cap'),
+    horizon: pick('horizon'),
+    attempts: step?.attempts ?? flow?.attempts ?? RETRY_DEFAULTS.attempts,
+  }
+}
+
+/** A step before its first attempt. */
+export function notTried(name: string, ordinal: number, now: number): PendingCall {
+  return {
+    name,
+    ordinal,
+    phase: 'none',
+    until: null,
+    attempts: 0,
+    generation: 0,
+    begunAt: undefined,
+    spentMs: 0,
+    since: now,
+    code: undefined,
+    reason: undefined,
+    quarantineId: undefined,
+    settled: undefined,
+  }
+}
+
+/**
+ * A step of which an attempt may have left unrecorded, because its execution died. `begunAt` is the earliest time
+ * at which that attempt can have begun.
+ */
+export function mayHaveLeft(step: PendingCall, begunAt: number): PendingCall {
+  return {
+    ...step,
+    phase: 'in_doubt',
+    until: 0,
+    begunAt: step.begunAt ?? begunAt,
+    code: 'node_died',
+    reason: 'The node died while an attempt may have been under way.',
+  }
+}
+
+/** The key that lets the provider recognise the same effect: of root run, step and generation; 43 characters. */
+export function idempotencyKey(
+  rootRunId: string,
+  step: { readonly name: string; readonly ordinal: number; readonly generation: number },
+): string {
+  return createHash('sha256')
+    .update(`${rootRunId}\0${step.name}\0${step.ordinal}\0${step.generation}`)
+    .digest('base64url')
+}
+
+/** How an operation behaves when repeated at `now`: past its key's lifetime a key no longer protects. */
+export function effectiveIdempotency(
+  operation: AnyOperation,
+  begunAt: number | undefined,
+  now: number,
+): Idempotency<unknown, unknown> {
+  const declared = operation.idempotency as Idempotency<unknown, unknown>
+  if (declared.kind !== 'key' || begunAt === undefined || now - begunAt < declared.lifetimeMs) return declared
+  return declared.afterLifetime ?? { kind: 'none' }
+}
+
+/** What the step does now. Waits that are not over stay waits. */
+export function nextMove(
+  step: PendingCall,
+  operation: AnyOperation,
+  options: StepOptions<unknown>,
+  now: number,
+): NextMove {
+  if (step.settled?.as === 'done') return { as: 'done', result: step.settled.result }
+  if (step.settled?.as === 'not_done') return lateOr(options, now, notDone(step, now), { as: 'send' })
+  if (step.until === null && step.phase !== 'none') return { as: 'wait', pending: step }
+  if (step.until !== null && step.until > now) return { as: 'wait', pending: step }
+  if (step.phase === 'in_doubt') return resolveDoubt(step, operation, now)
+  return lateOr(options, now, step, { as: 'send' })
+}
+
+/** A step whose last attempt was, for certain, not done: the next one is a new effect with a new key. */
+export function notDone(step: PendingCall, now: number): PendingCall {
+  return {
+    ...step,
+    phase: 'none',
+    until: null,
+    since: now,
+    generation: step.generation + 1,
+    begunAt: undefined,
+    settled: undefined,
+    code: undefined,
+    reason: undefined,
+  }
+}
+
+function lateOr(
+  options: StepOptions<unknown>,
+  now: number,
+  step: PendingCall,
+  otherwise: NextMove,
+): NextMove {
+  if (options.validUntil === undefined || options.onLate === 'run') return otherwise
+  const validUntil = new Date(options.validUntil)
+  if (Number.isNaN(validUntil.getTime()) || now <= validUntil.getTime()) return otherwise
+  if (options.onLate === 'skip') return { as: 'skip' }
+  return {
+    as: 'wait',
+    pending: {
+      ...step,
+      phase: 'late',
+      until: null,
+      since: now,
+      code: 'too_late',
+      reason: `It was valid until ${validUntil.toISOString()}. Decide whether it still makes sense.`,
+    },
+  }
+}
+
+function resolveDoubt(step: PendingCall, operation: AnyOperation, now: number): NextMove {
+  const idempotency = effectiveIdempotency(operation, step.begunAt, now)
+  switch (idempotency.kind) {
+    case 'key':
+    case 'natural':
+      return { as: 'send' }
+    case 'lookup': {
+      const settled = (step.begunAt ?? step.since) + idempotency.settleAfterMs
+      return settled > now ? { as: 'wait', pending: { ...step, until: settled } } : { as: 'look_up' }
+    }
+    case 'none':
+      return {
+        as: 'wait',
+        pending: held(
+          step,
+          now,
+          'outcome_unknown',
+          step.reason ?? 'The provider may have acted, and gives no way to ask.',
+        ),
+      }
+  }
+}
+
+function held(step: PendingCall, now: number, code: string, reason: string): PendingCall {
+  return { ...step, phase: 'held', until: null, since: now, code, reason }
+}
+
+export interface AfterAttemptContext {
+  readonly operation: AnyOperation
+  readonly policy: ResolvedRetryPolicy
+  readonly now: number
+  readonly random: Random
+  /** The kind of attempt that this is the outcome of. */
+  readonly asked: 'send' | 'lookup'
+}
+
+/** What the outcome of an attempt means for its step. `step` already counts the attempt. */
+export function afterAttempt(
+  step: PendingCall,
+  outcome: CallOutcome,
+  context: AfterAttemptContext,
+): AfterAttempt {
+  const { now } = context
+  switch (outcome.as) {
+    case 'succeeded':
+      return { as: 'succeeded', output: outcome.output, summary: outcome.summary }
+    case 'not_found':
+      return { as: 'wait', pending: { ...notDone(step, now), phase: 'retry', until: now } }
+    case 'deferred':
+      return {
+        as: 'wait',
+        pending: {
+          ...step,
+          phase: step.phase === 'in_doubt' ? 'in_doubt' : 'deferred',
+          until: outcome.until,
+          since: now,
+          code: outcome.code,
+          reason: outcome.reason,
+        },
+      }
+    case 'parked':
+      return {
+        as: 'wait',
+        pending: {
+          ...step,
+          phase: step.phase === 'in_doubt' ? 'in_doubt' : 'parked',
+          until: now + PARKED_RECHECK_MS,
+          since: now,
+          code: outcome.code,
+          reason: outcome.reason,
+        },
+      }
+    case 'quarantined':
+      return {
+        as: 'wait',
+        pending: held(
+          step,
+          now,
+          'contract_broken',
+          `The answer does not fit its contract at ${outcome.path || 'its root'}: ${outcome.reason}`,
+        ),
+      }
+    case 'in_doubt':
+      return { as: 'wait', pending: doubted(step, outcome.code, outcome.reason, context) }
+    case 'failed':
+      return context.asked === 'lookup'
+        ? { as: 'wait', pending: askAgain(step, outcome, context) }
+        : failedOnce(step, outcome, context)
+  }
+}
+
+function failedOnce(
+  step: PendingCall,
+  outcome: Extract<CallOutcome, { as: 'failed' }>,
+  context: AfterAttemptContext,
+): AfterAttempt {
+  const { policy, now, random } = context
+  if (!outcome.retryable) return { as: 'failed', code: outcome.code, reason: outcome.reason }
+  const next = nextAttempt({
+    attempt: step.attempts,
+    policy,
+    elapsedMs: step.spentMs,
+    retryAt: outcome.retryAt,
+    now,
+    random,
+  })
+  if (next.as === 'exhausted')
+    return {
+      as: 'failed',
+      code: 'attempts_exhausted',
+      reason: `Gave up after ${step.attempts} attempts: ${outcome.reason}`,
+    }
+  const base = outcome.newKey ? notDone(step, now) : step
+  const why = { code: outcome.code, reason: outcome.reason, since: now }
+  if (next.as === 'park')
+    return {
+      as: 'wait',
+      pending: { ...base, ...why, phase: 'parked', until: outcome.retryAt ?? now + PARKED_RECHECK_MS },
+    }
+  return {
+    as: 'wait',
+    pending: { ...base, ...why, phase: 'retry', until: next.at, spentMs: step.spentMs + (next.at - now) },
+  }
+}
+
+/** In doubt: by key or by nature it is sent again after a back-off; by look-up it is asked; else a person is. */
+function doubted(step: PendingCall, code: string, reason: string, context: AfterAttemptContext): PendingCall {
+  const { policy, now, random, operation } = context
+  const idempotency = effectiveIdempotency(operation, step.begunAt, now)
+  const base: PendingCall = { ...step, phase: 'in_doubt', since: now, code, reason }
+  if (idempotency.kind === 'none')
+    return held(
+      base,
+      now,
+      'outcome_unknown',
+      `${reason} The provider may have acted, and gives no way to ask.`,
+    )
+  if (idempotency.kind === 'lookup' && context.asked === 'send')
+    return { ...base, until: (step.begunAt ?? now) + idempotency.settleAfterMs }
+  const next = nextAttempt({ attempt: step.attempts, policy, elapsedMs: step.spentMs, now, random })
+  if (next.as !== 'retry')
+    return held(base, now, 'outcome_unknown', `${reason} It stayed unknown after ${step.attempts} attempts.`)
+  return { ...base, until: next.at, spentMs: step.spentMs + (next.at - now) }
+}
+
+/** The question itself failed: it is asked again, since only an answer may let the step go on. */
+function askAgain(
+  step: PendingCall,
+  outcome: Extract<CallOutcome, { as: 'failed' }>,
+  context: AfterAttemptContext,
+): PendingCall {
+  const { policy, now, random } = context
+  if (!outcome.retryable || step.spentMs > LOOK_UP_HORIZON_MS)
+    return held(step, now, 'outcome_unknown', `Whether it was done could not be asked: ${outcome.reason}`)
+  const next = nextAttempt({
+    attempt: step.attempts,
+    policy,
+    elapsedMs: 0,
+    retryAt: outcome.retryAt,
+    now,
+    random,
+  })
+  const until = next.as === 'retry' ? next.at : now + PARKED_RECHECK_MS
+  return {
+    ...step,
+    phase: 'in_doubt',
+    until,
+    since: now,
+    spentMs: step.spentMs + (until - now),
+    code: outcome.code,
+    reason: outcome.reason,
+  }
+}

@@ -1,0 +1,127 @@
+import { codeOf, encodeJson, reasonOf } from '../base/index.ts'
+import type { RunState } from '../define/index.ts'
+import { VersionConflictError } from './errors.ts'
+import type { ClaimedRun, PendingStep, RunMove } from './run.ts'
+
+/** Pure decisions: where an execution leaves its run. */
+
+const STAY: Omit<RunMove, 'to'> = {
+  dueAt: undefined,
+  pending: [],
+  undoTo: undefined,
+  reasonCode: undefined,
+  reason: undefined,
+  result: undefined,
+  holdsLane: true,
+  keepsClaim: false,
+  clearsWaits: false,
+}
+
+/** The run is over, and frees its lane. */
+function ended(run: ClaimedRun, to: RunState, over: Partial<RunMove> = {}): RunMove {
+  return { ...STAY, to, holdsLane: false, clearsWaits: hasWaited(run), ...over }
+}
+
+function hasWaited(run: ClaimedRun): boolean {
+  return run.pending.some((step) => step.kind === 'wait') || run.journal.some((row) => row.kind === 'wait')
+}
+
+/** The flow returned. A value that cannot be kept is left out, with the reason on the run: its effects are done. */
+export function succeeded(run: ClaimedRun, value: unknown): RunMove {
+  if (value === undefined) return ended(run, 'succeeded')
+  try {
+    return ended(run, 'succeeded', { result: Buffer.from(encodeJson(value)) })
+  } catch (error) {
+    return ended(run, 'succeeded', {
+      reasonCode: 'result_unserializable',
+      reason: `The flow's return value was not kept. ${reasonOf(error)}`,
+    })
+  }
+}
+
+/** The flow threw: a conflict of versions waits for a person; everything else gives up, undoing what can be undone. */
+export function threw(run: ClaimedRun, error: unknown, hasUndos: boolean): RunMove {
+  const why = { reasonCode: codeOf(error, 'flow_threw'), reason: reasonOf(error) }
+  if (error instanceof VersionConflictError) return { ...STAY, to: 'held', pending: run.pending, ...why }
+  if (hasUndos) return { ...STAY, to: 'undoing', undoTo: 'undone', keepsClaim: true, ...why }
+  return ended(run, 'dead_lettered', why)
+}
+
+/** Only waits remain: the row says for what and until when. */
+export function suspended(run: ClaimedRun, pending: readonly PendingStep[], holdsLane: boolean): RunMove {
+  const heldFor = pending.find(
+    (step) => step.kind === 'operation' && (step.phase === 'held' || step.phase === 'late'),
+  )
+  if (heldFor?.kind === 'operation')
+    return { ...STAY, to: 'held', pending, reasonCode: heldFor.code, reason: heldFor.reason }
+  const parkedFor = pending.find((step) => step.kind === 'operation' && step.phase === 'parked')
+  const why = parkedFor?.kind === 'operation' ? { reasonCode: parkedFor.code, reason: parkedFor.reason } : {}
+  return {
+    ...STAY,
+    ...why,
+    to: parkedFor ? 'parked' : 'waiting',
+    dueAt: earliest(pending),
+    pending,
+    holdsLane,
+  }
+}
+
+/** The node stops: any other may go on at once. */
+export function handedBack(run: ClaimedRun, pending: readonly PendingStep[], now: number): RunMove {
+  return {
+    ...STAY,
+    to: run.state === 'undoing' ? 'undoing' : 'queued',
+    dueAt: now,
+    pending,
+    undoTo: run.undoTo,
+    reasonCode: run.reasonCode,
+    reason: run.reason,
+  }
+}
+
+/** On the way to being undone, something must be waited for or a person asked. */
+export function undoWaits(
+  run: ClaimedRun,
+  pending: readonly PendingStep[],
+  undoTo: 'undone' | 'cancelled',
+): RunMove {
+  const heldFor = pending.find(
+    (step) => step.kind === 'operation' && (step.phase === 'held' || step.phase === 'late'),
+  )
+  const why = { reasonCode: run.reasonCode, reason: run.reason }
+  if (heldFor?.kind === 'operation')
+    return { ...STAY, to: 'held', pending, undoTo, reasonCode: heldFor.code, reason: heldFor.reason }
+  return { ...STAY, ...why, to: 'undoing', dueAt: earliest(pending), pending, undoTo }
+}
+
+/** An undo failed for good, or could not be computed: a person must finish what the run began. */
+export function undoFailed(
+  pending: readonly PendingStep[],
+  undoTo: 'undone' | 'cancelled',
+  reason: string,
+): RunMove {
+  return { ...STAY, to: 'held', pending, undoTo, reasonCode: 'undo_failed', reason }
+}
+
+export function undone(
+  run: ClaimedRun,
+  undoTo: 'undone' | 'cancelled',
+  why: Pick<RunMove, 'reasonCode' | 'reason'>,
+): RunMove {
+  return ended(run, undoTo, why)
+}
+
+/** Something outside the run keeps it from going on; it looks again at `dueAt`, or a person retries it. */
+export function parked(run: ClaimedRun, code: string, reason: string, dueAt: number | undefined): RunMove {
+  return { ...STAY, to: 'parked', pending: run.pending, dueAt, reasonCode: code, reason }
+}
+
+/** A person must decide. */
+export function heldRun(run: ClaimedRun, code: string, reason: string): RunMove {
+  return { ...STAY, to: 'held', pending: run.pending, reasonCode: code, reason }
+}
+
+function earliest(pending: readonly PendingStep[]): number | undefined {
+  const times = pending.flatMap((step) => (step.until === null ? [] : [step.until]))
+  return times.length === 0 ? undefined : Math.min(...times)
+}
