@@ -14,5 +14,15 @@
  * 5. Signatures are compared in constant time, and dated ones are refused on both sides of the tolerance.
  * 6. Body, headers, time, form fields, events in a delivery, samples and bytes held at once have a limit.
  */
-export * from './sign.ts'
-export * from './verify.ts'
+export {
+  createWebhookIntake,
+  type Endpoint,
+  type Rejection,
+  type WebhookIntake,
+  type WebhookIntakeOptions,
+} from './intake.ts'
+export { RECEIVE_LIMITS, type ReceiveLimits } from './receive.ts'
+export { createRejectionCounter, type RejectionCounter, type RejectionCounterOptions } from './rejections.ts'
+export { signPayload, type PayloadToSign, type SignedPayload } from './sign.ts'
+export { type RawHeaders } from './signed-content.ts'
+export { verifySignature, type SignatureCode, type SignatureVerdict, type SignedRequest } from './verify.ts'

@@ -77,17 +77,10 @@ function withBodyDigest(scheme: SignatureScheme, url: string, body: Buffer): str
 
 function writeFormat(scheme: SignatureScheme, signatures: readonly string[], timestamp: string): string {
   const { format } = scheme
-  switch (format.kind) {
-    case 'plain':
-      return signatures[0]!
-    case 'prefixed':
-      return `${format.prefix}${signatures[0]!}`
-    case 'pairs':
-      return [
-        `${format.timestampKey}=${timestamp}`,
-        ...signatures.map((signature) => `${format.key}=${signature}`),
-      ].join(',')
-    case 'list':
-      return signatures.map((signature) => `${format.version},${signature}`).join(' ')
-  }
+  const first = signatures[0]!
+  if (format.kind === 'plain') return first
+  if (format.kind === 'prefixed') return `${format.prefix}${first}`
+  if (format.kind === 'list') return signatures.map((signature) => `${format.version},${signature}`).join(' ')
+  const pairs = signatures.map((signature) => `${format.key}=${signature}`)
+  return [`${format.timestampKey}=${timestamp}`, ...pairs].join(',')
 }

@@ -133,35 +133,24 @@ function readFormat(
   header: string,
 ): { readonly ok: true; readonly signatures: readonly string[]; readonly timestamp?: string } | Refused {
   const { format } = scheme
-  switch (format.kind) {
-    case 'plain':
-      return { ok: true, signatures: [header] }
-    case 'prefixed':
-      if (!header.startsWith(format.prefix))
-        return refused(
-          'signature_malformed',
-          `the header ${scheme.header} does not begin with ${format.prefix}`,
-        )
-      return { ok: true, signatures: [header.slice(format.prefix.length)] }
-    case 'list': {
-      const prefix = `${format.version},`
-      const versions = header.split(' ', SIGNATURES_LIMIT)
-      return {
-        ok: true,
-        signatures: versions.filter((one) => one.startsWith(prefix)).map((one) => one.slice(prefix.length)),
-      }
-    }
-    case 'pairs': {
-      const pairs = header.split(',', SIGNATURES_LIMIT + 1)
-      const timestamps = valuesOf(pairs, format.timestampKey)
-      if (timestamps.length !== 1)
-        return refused(
-          'signature_malformed',
-          `the header ${scheme.header} must hold ${format.timestampKey}= exactly once`,
-        )
-      return { ok: true, signatures: valuesOf(pairs, format.key), timestamp: timestamps[0]! }
-    }
+  if (format.kind === 'plain') return { ok: true, signatures: [header] }
+  if (format.kind === 'prefixed')
+    return header.startsWith(format.prefix)
+      ? { ok: true, signatures: [header.slice(format.prefix.length)] }
+      : refused('signature_malformed', `the header ${scheme.header} does not begin with ${format.prefix}`)
+  if (format.kind === 'list') {
+    const prefix = `${format.version},`
+    const ours = header.split(' ', SIGNATURES_LIMIT).filter((one) => one.startsWith(prefix))
+    return { ok: true, signatures: ours.map((one) => one.slice(prefix.length)) }
   }
+  const pairs = header.split(',', SIGNATURES_LIMIT + 1)
+  const [timestamp, ...more] = valuesOf(pairs, format.timestampKey)
+  return timestamp === undefined || more.length > 0
+    ? refused(
+        'signature_malformed',
+        `the header ${scheme.header} must hold ${format.timestampKey}= exactly once`,
+      )
+    : { ok: true, signatures: valuesOf(pairs, format.key), timestamp }
 }
 
 function valuesOf(pairs: readonly string[], key: string): string[] {
