@@ -1,0 +1,244 @@
+import { createHmac } from 'node:crypto'
+import { PermanentError } from '../base/index.ts'
+import { secretFieldsOf, type AuthScheme } from '../define/index.ts'
+import type { Connection } from './connections.ts'
+import type { AfterUnauthorized, GrantKeeper } from './oauth.ts'
+import { isWebhookSecretField, signingKeyOf } from './plan.ts'
+import type { ConnectionSecrets, SecretStore } from './secrets.ts'
+import type { ConnectionRef } from './storage.ts'
+
+/** A request as it goes to the provider, but for its authorization. */
+export interface UnauthorizedRequest {
+  readonly method: string
+  /** Absolute. */
+  readonly url: string
+  readonly headers: Readonly<Record<string, string>>
+  /** The exact bytes that will be sent. */
+  readonly body: Buffer | undefined
+}
+
+export interface AuthorizationContext {
+  /** The same in every attempt of one effect. */
+  readonly idempotencyKey: string
+  /** Milliseconds since 1970. */
+  readonly now: number
+}
+
+export interface AuthorizedRequest extends UnauthorizedRequest {
+  /** Lower-case names of the headers that carry a secret, or what proves one. They are never recorded. */
+  readonly secretHeaders: readonly string[]
+  /** Which credential was used; for `refreshAfterUnauthorized`. Tells nothing about it. */
+  readonly credentialVersion: string
+}
+
+export interface Authorizer {
+  /**
+   * Adds what the connection's auth scheme asks for. Method, URL and body stay as they are. Throws a
+   * `PermanentError` (`needs_reauthorization`, `connection_revoked`, `secret_missing`, `secret_unreadable`), or a
+   * `RetryableError` where the token endpoint or the database cannot be reached now.
+   */
+  authorize(
+    connection: Connection,
+    request: UnauthorizedRequest,
+    context: AuthorizationContext,
+  ): Promise<AuthorizedRequest>
+  /**
+   * After a 401 to a request that carried `credentialVersion`: sees to another credential, by refreshing a grant or
+   * reading changed secrets. `refreshed` means that the request may be authorized and sent again, once.
+   */
+  refreshAfterUnauthorized(connection: Connection, credentialVersion: string): Promise<AfterUnauthorized>
+  /** What verifies the connection's webhooks, in order. */
+  webhookSecrets(connection: ConnectionRef): Promise<readonly string[]>
+  /**
+   * Every value that must not be seen anywhere, with the encoded forms in which requests carry them. Some may be
+   * short: it is for the redactor to leave out what would blot out ordinary text.
+   */
+  secretValuesOf(connection: ConnectionRef): Promise<readonly string[]>
+}
+
+export interface AuthorizerOptions {
+  readonly secrets: Pick<SecretStore, 'read' | 'forget'>
+  readonly grants: GrantKeeper
+  /** Tokens of an OAuth connection, as they are now. */
+  readonly tokensOf: (connection: ConnectionRef) => Promise<readonly string[]>
+}
+
+/** Names, not secrets: they stand in URLs and logs of the providers, and tell records apart. */
+const NOT_SECRET = new Set(['clientId', 'expiresAt'])
+
+/** Puts credentials on requests: the only place where a sealed secret is opened for use. */
+export function createAuthorizer(options: AuthorizerOptions): Authorizer {
+  const { secrets, grants } = options
+
+  async function readSecrets(connection: ConnectionRef): Promise<ConnectionSecrets | undefined> {
+    return secrets.read({ tenant: connection.tenant, id: connection.id })
+  }
+
+  async function authorize(
+    connection: Connection,
+    request: UnauthorizedRequest,
+    context: AuthorizationContext,
+  ): Promise<AuthorizedRequest> {
+    const scheme = schemeOf(connection)
+    if (scheme.kind === 'oauth2') {
+      const { token, version } = await grants.accessToken(connection)
+      return withHeaders(request, { authorization: `Bearer ${token}` }, ['authorization'], version)
+    }
+    const own = activeSecrets(connection, await readSecrets(connection))
+    const values: Record<string, string> = {}
+    for (const field of secretFieldsOf(scheme)) values[field] = await neededValue(connection, own, field)
+    const headers = headersFor(scheme, values, request.body ?? Buffer.alloc(0), context)
+    return withHeaders(request, headers.all, headers.secret, own.version)
+  }
+
+  async function refreshAfterUnauthorized(
+    connection: Connection,
+    credentialVersion: string,
+  ): Promise<AfterUnauthorized> {
+    if (schemeOf(connection).kind === 'oauth2')
+      return grants.refreshAfterUnauthorized(connection, credentialVersion)
+    secrets.forget(connection)
+    const own = await readSecrets(connection)
+    if (own !== undefined && own.version !== credentialVersion) return { as: 'refreshed' }
+    return {
+      as: 'refused',
+      code: 'credential_refused',
+      reason: `The provider refuses the credential of connection "${connection.name}". Give a valid one with: trestle connections add ${connection.name}`,
+    }
+  }
+
+  async function webhookSecrets(connection: ConnectionRef): Promise<readonly string[]> {
+    const own = await readSecrets(connection)
+    const fields = (own?.fields ?? []).filter(isWebhookSecretField).sort(byIndex)
+    return Promise.all(fields.map(async (field) => (await own!.value(field))!))
+  }
+
+  async function secretValuesOf(connection: ConnectionRef): Promise<readonly string[]> {
+    const own = await readSecrets(connection)
+    if (own === undefined) return []
+    const values = new Map<string, string>()
+    for (const field of own.fields) if (!NOT_SECRET.has(field)) values.set(field, (await own.value(field))!)
+    const username = values.get('username')
+    const password = values.get('password')
+    if (username !== undefined && password !== undefined) {
+      values.delete('username') // The password is the secret; the name is an account id, such as Twilio's.
+      values.set('basic', basicCredential(username, password))
+    }
+    return [...new Set([...values.values(), ...(await options.tokensOf(connection))])]
+  }
+
+  return { authorize, refreshAfterUnauthorized, webhookSecrets, secretValuesOf }
+}
+
+interface SchemeHeaders {
+  readonly all: Readonly<Record<string, string>>
+  readonly secret: readonly string[]
+}
+
+function headersFor(
+  scheme: Exclude<AuthScheme, { kind: 'oauth2' }>,
+  values: Readonly<Record<string, string>>,
+  body: Buffer,
+  context: AuthorizationContext,
+): SchemeHeaders {
+  switch (scheme.kind) {
+    case 'bearer':
+      return { all: { authorization: `Bearer ${values['token']!}` }, secret: ['authorization'] }
+    case 'api_key': {
+      const name = scheme.header.toLowerCase()
+      return { all: { [name]: `${scheme.prefix ?? ''}${values['apiKey']!}` }, secret: [name] }
+    }
+    case 'basic': {
+      const credential = basicCredential(values['username']!, values['password']!)
+      return { all: { authorization: `Basic ${credential}` }, secret: ['authorization'] }
+    }
+    case 'standard_webhooks':
+      return {
+        all: signedHeaders(values['signingSecret']!, body, context),
+        secret: ['webhook-signature'],
+      }
+    default:
+      return { all: {}, secret: [] }
+  }
+}
+
+/** RFC 7617, in UTF-8. */
+function basicCredential(username: string, password: string): string {
+  return Buffer.from(`${username}:${password}`).toString('base64')
+}
+
+/**
+ * Standard Webhooks 1.0.0 (https://github.com/standard-webhooks/standard-webhooks, read 2026-11-22): HMAC-SHA-256
+ * over `id.timestamp.body`. The signature differs between attempts, as the time does; id and body do not.
+ */
+function signedHeaders(
+  secret: string,
+  body: Buffer,
+  { idempotencyKey, now }: AuthorizationContext,
+): Record<string, string> {
+  const key = signingKeyOf(secret)
+  if (key === undefined)
+    throw new PermanentError(
+      'secret_unreadable',
+      'The signing secret is no Standard Webhooks secret. Give another with: trestle connections add',
+    )
+  const timestamp = String(Math.floor(now / 1000))
+  const signature = createHmac('sha256', key)
+    .update(`${idempotencyKey}.${timestamp}.`)
+    .update(body)
+    .digest('base64')
+  return {
+    'webhook-id': idempotencyKey,
+    'webhook-timestamp': timestamp,
+    'webhook-signature': `v1,${signature}`,
+  }
+}
+
+/** The request with these headers in place of any of the same name. */
+function withHeaders(
+  request: UnauthorizedRequest,
+  added: Readonly<Record<string, string>>,
+  secretHeaders: readonly string[],
+  credentialVersion: string,
+): AuthorizedRequest {
+  const kept = Object.entries(request.headers).filter(([name]) => !Object.hasOwn(added, name.toLowerCase()))
+  return {
+    ...request,
+    headers: { ...Object.fromEntries(kept), ...added },
+    secretHeaders,
+    credentialVersion,
+  }
+}
+
+function schemeOf(connection: Connection): AuthScheme {
+  if (connection.auth !== undefined) return connection.auth
+  throw new PermanentError(
+    'connector_unknown',
+    `Connection "${connection.name}" is to ${connection.connector}, but trestle.config.ts has no connector of that name. Declare the connection there.`,
+  )
+}
+
+function activeSecrets(connection: Connection, own: ConnectionSecrets | undefined): ConnectionSecrets {
+  if (own !== undefined && own.state === 'active') return own
+  const again = `Give new secrets with: trestle connections add ${connection.name}`
+  throw own?.state === 'needs_reauthorization'
+    ? new PermanentError(
+        'needs_reauthorization',
+        `Connection "${connection.name}" must be authorized again. ${again}`,
+      )
+    : new PermanentError('connection_revoked', `Connection "${connection.name}" was removed. ${again}`)
+}
+
+async function neededValue(connection: Connection, own: ConnectionSecrets, field: string): Promise<string> {
+  const value = await own.value(field)
+  if (value !== undefined) return value
+  throw new PermanentError(
+    'secret_missing',
+    `Connection "${connection.name}" has no secret "${field}". Give it with: trestle connections add ${connection.name}`,
+  )
+}
+
+/** `webhookSecret.2` before `webhookSecret.10`. */
+function byIndex(a: string, b: string): number {
+  return Number(a.split('.')[1]) - Number(b.split('.')[1])
+}

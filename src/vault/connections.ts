@@ -1,0 +1,216 @@
+import { NotFoundError, parseJson, SECOND, UsageError, type Clock } from '../base/index.ts'
+import type { AuthScheme, ConnectionState, Settings } from '../define/index.ts'
+import type { Actor } from '../ledger/index.ts'
+import { createExpiringCache } from './expiringCache.ts'
+import { GRANT_FIELD, type SecretStore } from './secrets.ts'
+import type { ConnectionRef, RecordEntry, VaultStorage } from './storage.ts'
+
+/** A connection as calls and webhooks use it. Nothing in it is secret. */
+export interface Connection extends ConnectionRef {
+  readonly name: string
+  /** Name of the connector. */
+  readonly connector: string
+  /** `undefined` where the configuration has no connector of that name any more. */
+  readonly auth: AuthScheme | undefined
+  readonly state: ConnectionState
+  /** Without a trailing slash. */
+  readonly baseUrl: string
+  readonly settings: Settings
+  readonly allowPrivateNetwork: boolean
+  /** Whether trestle.config.ts has it; the others were added by `trestle connections add`. */
+  readonly declared: boolean
+  /** Where its webhooks come in; `path` is what stands behind `/webhooks/`. */
+  readonly endpoint: { readonly id: string; readonly path: string } | undefined
+  readonly createdAt: Date
+}
+
+/** What `trestle connections list` shows: which secrets there are, never their values. */
+export interface ListedConnection extends Connection {
+  readonly secrets: readonly { readonly field: string; readonly version: string; readonly updatedAt: Date }[]
+  /** When the access token expires, for an OAuth connection whose provider says so. */
+  readonly tokenExpiresAt: Date | undefined
+}
+
+export interface ConnectionStore {
+  /** By name. Throws `not_found`, with the names that there are. */
+  loadConnection(tenant: string, name: string): Promise<Connection>
+  /** By id, as events and runs hold it; revoked ones too. */
+  loadConnectionById(tenant: string, id: string): Promise<Connection>
+  /** The connection behind an endpoint's path; `undefined` if there is none. */
+  loadConnectionByPath(tenant: string, path: string): Promise<Connection | undefined>
+  listConnections(tenant: string): Promise<readonly ListedConnection[]>
+  /**
+   * Deletes its secrets and its endpoint, and keeps the connection as `revoked` for what refers to it. Throws
+   * `connection_declared` if the configuration has it.
+   */
+  removeConnection(tenant: string, name: string, actor: Actor): Promise<void>
+  /** Drops what is kept of it in memory, after its row was changed. */
+  forget(connection: ConnectionRef): void
+}
+
+export interface ConnectionStoreOptions {
+  readonly storage: VaultStorage
+  readonly secrets: Pick<SecretStore, 'forget'>
+  /** The auth scheme of a connector, by the connector's name. */
+  readonly authOf: (connector: string) => AuthScheme | undefined
+  readonly clock: Clock
+  readonly record: RecordEntry
+}
+
+/** A tenant's connections are kept in memory this long; a change by another process is seen at the latest then. */
+export const LOADED_FOR_MS = 5 * SECOND
+/** Tenants whose connections are in memory at once. Each may have some 10,000: they are read together. */
+const MOST_TENANTS = 100
+
+interface ConnectionRow {
+  readonly tenant: string
+  readonly id: string
+  readonly name: string
+  readonly connector: string
+  readonly state: ConnectionState
+  readonly base_url: string
+  readonly settings: string
+  readonly allow_private: boolean
+  readonly declared: boolean
+  readonly created_at: Date
+  readonly endpoint_id: string | null
+  readonly path: string | null
+}
+
+interface LoadedConnections {
+  readonly byName: ReadonlyMap<string, Connection>
+  readonly byId: ReadonlyMap<string, Connection>
+  readonly byPath: ReadonlyMap<string, Connection>
+}
+
+/** Reads connections, and removes them. Writing them is in sync.ts. */
+export function createConnectionStore(options: ConnectionStoreOptions): ConnectionStore {
+  const { storage, secrets, clock } = options
+  const kept = createExpiringCache<LoadedConnections>({ clock, keepMs: LOADED_FOR_MS, most: MOST_TENANTS })
+
+  async function readAll(tenant: string): Promise<readonly Connection[]> {
+    const { rows } = await storage.reader.query<ConnectionRow>(
+      `select c.tenant, c.id, c.name, c.connector, c.state, c.base_url, c.settings, c.allow_private, c.declared,
+         c.created_at, e.id as endpoint_id, e.path
+       from connections c left join endpoints e on e.tenant = c.tenant and e.connection_id = c.id
+       where c.tenant = $1 order by c.name`,
+      [tenant],
+    )
+    return rows.map((row) => connectionOf(row, options.authOf(row.connector)))
+  }
+
+  const loaded = (tenant: string): Promise<LoadedConnections> =>
+    kept.get(tenant, async () => {
+      const all = await readAll(tenant)
+      return {
+        byName: new Map(all.map((one) => [one.name, one])),
+        byId: new Map(all.map((one) => [one.id, one])),
+        byPath: new Map(all.flatMap((one) => (one.endpoint ? [[one.endpoint.path, one] as const] : []))),
+      }
+    })
+
+  function forget(connection: ConnectionRef): void {
+    kept.forget(connection.tenant)
+    secrets.forget(connection)
+  }
+
+  async function loadConnection(tenant: string, name: string): Promise<Connection> {
+    const { byName } = await loaded(tenant)
+    const connection = byName.get(name)
+    if (connection) return connection
+    const names = [...byName.keys()].join(', ')
+    throw new NotFoundError('connection', name, names === '' ? 'There is none yet.' : `There are: ${names}.`)
+  }
+
+  async function listConnections(tenant: string): Promise<readonly ListedConnection[]> {
+    const connections = await readAll(tenant)
+    const { rows } = await storage.reader.query<{
+      connection_id: string
+      field: string
+      version: string
+      updated_at: Date
+      expires_at: Date | null
+    }>(
+      `select connection_id, field, version::text, updated_at, expires_at from secrets
+       where tenant = $1 order by connection_id, field`,
+      [tenant],
+    )
+    return connections.map((connection) => {
+      const own = rows.filter((row) => row.connection_id === connection.id)
+      return {
+        ...connection,
+        secrets: own.map((row) => ({ field: row.field, version: row.version, updatedAt: row.updated_at })),
+        tokenExpiresAt: own.find((row) => row.field === GRANT_FIELD)?.expires_at ?? undefined,
+      }
+    })
+  }
+
+  async function removeConnection(tenant: string, name: string, actor: Actor): Promise<void> {
+    const removed = await storage.transaction(async (client) => {
+      const { rows } = await client.query<{ id: string; state: ConnectionState; declared: boolean }>(
+        'select id, state, declared from connections where tenant = $1 and name = $2 for update',
+        [tenant, name],
+      )
+      const found = rows[0]
+      if (found === undefined || found.state === 'revoked')
+        throw new NotFoundError('connection', name, 'See them with: trestle connections list')
+      if (found.declared)
+        throw new UsageError(
+          'connection_declared',
+          `The connection "${name}" is declared in trestle.config.ts. Take it out there, start Trestle once, and remove it then.`,
+        )
+      const own = [tenant, found.id]
+      await client.query('delete from secrets where tenant = $1 and connection_id = $2', own)
+      await client.query('delete from endpoints where tenant = $1 and connection_id = $2', own)
+      await client.query(
+        `update connections set state = 'revoked', updated_at = now() where tenant = $1 and id = $2`,
+        own,
+      )
+      await options.record(client, {
+        tenant,
+        at: clock.now(),
+        actor,
+        action: 'connection.removed',
+        target: found.id,
+        outcome: 'succeeded',
+        connectionId: found.id,
+        detail: { name },
+      })
+      return { tenant, id: found.id }
+    })
+    forget(removed)
+  }
+
+  return {
+    loadConnection,
+    async loadConnectionById(tenant, id) {
+      const connection = (await loaded(tenant)).byId.get(id)
+      if (connection === undefined) throw new NotFoundError('connection', id)
+      return connection
+    },
+    async loadConnectionByPath(tenant, path) {
+      return (await loaded(tenant)).byPath.get(path)
+    },
+    listConnections,
+    removeConnection,
+    forget,
+  }
+}
+
+function connectionOf(row: ConnectionRow, auth: AuthScheme | undefined): Connection {
+  return {
+    tenant: row.tenant,
+    id: row.id,
+    name: row.name,
+    connector: row.connector,
+    auth,
+    state: row.state,
+    baseUrl: row.base_url,
+    settings: parseJson(row.settings) as Settings,
+    allowPrivateNetwork: row.allow_private,
+    declared: row.declared,
+    endpoint:
+      row.endpoint_id === null || row.path === null ? undefined : { id: row.endpoint_id, path: row.path },
+    createdAt: row.created_at,
+  }
+}

@@ -1,0 +1,41 @@
+/**
+ * Connections and credentials.
+ *
+ * Owns: sealing and opening of secrets, the master key, connections with their endpoints, the authorization of
+ * requests, OAuth grants and their refresh, the API's own tokens.
+ * Leaves to others: sending (egress; the vault is handed its `send`), deciding what a refused call means and when it
+ * is tried again (calls, flows), checking webhook signatures (webhooks), redaction by value (ledger), the ledger's
+ * own entries (it is handed a `record`).
+ *
+ * Invariants
+ * 1. A secret is stored sealed only, under the place that it belongs to; anywhere else it does not open.
+ * 2. Opened secrets leave this folder in three ways: in the headers that `authorize` names as secret, as
+ *    `webhookSecrets`, and as `secretValuesOf` for redaction. No error, ledger entry or listing holds one.
+ * 3. A change of a credential or connection and its ledger entry are one transaction.
+ * 4. An OAuth grant has one refresh at a time over all nodes, by the lock on its row; a refresh that lost its lock
+ *    writes nothing, by the grant's version. A new token is committed before it is used.
+ * 5. A grant is believed dead only if the provider says `invalid_grant` to the grant that is still current; nothing
+ *    of it is deleted then.
+ * 6. With another master key than the one that sealed what is there, nothing is written.
+ * 7. Secrets are in memory for 5 s at most after they were read (an OAuth grant: 60 s), and never longer than the
+ *    cache's limit allows. A token endpoint's answer that could not be committed is kept until it is.
+ */
+export {
+  type AuthorizationContext,
+  type AuthorizedRequest,
+  type Authorizer,
+  type UnauthorizedRequest,
+} from './authorize.ts'
+export { type Connection, type ListedConnection } from './connections.ts'
+export {
+  readMasterKey,
+  type FoundMasterKey,
+  type KeyWrapper,
+  type MasterKey,
+  type MasterKeyOptions,
+} from './masterKey.ts'
+export { type AfterUnauthorized } from './oauth.ts'
+export { type ConnectionRef, type RecordEntry, type VaultStorage } from './storage.ts'
+export { type NewConnection, type SyncedConnection, type SyncResult } from './sync.ts'
+export { type CreatedToken, type ListedToken, type TokenStore, type VerifiedToken } from './tokens.ts'
+export { createVault, type Vault, type VaultOptions } from './vault.ts'

@@ -1,0 +1,244 @@
+import {
+  secretFieldsOf,
+  type AuthScheme,
+  type ConnectionDefinition,
+  type Secret,
+  type Settings,
+} from '../define/index.ts'
+
+/** A connection as it was declared or given, with its secrets read. Nothing of it is written yet. */
+export interface ConnectionPlan {
+  readonly name: string
+  readonly connector: string
+  readonly title: string
+  readonly auth: AuthScheme
+  /** Without a trailing slash. */
+  readonly baseUrl: string
+  readonly settings: Settings
+  readonly allowPrivateNetwork: boolean
+  readonly secrets: ReadonlyMap<string, string>
+  /** `undefined`: not spoken of, so that those in the vault stay. */
+  readonly webhookSecrets: readonly string[] | undefined
+  /** The endpoint's path below `/webhooks/`. */
+  readonly endpointPath: string
+  /** Whether webhooks are verified with a secret, need none, or are not received at all. */
+  readonly webhooks: 'secret' | 'unsigned' | 'none'
+  readonly endpointIsExplicit: boolean
+}
+
+/** What the database has of a connection. */
+export interface ExistingConnection {
+  readonly name: string
+  readonly connector: string
+  readonly path: string | undefined
+  /** Names of its sealed fields. */
+  readonly fields: readonly string[]
+}
+
+export interface PlanResult {
+  readonly plan: ConnectionPlan
+  /** What is wrong with it, each in a sentence that says how to mend it. */
+  readonly problems: readonly string[]
+}
+
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** Most webhook secrets of one connection at once. */
+const MOST_WEBHOOK_SECRETS = 10
+
+export const webhookSecretField = (index: number): string => `webhookSecret.${index}`
+
+export function isWebhookSecretField(field: string): boolean {
+  return field.startsWith('webhookSecret.')
+}
+
+/** Secret fields that may be given beside the needed ones. */
+function optionalFieldsOf(auth: AuthScheme): readonly string[] {
+  return auth.kind === 'oauth2' ? ['accessToken', 'expiresAt'] : []
+}
+
+/** Reads a declaration and finds every mistake that shows without the database. */
+export function planConnection(
+  name: string,
+  definition: ConnectionDefinition,
+  environment: Environment,
+): PlanResult {
+  const { connector } = definition
+  const problems: string[] = []
+  const complain = (what: string): void => {
+    problems.push(`Connection "${name}": ${what}`)
+  }
+  const readSecret = (secret: Secret | undefined, field: string): string | undefined => {
+    if (secret === undefined) return undefined
+    if (typeof secret === 'string') return checkedSecret(secret, field, 'was given')
+    const value = environment[secret.env]
+    if (value !== undefined && value !== '')
+      return checkedSecret(value, field, `comes from the environment variable ${secret.env}`)
+    complain(
+      `its secret "${field}" comes from the environment variable ${secret.env}, which is not set. Set it, or leave the field out and give it with: trestle connections add ${name}`,
+    )
+    return undefined
+  }
+  const checkedSecret = (value: string, field: string, origin: string): string | undefined => {
+    const fault = faultOfSecret(connector.auth, field, value)
+    if (fault === undefined) return value
+    complain(`its secret "${field}" ${origin}, and ${fault}`)
+    return undefined
+  }
+
+  const allowed = [...secretFieldsOf(connector.auth), ...optionalFieldsOf(connector.auth)]
+  const secrets = new Map<string, string>()
+  for (const [field, secret] of Object.entries(definition.secrets ?? {})) {
+    if (!allowed.includes(field))
+      complain(
+        `${connector.title} has no secret "${field}". It has: ${allowed.join(', ') || 'none'}. Webhook secrets go to "webhookSecrets".`,
+      )
+    const value = readSecret(secret, field)
+    if (value !== undefined) secrets.set(field, value)
+  }
+
+  const webhookSecrets = definition.webhookSecrets?.flatMap((secret, index) => {
+    const value = readSecret(secret, webhookSecretField(index))
+    return value === undefined ? [] : [value]
+  })
+  if ((webhookSecrets?.length ?? 0) > MOST_WEBHOOK_SECRETS)
+    complain(`it has more than ${MOST_WEBHOOK_SECRETS} webhook secrets. Remove those that are rotated out.`)
+
+  for (const [setting, meaning] of Object.entries(connector.settings ?? {}))
+    if (!definition.settings?.[setting])
+      complain(`it needs the setting "${setting}" (${meaning}). Add it to "settings".`)
+
+  const baseUrl = (definition.baseUrl ?? connector.baseUrl).replace(/\/+$/, '')
+  if (!isHttpUrl(baseUrl))
+    complain(`its base URL "${baseUrl}" is not one. Write for example "https://api.example.com".`)
+
+  const endpointPath = definition.endpoint ?? name
+  if (!/^[a-z0-9][a-z0-9._-]{0,99}$/i.test(endpointPath))
+    complain(
+      `its endpoint "${endpointPath}" is not a path: write at most 100 letters, digits, dots, hyphens and underscores, such as "stripe".`,
+    )
+  if (definition.endpoint !== undefined && connector.webhooks === undefined)
+    complain(`it has an endpoint, but ${connector.title} sends no webhooks. Remove "endpoint".`)
+
+  return {
+    problems,
+    plan: {
+      name,
+      connector: connector.name,
+      title: connector.title,
+      auth: connector.auth,
+      baseUrl,
+      settings: definition.settings ?? {},
+      allowPrivateNetwork: definition.allowPrivateNetwork ?? false,
+      secrets,
+      webhookSecrets,
+      endpointPath,
+      webhooks:
+        connector.webhooks === undefined
+          ? 'none'
+          : connector.webhooks.signature === 'none'
+            ? 'unsigned'
+            : 'secret',
+      endpointIsExplicit: definition.endpoint !== undefined,
+    },
+  }
+}
+
+/** What is wrong with a plan in the light of what the database has. */
+export function problemsWithExisting(
+  plan: ConnectionPlan,
+  existing: ExistingConnection | undefined,
+): readonly string[] {
+  const problems: string[] = []
+  const complain = (what: string): void => {
+    problems.push(`Connection "${plan.name}": ${what}`)
+  }
+  if (existing !== undefined && existing.connector !== plan.connector) {
+    complain(
+      `it is a connection to ${existing.connector} already, with its own history. Give the one to ${plan.connector} another name.`,
+    )
+    return problems
+  }
+  for (const field of missingFields(plan, existing))
+    complain(
+      `it has no secret "${field}". Declare it in "secrets", for example ${field}: env('…'), or give it with: trestle connections add ${plan.name}`,
+    )
+  if (plan.endpointIsExplicit && plan.webhooks === 'secret' && !willVerify(plan, existing))
+    complain(
+      `it has an endpoint, but no secret to verify webhooks with. Declare "webhookSecrets", or give one with: trestle connections add ${plan.name}`,
+    )
+  return problems
+}
+
+/** Fields that are neither planned nor sealed. An OAuth grant may be missing: it comes with the authorization. */
+function missingFields(plan: ConnectionPlan, existing: ExistingConnection | undefined): readonly string[] {
+  return secretFieldsOf(plan.auth).filter(
+    (field) => field !== 'refreshToken' && !plan.secrets.has(field) && !existing?.fields.includes(field),
+  )
+}
+
+/** What is wrong with the endpoints: two connections cannot have one path. */
+export function problemsWithPaths(
+  plans: readonly ConnectionPlan[],
+  existing: readonly ExistingConnection[],
+): readonly string[] {
+  const problems: string[] = []
+  const ownerOf = new Map(existing.flatMap((one) => (one.path === undefined ? [] : [[one.path, one.name]])))
+  for (const plan of plans) {
+    const had = existing.find((one) => one.name === plan.name)
+    if (!willVerify(plan, had)) continue
+    const owner = ownerOf.get(plan.endpointPath)
+    if (owner !== undefined && owner !== plan.name)
+      problems.push(
+        `Connection "${plan.name}": the endpoint /webhooks/${plan.endpointPath} belongs to the connection "${owner}". Give this one another "endpoint", or remove the other first with: trestle connections remove ${owner}`,
+      )
+    ownerOf.set(plan.endpointPath, plan.name)
+  }
+  return problems
+}
+
+/** An endpoint exists only where its webhooks can be verified, or need no verification. */
+export function canVerify(plan: ConnectionPlan, fields: readonly string[]): boolean {
+  return plan.webhooks === 'secret' ? fields.some(isWebhookSecretField) : plan.webhooks === 'unsigned'
+}
+
+function willVerify(plan: ConnectionPlan, existing: ExistingConnection | undefined): boolean {
+  const fields = plan.webhookSecrets?.map((_, index) => webhookSecretField(index)) ?? existing?.fields ?? []
+  return canVerify(plan, fields)
+}
+
+/** What makes a secret unusable where it goes. The value itself is never in the text. */
+function faultOfSecret(auth: AuthScheme, field: string, value: string): string | undefined {
+  if (value === '') return 'it is empty.'
+  if (value !== value.trim())
+    return 'it begins or ends with white space, as when a line break was copied along. Remove it.'
+  // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+  if (/[\u0000-\u001f\u007f]/.test(value)) return 'it has a control character in it. Copy it again.'
+  const goesIntoHeader = auth.kind === 'bearer' || auth.kind === 'api_key' || field === 'accessToken'
+  if (goesIntoHeader && !isWebhookSecretField(field) && !/^[\x20-\x7e]+$/.test(value))
+    return 'it has a character that cannot stand in an HTTP header. Copy it again.'
+  if (field === 'username' && value.includes(':'))
+    return 'it has a colon in it, which a user name cannot have (RFC 7617, 2).'
+  if (field === 'signingSecret' && signingKeyOf(value) === undefined)
+    return 'it is no Standard Webhooks secret: "whsec_" and base64 of 24 to 64 bytes.'
+  if (field === 'expiresAt' && Number.isNaN(Date.parse(value)))
+    return 'it is no time. Write ISO 8601, for example 2026-11-22T14:00:00Z.'
+  return undefined
+}
+
+/** The key of a Standard Webhooks secret: base64 behind an optional `whsec_`, 24 to 64 bytes. */
+export function signingKeyOf(secret: string): Buffer | undefined {
+  const text = secret.startsWith('whsec_') ? secret.slice('whsec_'.length) : secret
+  if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text)) return undefined
+  const key = Buffer.from(text, 'base64')
+  return key.length >= 24 && key.length <= 64 ? key : undefined
+}
+
+function isHttpUrl(text: string): boolean {
+  try {
+    const url = new URL(text)
+    return /^https?:$/.test(url.protocol) && url.username === '' && url.password === '' && url.search === ''
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,173 @@
+import { createHmac, createHash } from 'node:crypto'
+import { SECOND, type Clock, type Random } from '../base/index.ts'
+import type { ConnectionState } from '../define/index.ts'
+import type { Queryable } from '../db/index.ts'
+import type { Actor } from '../ledger/index.ts'
+import { createExpiringCache } from './expiringCache.ts'
+import type { MasterKey } from './masterKey.ts'
+import { open, prefixed, seal } from './seal.ts'
+import { keyOf, type ConnectionRef, type RecordEntry, type VaultStorage } from './storage.ts'
+
+/** The field under which an OAuth grant is kept; see grants.ts. It is no secret that a person gives. */
+export const GRANT_FIELD = 'grant'
+
+/** Opened secrets are kept in memory this long; a change by another process is seen at the latest then. */
+export const OPENED_FOR_MS = 5 * SECOND
+/** Connections whose secrets are in memory at once. */
+const MOST_OPENED = 1000
+
+export interface SecretStoreOptions {
+  readonly storage: VaultStorage
+  readonly key: MasterKey
+  readonly random: Random
+  readonly clock: Clock
+  readonly record: RecordEntry
+}
+
+export interface SecretChange {
+  readonly connection: ConnectionRef
+  readonly field: string
+  readonly value: string
+  readonly actor: Actor
+}
+
+/** The secrets of one connection, each opened when it is asked for. */
+export interface ConnectionSecrets {
+  readonly state: ConnectionState
+  readonly fields: readonly string[]
+  /** Changes whenever one of the secrets does. Tells nothing about them. */
+  readonly version: string
+  /** Throws `secret_unreadable`; `undefined` if there is no such field. */
+  value(field: string): Promise<string | undefined>
+}
+
+export interface SecretStore {
+  /**
+   * Seals a secret, unless the same one is sealed already; tells whether it was written. The caller's transaction
+   * holds the connection's row, and calls {@link forget} once it is committed.
+   */
+  put(client: Queryable, change: SecretChange): Promise<boolean>
+  /** Deletes these fields. */
+  remove(client: Queryable, connection: ConnectionRef, fields: readonly string[], actor: Actor): Promise<void>
+  /** `undefined` if there is no such connection. */
+  read(connection: ConnectionRef): Promise<ConnectionSecrets | undefined>
+  forget(connection: ConnectionRef): void
+}
+
+export function createSecretStore(options: SecretStoreOptions): SecretStore {
+  const { storage, key, random, clock, record } = options
+  const kept = createExpiringCache<ConnectionSecrets | undefined>({
+    clock,
+    keepMs: OPENED_FOR_MS,
+    most: MOST_OPENED,
+  })
+
+  async function put(client: Queryable, change: SecretChange): Promise<boolean> {
+    const { connection, field } = change
+    const fingerprint = fingerprintOf(key.fingerprintKey, change)
+    const found = await client.query<{ fingerprint: Buffer }>(
+      'select fingerprint from secrets where tenant = $1 and connection_id = $2 and field = $3',
+      [connection.tenant, connection.id, field],
+    )
+    if (found.rows[0]?.fingerprint.equals(fingerprint)) return false
+    const place = { tenant: connection.tenant, record: connection.id, field }
+    const sealed = await seal(key.wrapper, place, Buffer.from(change.value), random)
+    const written = await client.query<{ version: string }>(
+      `insert into secrets (tenant, connection_id, field, sealed, fingerprint) values ($1, $2, $3, $4, $5)
+       on conflict (tenant, connection_id, field) do update
+         set sealed = excluded.sealed, fingerprint = excluded.fingerprint, version = secrets.version + 1, updated_at = now()
+       returning version::text`,
+      [connection.tenant, connection.id, field, sealed, fingerprint],
+    )
+    await record(client, {
+      tenant: connection.tenant,
+      at: clock.now(),
+      actor: change.actor,
+      action: found.rows.length === 0 ? 'credential.added' : 'credential.rotated',
+      target: connection.id,
+      outcome: 'succeeded',
+      connectionId: connection.id,
+      detail: { field, version: written.rows[0]!.version },
+    })
+    return true
+  }
+
+  async function remove(
+    client: Queryable,
+    connection: ConnectionRef,
+    fields: readonly string[],
+    actor: Actor,
+  ): Promise<void> {
+    const removed = await client.query<{ field: string }>(
+      'delete from secrets where tenant = $1 and connection_id = $2 and field = any($3) returning field',
+      [connection.tenant, connection.id, fields],
+    )
+    if (removed.rows.length === 0) return
+    await record(client, {
+      tenant: connection.tenant,
+      at: clock.now(),
+      actor,
+      action: 'credential.revoked',
+      target: connection.id,
+      outcome: 'succeeded',
+      connectionId: connection.id,
+      detail: {
+        fields: removed.rows
+          .map((row) => row.field)
+          .sort()
+          .join(', '),
+      },
+    })
+  }
+
+  async function load(connection: ConnectionRef): Promise<ConnectionSecrets | undefined> {
+    const { rows } = await storage.reader.query<{
+      state: ConnectionState
+      field: string | null
+      sealed: Buffer
+      fingerprint: Buffer
+    }>(
+      `select c.state, s.field, s.sealed, s.fingerprint from connections c
+         left join secrets s on s.tenant = c.tenant and s.connection_id = c.id and s.field <> $3
+       where c.tenant = $1 and c.id = $2 order by s.field`,
+      [connection.tenant, connection.id, GRANT_FIELD],
+    )
+    if (rows.length === 0) return undefined
+    const sealed = new Map(rows.flatMap((row) => (row.field === null ? [] : [[row.field, row] as const])))
+    const opened = new Map<string, Promise<string>>()
+    const digest = createHash('sha256')
+    for (const row of sealed.values()) digest.update(row.fingerprint)
+    return {
+      state: rows[0]!.state,
+      fields: [...sealed.keys()],
+      version: digest.digest('base64url').slice(0, 16),
+      async value(field) {
+        const row = sealed.get(field)
+        if (row === undefined) return undefined
+        let value = opened.get(field)
+        if (value === undefined) {
+          const place = { tenant: connection.tenant, record: connection.id, field }
+          value = open(key.wrapper, place, row.sealed).then((bytes) => bytes.toString())
+          opened.set(field, value)
+          value.catch(() => opened.delete(field))
+        }
+        return value
+      },
+    }
+  }
+
+  return {
+    put,
+    remove,
+    read: (connection) => kept.get(keyOf(connection), () => load(connection)),
+    forget: (connection) => kept.forget(keyOf(connection)),
+  }
+}
+
+/** Recognises the same secret in the same place; without the key it tells nothing, not even that two are equal. */
+function fingerprintOf(fingerprintKey: Buffer, change: SecretChange): Buffer {
+  const hmac = createHmac('sha256', fingerprintKey)
+  for (const part of [change.connection.tenant, change.connection.id, change.field, change.value])
+    hmac.update(prefixed(Buffer.from(part), 4))
+  return hmac.digest()
+}

@@ -1,0 +1,99 @@
+import { PermanentError, type Clock, type Random } from '../base/index.ts'
+import type { AuthScheme } from '../define/index.ts'
+import type { Egress } from '../egress/index.ts'
+import { createAuthorizer, type Authorizer } from './authorize.ts'
+import { createConnectionStore, type ConnectionStore } from './connections.ts'
+import { createGrantStore } from './grants.ts'
+import type { MasterKey } from './masterKey.ts'
+import { createGrantKeeper } from './oauth.ts'
+import type { Environment } from './plan.ts'
+import { keyHeader } from './seal.ts'
+import { createSecretStore } from './secrets.ts'
+import type { ConnectionRef, RecordEntry, VaultStorage } from './storage.ts'
+import { createConnectionSync, type ConnectionSync } from './sync.ts'
+import { createTokenStore, type TokenStore } from './tokens.ts'
+
+export interface VaultOptions {
+  readonly storage: VaultStorage
+  readonly key: MasterKey
+  readonly clock: Clock
+  readonly random: Random
+  /** Writes a ledger entry in the transaction of the change. */
+  readonly record: RecordEntry
+  /** The way out to token endpoints. It must end within the request's `timeoutMs`. */
+  readonly send: Egress['send']
+  /** The auth scheme of a connector, by the connector's name. */
+  readonly authOf: (connector: string) => AuthScheme | undefined
+  /** Where declared secrets are read from: `process.env`. */
+  readonly environment: Environment
+}
+
+/** Connections and credentials. */
+export interface Vault extends Authorizer, ConnectionSync, Omit<ConnectionStore, 'forget'> {
+  /**
+   * Throws `master_key_wrong` if something sealed in the database cannot be opened with this master key. Both
+   * `syncDeclared` and `addConnection` ask it before they write.
+   */
+  checkMasterKey(): Promise<void>
+  readonly tokens: TokenStore
+}
+
+/** Builds the vault. It holds no sockets and no timers that keep a process alive, so there is nothing to stop. */
+export function createVault(options: VaultOptions): Vault {
+  const { storage, key, clock, random, record, send } = options
+  const secrets = createSecretStore({ storage, key, random, clock, record })
+  const grants = createGrantStore({ key, random, clock })
+  const connections = createConnectionStore({ storage, secrets, authOf: options.authOf, clock, record })
+  const forget = (connection: ConnectionRef): void => connections.forget(connection)
+  const keeper = createGrantKeeper({
+    storage,
+    grants,
+    readSecrets: (connection) => secrets.read(connection),
+    send,
+    clock,
+    record,
+    onStateChanged: forget,
+  })
+  const authorizer = createAuthorizer({
+    secrets,
+    grants: keeper,
+    tokensOf: async (connection) => {
+      const grant = (await grants.read(storage.reader, connection))?.grant
+      return [grant?.accessToken, grant?.refreshToken].filter((token) => token !== undefined)
+    },
+  })
+  const checkMasterKey = (): Promise<void> => refuseForeignSeals(storage, key)
+  const sync = createConnectionSync({
+    storage,
+    secrets,
+    grants,
+    clock,
+    record,
+    environment: options.environment,
+    checkMasterKey,
+    onChanged: forget,
+  })
+  return {
+    ...authorizer,
+    ...sync,
+    ...connections,
+    checkMasterKey,
+    tokens: createTokenStore({ storage, clock, random, record }),
+  }
+}
+
+/** Everything sealed begins with the id of its master key, so one count tells whether this is the one. */
+async function refuseForeignSeals(storage: VaultStorage, key: MasterKey): Promise<void> {
+  const ours = keyHeader(key.wrapper.id)
+  const { rows } = await storage.reader.query<{ foreign: string; all: string }>(
+    `select count(*) filter (where substring(sealed from 1 for $2::integer) <> $1)::text as foreign, count(*)::text as all
+     from secrets`,
+    [ours, ours.length],
+  )
+  const { foreign = '0', all = '0' } = rows[0] ?? {}
+  if (foreign === '0') return
+  throw new PermanentError(
+    'master_key_wrong',
+    `${foreign} of ${all} secrets in this database were sealed under another master key than the present one ("${key.wrapper.id}"), and cannot be opened. Nothing was changed. Put the former TRESTLE_MASTER_KEY, or the former .trestle/master.key, back. If it is lost for good, so are these secrets: delete them (delete from secrets) and start again with new ones.`,
+  )
+}
