@@ -11,7 +11,7 @@ import { events, webhooks } from './webhooks.ts'
 export const calcom = defineConnector({
   name: 'calcom',
   title: 'Cal.com',
-  baseUrl: 'https://api.cal.com/v2',
+  baseUrl: 'https://api.cal.com',
   auth: { kind: 'bearer' },
   operations,
   events,

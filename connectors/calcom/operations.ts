@@ -29,7 +29,7 @@ function field(value: unknown, name: string): unknown {
 }
 
 function readBooking(bookingUid: string): OperationRequest {
-  return { method: 'GET', path: `/bookings/${encodeURIComponent(bookingUid)}`, headers: BOOKINGS }
+  return { method: 'GET', path: `/v2/bookings/${encodeURIComponent(bookingUid)}`, headers: BOOKINGS }
 }
 
 /** Asks for the booking and lets `isDone` judge it: `undefined` if a person must. */
@@ -82,7 +82,7 @@ const listBookings = defineOperation({
   idempotency: { kind: 'natural' },
   request: ({ status, ...filters }) => ({
     method: 'GET',
-    path: '/bookings',
+    path: '/v2/bookings',
     query: { ...filters, status: status?.join(',') },
     headers: BOOKINGS,
   }),
@@ -116,7 +116,7 @@ const cancelBooking = defineOperation({
   idempotency: askForBooking((found) => found.status === 'cancelled'),
   request: ({ uid, cancellationReason }) => ({
     method: 'POST',
-    path: `/bookings/${encodeURIComponent(uid)}/cancel`,
+    path: `/v2/bookings/${encodeURIComponent(uid)}/cancel`,
     headers: BOOKINGS,
     body: { json: { cancellationReason } },
   }),
@@ -151,7 +151,7 @@ const markAbsent = defineOperation({
   }),
   request: ({ uid, host, attendees }) => ({
     method: 'POST',
-    path: `/bookings/${encodeURIComponent(uid)}/mark-absent`,
+    path: `/v2/bookings/${encodeURIComponent(uid)}/mark-absent`,
     headers: BOOKINGS,
     body: { json: { host, attendees } },
   }),
@@ -169,7 +169,7 @@ const confirmBooking = defineOperation({
   }),
   request: ({ uid }) => ({
     method: 'POST',
-    path: `/bookings/${encodeURIComponent(uid)}/confirm`,
+    path: `/v2/bookings/${encodeURIComponent(uid)}/confirm`,
     headers: BOOKINGS,
   }),
   answer: dataOf,
@@ -185,7 +185,7 @@ const listEventTypes = defineOperation({
   }),
   output: z.array(eventType),
   idempotency: { kind: 'natural' },
-  request: (query) => ({ method: 'GET', path: '/event-types', query, headers: EVENT_TYPES }),
+  request: (query) => ({ method: 'GET', path: '/v2/event-types', query, headers: EVENT_TYPES }),
   answer: dataOf,
   describe: (_input, found) => `${found.length} event type(s)`,
 })
@@ -195,7 +195,7 @@ const retrieveMe = defineOperation({
   input: z.object({}),
   output: me,
   idempotency: { kind: 'natural' },
-  request: () => ({ method: 'GET', path: '/me' }),
+  request: () => ({ method: 'GET', path: '/v2/me' }),
   answer: dataOf,
   describe: (_input, found) => `account ${found.email}`,
 })

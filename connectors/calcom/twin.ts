@@ -9,6 +9,7 @@
 import { createHmac } from 'node:crypto'
 import { createLaggingIndex, createTwin, systemClock, type Clock, type Twin } from 'trestle/testing'
 import {
+  absencePayloadOf,
   bookingPayloadOf,
   meetingBody,
   noShowPayloadOf,
@@ -59,8 +60,6 @@ export interface NewBooking {
 
 /** What can be made to happen at Cal.com. Each resolves after the first attempt of its webhook. */
 export interface CalcomTwinMethods {
-  /** The API's address, for the connection's `baseUrl`. */
-  readonly baseUrl: () => string
   /** Sends webhooks here from now on; `undefined` sends none. */
   readonly subscribe: (url: string | undefined, secret?: string) => void
   /** Somebody books: BOOKING_CREATED, or BOOKING_REQUESTED for a pending one. */
@@ -76,6 +75,18 @@ export interface CalcomTwinMethods {
   readonly bookingCancelled: (cancel: {
     readonly uid: string
     readonly reason?: string
+  }) => Promise<TwinBooking>
+  /** The host declines in the web app: BOOKING_REJECTED. */
+  readonly bookingRejected: (reject: {
+    readonly uid: string
+    readonly reason?: string
+  }) => Promise<TwinBooking>
+  /** The attendee pays: BOOKING_PAID. */
+  readonly bookingPaid: (booking: { readonly uid: string }) => Promise<TwinBooking>
+  /** Cal Video saw nobody of one side: AFTER_HOSTS_CAL_VIDEO_NO_SHOW or AFTER_GUESTS_CAL_VIDEO_NO_SHOW. */
+  readonly callMissed: (missed: {
+    readonly uid: string
+    readonly by: 'host' | 'guest'
   }) => Promise<TwinBooking>
   /** The appointment begins: MEETING_STARTED. */
   readonly bookingStarted: (booking: { readonly uid: string }) => Promise<TwinBooking>
@@ -205,7 +216,6 @@ export function createCalcomTwin(options: CalcomTwinOptions = {}): CalcomTwin {
   }
 
   const methods: CalcomTwinMethods = {
-    baseUrl: () => `${twin.url}/v2`,
     subscribe(url, secret = webhookSecret) {
       webhookUrl = url
       webhookSecret = secret
@@ -245,6 +255,20 @@ export function createCalcomTwin(options: CalcomTwinOptions = {}): CalcomTwin {
         requestReschedule: false,
       })
       return cancelled
+    },
+    async bookingRejected({ uid, reason = 'Fully booked' }) {
+      const rejected = world.save({ ...known(uid), status: 'rejected' })
+      await world.tellBooking('BOOKING_REJECTED', rejected, { rejectionReason: reason })
+      return rejected
+    },
+    async bookingPaid({ uid }) {
+      await world.tellBooking('BOOKING_PAID', known(uid), { paymentId: known(uid).id })
+      return known(uid)
+    },
+    async callMissed({ uid, by }) {
+      const trigger = by === 'host' ? 'AFTER_HOSTS_CAL_VIDEO_NO_SHOW' : 'AFTER_GUESTS_CAL_VIDEO_NO_SHOW'
+      await world.tell(trigger, absencePayloadOf(known(uid), HOST, by))
+      return known(uid)
     },
     async bookingStarted({ uid }) {
       await send(meetingBody('MEETING_STARTED', known(uid), HOST))
@@ -290,6 +314,9 @@ export function createCalcomTwin(options: CalcomTwinOptions = {}): CalcomTwin {
       pastBooking: methods.pastBooking,
       bookingRescheduled: methods.bookingRescheduled,
       bookingCancelled: methods.bookingCancelled,
+      bookingRejected: methods.bookingRejected,
+      bookingPaid: methods.bookingPaid,
+      callMissed: methods.callMissed,
       bookingStarted: methods.bookingStarted,
       bookingEnded: methods.bookingEnded,
       noShow: methods.noShow,

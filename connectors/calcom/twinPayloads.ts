@@ -214,3 +214,28 @@ export function noShowPayloadOf(booking: TwinBooking, marks: readonly Mark[]): u
     bookingId: booking.id,
   }
 }
+
+/** The `payload` of the automatic checks in Cal Video. */
+export function absencePayloadOf(booking: TwinBooking, host: TwinUser, by: 'host' | 'guest'): unknown {
+  return {
+    title: booking.title,
+    bookingId: booking.id,
+    bookingUid: booking.uid,
+    startTime: booking.start,
+    endTime: booking.end,
+    attendees: booking.attendees.map(({ name, email, timeZone, absent }, i) => ({
+      id: booking.id * 10 + i,
+      email,
+      name,
+      timeZone,
+      locale: 'en',
+      bookingId: booking.id,
+      noShow: absent,
+    })),
+    participants: [],
+    ...(by === 'host' ? { hostEmail: host.email } : {}),
+    eventType: { id: booking.eventTypeId, teamId: null, parentId: null, calVideoSettings: null },
+    message:
+      by === 'host' ? `Host with email ${host.email} didn't join the call` : "Guest didn't join the call",
+  }
+}

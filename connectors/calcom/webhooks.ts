@@ -15,11 +15,11 @@ import {
 
 const who = (data: BookingPayload): string => data.attendees[0]?.name ?? 'somebody'
 
-function bookingEvent(summary: string) {
+function bookingEvent(summary: string, match: readonly string[] = []) {
   return defineEvent({
     schema: bookingPayload,
     summary,
-    match: ['data.uid', 'data.rescheduleUid'],
+    match: ['data.uid', ...match],
     describe: (data) => `"${data.title}" for ${who(data)}: ${summary}`,
   })
 }
@@ -45,7 +45,8 @@ function absenceEvent(summary: string) {
 export const events = {
   BOOKING_CREATED: bookingEvent('appointment booked'),
   BOOKING_REQUESTED: bookingEvent('appointment requested'),
-  BOOKING_RESCHEDULED: bookingEvent('appointment moved'),
+  /** A moved booking has a new `uid`; `rescheduleUid` is the old one. */
+  BOOKING_RESCHEDULED: bookingEvent('appointment moved', ['data.rescheduleUid']),
   BOOKING_CANCELLED: bookingEvent('appointment cancelled'),
   BOOKING_REJECTED: bookingEvent('appointment declined'),
   BOOKING_PAID: bookingEvent('appointment paid'),
