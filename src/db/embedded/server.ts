@@ -85,7 +85,7 @@ async function takeOver(server: Server, first: Pidfile): Promise<Running | undef
     silences = answer === 'silent' ? silences + 1 : 0
     if (silences === SILENCES) {
       server.notice(`The PostgreSQL with pid ${found.pid} does not answer; it is ended and started again.`)
-      await end(server)
+      await end(server, ['immediate'])
       return undefined
     }
     await pause(clock, LOOK_AGAIN_MS, { keepAlive: true })
@@ -207,16 +207,21 @@ function startFailed(server: Server, port: number, { outcome, said }: Launched):
  * Ends the server if it runs, and answers whether it did: in order, else abruptly, else by SIGKILL. Nothing that
  * was committed is lost in any case.
  */
-export async function end(server: Server): Promise<boolean> {
+export async function end(
+  server: Server,
+  modes: readonly ('fast' | 'immediate')[] = ['fast', 'immediate'],
+): Promise<boolean> {
   const first = await findPostmaster(server.folder, server.marker)
   if (first.state !== 'alive') return false
   const isAlive = (): Promise<boolean> => isPostmasterOf(server.folder, server.marker, first.pid)
-  await pgCtl(server, ['stop', '-w', '-m', 'fast', '-t', '30'])
-  if (await isAlive()) await pgCtl(server, ['stop', '-w', '-m', 'immediate', '-t', '10'])
+  for (const mode of modes)
+    if (await isAlive()) await pgCtl(server, ['stop', '-w', '-m', mode, '-t', STOP_SECONDS[mode]])
   if (await isAlive()) process.kill(first.pid, 'SIGKILL')
   while (await isAlive()) await pause(server.clock, LOOK_AGAIN_MS, { keepAlive: true })
   return true
 }
+
+const STOP_SECONDS = { fast: '30', immediate: '10' }
 
 function pgCtl({ folder, account, binaries }: Server, args: readonly string[]): Promise<number> {
   const at = nameOfCwd(folder.data, account)
