@@ -95,6 +95,8 @@ export type IdempotencyKind = Idempotency<unknown, unknown>['kind']
 export interface OperationDefinition<Input, Output> {
   /** What it does, for people: `'create a payment'`. */
   readonly summary: string
+  /** Reads change nothing at the provider; a replay does not count them as repeated effects. Default `'write'`. */
+  readonly effect?: 'read' | 'write'
   readonly input: Schema<Input>
   /** The contract of the answer. What fails it is quarantined with its path. */
   readonly output: Schema<Output>

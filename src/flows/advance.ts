@@ -231,7 +231,7 @@ const RUN_ACTIONS: Partial<Record<RunMove['to'], LedgerAction>> = {
   cancelled: 'run.cancelled',
   held: 'run.held',
   parked: 'run.parked',
-  undoing: 'run.undoing',
+  undoing: 'run.gave_up',
 }
 
 /** Ends and stops that people ask about are in the ledger; moves between queued, running and waiting are not. */

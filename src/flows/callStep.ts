@@ -3,7 +3,7 @@ import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts
 import { checkAnswer } from '../contracts/index.ts'
 import type { AnyOperation, AttemptState, StepOptions } from '../define/index.ts'
 import type { LedgerAction, LedgerEntry } from '../ledger/index.ts'
-import { afterAttempt, idempotencyKey, nextMove, type ResolvedRetryPolicy } from './retry.ts'
+import { afterAttempt, idempotencyKey, nextMove, withWord, type ResolvedRetryPolicy } from './retry.ts'
 import type { ClaimedRun, JournalRow, PendingCall, StepKind, Undo } from './run.ts'
 import type { AttemptWrite, QuarantineWrite, RunWriteAnswer } from './runWriter.ts'
 
@@ -56,7 +56,7 @@ export async function advanceCall(
   pending: PendingCall,
   host: StepHost,
 ): Promise<StepProgress> {
-  const state = await withReleasedAnswer(step, pending, host)
+  const state = await withReleasedAnswer(step, withWord(pending, host.clock.now()), host)
   if ('failed' in state) return finish(step, { outcome: 'failed', ...state.failed }, {}, host)
   const move = nextMove(state, step.operation, step.options, host.clock.now())
   switch (move.as) {
@@ -66,7 +66,7 @@ export async function advanceCall(
       return finish(
         step,
         { outcome: 'skipped', summary: 'skipped: too late' },
-        { entries: [entryOf(step, host, 'call.skipped', 'skipped', undefined)] },
+        { entries: [entryOf(step, host, 'step.skipped', 'skipped', undefined)] },
         host,
       )
     case 'done':
@@ -201,7 +201,7 @@ async function attempt(
 
 const ACTIONS: Readonly<Record<Exclude<CallOutcome['as'], 'deferred' | 'parked'>, LedgerAction>> = {
   succeeded: 'call.succeeded',
-  not_found: 'call.not_found',
+  not_found: 'call.looked_up',
   failed: 'call.failed',
   in_doubt: 'call.in_doubt',
   quarantined: 'call.quarantined',

@@ -114,6 +114,13 @@ export function effectiveIdempotency(
   return declared.afterLifetime ?? { kind: 'none' }
 }
 
+/** A step with a person's word taken: "not done" is a definite answer; for a late step it means "run it now". */
+export function withWord(step: PendingCall, now: number): PendingCall {
+  if (step.settled?.as !== 'not_done') return step
+  if (step.phase === 'late') return { ...step, phase: 'none', until: null, since: now, settled: undefined, lateAllowed: true }
+  return notDone(step, now)
+}
+
 /** What the step does now. Waits that are not over stay waits. */
 export function nextMove(
   step: PendingCall,
@@ -122,7 +129,6 @@ export function nextMove(
   now: number,
 ): NextMove {
   if (step.settled?.as === 'done') return { as: 'done', result: step.settled.result }
-  if (step.settled?.as === 'not_done') return lateOr(options, now, notDone(step, now), { as: 'send' })
   if (step.until === null && step.phase !== 'none') return { as: 'wait', pending: step }
   if (step.until !== null && step.until > now) return { as: 'wait', pending: step }
   if (step.phase === 'in_doubt') return resolveDoubt(step, operation, now)
@@ -150,7 +156,7 @@ function lateOr(
   step: PendingCall,
   otherwise: NextMove,
 ): NextMove {
-  if (options.validUntil === undefined || options.onLate === 'run') return otherwise
+  if (options.validUntil === undefined || options.onLate === 'run' || step.lateAllowed === true) return otherwise
   const validUntil = new Date(options.validUntil)
   if (Number.isNaN(validUntil.getTime()) || now <= validUntil.getTime()) return otherwise
   if (options.onLate === 'skip') return { as: 'skip' }

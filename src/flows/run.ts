@@ -112,6 +112,8 @@ export interface PendingCall {
   readonly reason: string | undefined
   /** The quarantined answer that this step waits for. */
   readonly quarantineId: string | undefined
+  /** A person said that it may run although it is late. */
+  readonly lateAllowed?: boolean
   /** What a person said about an outcome that could not be known. */
   readonly settled:
     | { readonly as: 'done'; readonly result: unknown }

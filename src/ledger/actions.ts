@@ -21,6 +21,7 @@ export type LedgerAction =
   | 'run.held'
   | 'run.released'
   | 'run.rescued'
+  | 'run.gave_up'
   | 'run.undone'
   | 'run.succeeded'
   | 'run.dead_lettered'
@@ -37,6 +38,7 @@ export type LedgerAction =
   | 'call.deferred'
   | 'call.failed'
   | 'call.in_doubt'
+  | 'call.looked_up'
   | 'call.quarantined'
   // What was kept back.
   | 'quarantine.released'
@@ -69,6 +71,7 @@ export type LedgerAction =
   | 'schedule.fired'
   | 'node.started'
   | 'node.stopped'
+  | 'node.declared_dead'
   | 'ledger.expired'
 
 /**

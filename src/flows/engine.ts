@@ -1,0 +1,389 @@
+import { MINUTE, pause, SECOND, type Clock, type Random } from '../base/index.ts'
+import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
+import { transaction, type Database, type Queryable } from '../db/index.ts'
+import type { AnyConnector } from '../define/index.ts'
+import type { Dispatch, RunRef } from '../dispatch/index.ts'
+import type { FlowTable } from '../inbox/index.ts'
+import type { LedgerEntry } from '../ledger/index.ts'
+import { advanceRun, type AdvanceDeps } from './advance.ts'
+import { claimRuns } from './claim.ts'
+import type { Execution } from './execution.ts'
+import { createLaneHandOver, type LaneHandOver } from './lanes.ts'
+import { forgetNodes, HEARTBEAT_MS, heartbeat, registerNode, rescueRuns, signOff, sweepDue } from './nodes.ts'
+import type { ClaimedRun, RunMove } from './run.ts'
+import { createRunWriter, type RunWriter } from './runWriter.ts'
+import { findAwaitedEvent, wakeMissed, wakeWaiting, type Arrival } from './waits.ts'
+
+export interface EngineOptions {
+  readonly database: Database
+  readonly clock: Clock
+  readonly random: Random
+  readonly dispatch: Dispatch
+  readonly flows: FlowTable
+  readonly version: string
+  readonly roles: readonly string[]
+  readonly call: (request: CallRequest) => Promise<CallOutcome>
+  readonly connectionFor: (
+    tenant: string,
+    connector: AnyConnector,
+    name: string | undefined,
+  ) => Promise<CallConnection>
+  readonly connectorNamed: (name: string) => AnyConnector | undefined
+  readonly writeEntries: (client: Queryable, entries: readonly LedgerEntry[]) => Promise<void>
+  /** Runs that this node executes at once. Default 256. */
+  readonly runsAtOnce?: number
+  /** Called with the run that the flow's code is entered for. */
+  readonly entering?: (runId: string) => void
+  /** Faults of the engine's own upkeep: they are retried. */
+  readonly onFault?: (what: string, error: unknown) => void
+  /** A run was left in this state. For logs and the live page. */
+  readonly onMoved?: (run: ClaimedRun, move: RunMove) => void
+}
+
+const RUNS_AT_ONCE = 256
+const WAKE_UPS_AT_ONCE = 8
+/** Waits that end sooner than this are timed by the node itself; later ones are found by the sweep. */
+const OWN_TIMER_MS = MINUTE
+const SWEEP_MS = SECOND
+const FORGET_NODES_MS = 10 * MINUTE
+const STOP_LIMIT_MS = 10 * SECOND
+const FAULT_PAUSE_MS = 500
+
+/** Executes runs on this node. Start once; stop twice safely; stop hands back what is under way. */
+export class Engine {
+  readonly #options: EngineOptions
+  readonly #writer: RunWriter
+  readonly #lanes: LaneHandOver
+  readonly #under = new Map<string, { readonly done: Promise<void>; execution?: Execution }>()
+  readonly #timers = new Set<() => void>()
+  #due: RunRef[] = []
+  #node = ''
+  #pumping = false
+  #again = false
+  #stopping = false
+  #stopped: Promise<void> | undefined
+  #wakeMissed = false
+
+  constructor(options: EngineOptions) {
+    this.#options = options
+    this.#writer = createRunWriter(options)
+    const wake = (client: Queryable, runs: readonly RunRef[]): Promise<void> =>
+      options.dispatch.wake(client, runs)
+    this.#lanes = createLaneHandOver({ database: options.database, wake })
+  }
+
+  /** This node's id; a new one after it was thought dead. */
+  get node(): string {
+    return this.#node
+  }
+
+  /** Runs under way on this node. */
+  get size(): number {
+    return this.#under.size
+  }
+
+  async start(): Promise<void> {
+    const { database, dispatch, roles, version } = this.#options
+    this.#node = await registerNode(database.pool, roles, version)
+    await dispatch.start(() => this.#pump())
+    this.#every('heartbeat', HEARTBEAT_MS, () => this.#beat())
+    this.#every('sweep', SWEEP_MS, () => this.#sweep())
+    this.#every('forget nodes', FORGET_NODES_MS, () => forgetNodes(database.pool))
+  }
+
+  /** Events were committed that suspended runs may wait for. */
+  arrived(arrivals: readonly Arrival[]): void {
+    wakeWaiting(arrivals, {
+      database: this.#options.database,
+      wake: (client, runs) => this.#options.dispatch.wake(client, runs),
+    }).catch((error: unknown) => {
+      this.#wakeMissed = true
+      this.#fault('wake waiting runs', error)
+    })
+  }
+
+  /** Takes no further runs, hands back those under way within 10 s, and signs off. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
+  }
+
+  async #stop(): Promise<void> {
+    this.#stopping = true
+    for (const cancel of this.#timers) cancel()
+    for (const { execution } of this.#under.values()) execution?.handBack()
+    const settled = Promise.allSettled([...this.#under.values()].map(({ done }) => done))
+    await Promise.race([settled, pause(this.#options.clock, STOP_LIMIT_MS, { keepAlive: true })])
+    await Promise.allSettled([this.#writer.drain(), this.#lanes.drain()])
+    await this.#options.dispatch.stop()
+    // Runs that did not settle in time are others' at once: nothing more of this node counts.
+    await signOff(this.#options.database.pool, this.#node).catch((error: unknown) =>
+      this.#fault('sign off', error),
+    )
+    await rescueRuns(this.#upkeep()).catch((error: unknown) => this.#fault('hand back runs', error))
+  }
+
+  // --- taking runs ------------------------------------------------------------------------------------
+
+  #pump(): void {
+    if (this.#pumping) {
+      this.#again = true
+      return
+    }
+    this.#pumping = true
+    void this.#takeAll()
+  }
+
+  async #takeAll(): Promise<void> {
+    const most = this.#options.runsAtOnce ?? RUNS_AT_ONCE
+    try {
+      do {
+        this.#again = false
+        while (!this.#stopping && this.#under.size < most && (await this.#takeSome())) {
+          // As long as there is work and room for it.
+        }
+      } while (this.#again && !this.#stopping && this.#under.size < most)
+    } catch (error) {
+      this.#fault('take runs', error)
+      this.#options.clock.after(FAULT_PAUSE_MS, () => this.#pump())
+    }
+    this.#pumping = false
+  }
+
+  async #takeSome(): Promise<boolean> {
+    const { dispatch, database, clock } = this.#options
+    const due = this.#due
+    this.#due = []
+    const wakeUps = await dispatch.take(WAKE_UPS_AT_ONCE)
+    const runs = [...due, ...wakeUps.flatMap((wakeUp) => wakeUp.runs)]
+    if (runs.length === 0) return false
+    const claimed = await claimRuns(distinct(runs), wakeUps, {
+      database,
+      node: this.#node,
+      now: clock.now(),
+      drop: (client, taken) => dispatch.drop(client, taken),
+    })
+    for (const run of claimed) this.#begin(run)
+    return true
+  }
+
+  #begin(run: ClaimedRun): void {
+    const under: { done: Promise<void>; execution?: Execution } = { done: Promise.resolve() }
+    under.done = this.#advance(run, (execution) => {
+      under.execution = execution
+      if (this.#stopping) execution.handBack()
+    })
+    this.#under.set(run.id, under)
+  }
+
+  async #advance(run: ClaimedRun, onExecution: (execution: Execution) => void): Promise<void> {
+    try {
+      const move = await advanceRun(run, this.#deps(run, onExecution))
+      if (move) this.#moved(run, move)
+    } catch (error) {
+      // Nothing was settled: the run stays claimed, and is given back so that it is tried again.
+      this.#fault(`advance ${run.id}`, error)
+      await this.#giveBack(run)
+    } finally {
+      this.#under.delete(run.id)
+      if (!this.#stopping) this.#pump()
+    }
+  }
+
+  #deps(run: ClaimedRun, onExecution: (execution: Execution) => void): AdvanceDeps {
+    const {
+      clock,
+      random,
+      call,
+      connectionFor,
+      connectorNamed,
+      flows,
+      database,
+      entering = () => {},
+    } = this.#options
+    const node = this.#node
+    return {
+      clock,
+      random,
+      call,
+      connectionFor,
+      connectorNamed,
+      entering,
+      onExecution,
+      flowNamed: (name) => flows.byName(name),
+      stopping: () => this.#stopping,
+      connectionNamed: (tenant, connector, name) => {
+        const found = connectorNamed(connector)
+        if (!found)
+          throw new Error(
+            `The connector "${connector}" is not in the configuration. Add a connection of it again.`,
+          )
+        return connectionFor(tenant, found, name === '' ? undefined : name)
+      },
+      findEvent: (claimed, wait, consumed) =>
+        findAwaitedEvent(database.pool, claimed, wait, consumed, connectorNamed),
+      releasedAnswer: (id) => releasedAnswer(database.pool, run.tenant, id),
+      write: (claimed, write) => this.#writer.write({ run: claimed, node, fence: claimed.fence, ...write }),
+      onAskedAfterEnd: (claimed, step) => this.#askedAfterEnd(claimed, step),
+    }
+  }
+
+  #moved(run: ClaimedRun, move: RunMove): void {
+    if (run.laneOpen && !move.holdsLane)
+      this.#lanes
+        .freed({ tenant: run.tenant, flow: run.flow, laneKey: run.laneKey! })
+        .catch((error: unknown) => this.#fault('hand over a lane', error))
+    if (move.to === 'waiting' && move.pending.some((step) => step.kind === 'wait')) this.#lookAgain(run, move)
+    if (move.dueAt !== undefined) this.#setTimer(run, move.dueAt)
+    this.#options.onMoved?.(run, move)
+  }
+
+  /** An event may have come between the last look and the commit of the wait. */
+  #lookAgain(run: ClaimedRun, move: RunMove): void {
+    const arrivals = move.pending.flatMap((step): Arrival[] =>
+      step.kind === 'wait'
+        ? [
+            {
+              tenant: run.tenant,
+              connector: step.connector,
+              type: step.type,
+              fields: [[step.field, step.value]],
+            },
+          ]
+        : [],
+    )
+    const consumed = run.journal.flatMap((row) =>
+      row.kind === 'wait' && row.result
+        ? [(JSON.parse(row.result.toString('utf8')) as { id: string }).id]
+        : [],
+    )
+    Promise.all(
+      move.pending.map((step) =>
+        step.kind === 'wait'
+          ? findAwaitedEvent(this.#options.database.pool, run, step, consumed, this.#options.connectorNamed)
+          : undefined,
+      ),
+    )
+      .then((found) => (found.some((event) => event !== undefined) ? this.arrived(arrivals) : undefined))
+      .catch((error: unknown) => {
+        this.#wakeMissed = true
+        this.#fault('look again for awaited events', error)
+      })
+  }
+
+  #setTimer(run: ClaimedRun, dueAt: number): void {
+    const ms = dueAt - this.#options.clock.now()
+    if (ms > OWN_TIMER_MS || this.#stopping) return
+    const cancel = this.#options.clock.after(ms, () => {
+      this.#timers.delete(cancel)
+      this.#due.push({ tenant: run.tenant, id: run.id })
+      this.#pump()
+    })
+    this.#timers.add(cancel)
+  }
+
+  /** The run was released when its flow's code, from an await of its own, asked for a step: it cannot go on. */
+  #askedAfterEnd(run: ClaimedRun, step: string): void {
+    const { database, clock, writeEntries } = this.#options
+    const reason = `The step "${step}" was asked for after the flow had awaited something that is no step. Put that into step(name, work).`
+    transaction(database.pool, async (client) => {
+      const { rowCount } = await client.query(
+        `update runs set state = 'dead_lettered', reason_code = 'awaited_outside_step', reason = $4, lane_open = false, finished_at = now(), updated_at = now(), waits = null, due_at = null
+         where tenant = $1 and id = $2 and fence = $3 and node_id is null and state in ('waiting', 'parked')`,
+        [run.tenant, run.id, run.fence, reason],
+      )
+      if (rowCount === 1)
+        await writeEntries(client, [
+          {
+            tenant: run.tenant,
+            at: clock.now(),
+            actor: `flow:${run.flow}`,
+            action: 'run.dead_lettered',
+            target: run.id,
+            outcome: 'dead_lettered',
+            runId: run.id,
+            detail: { code: 'awaited_outside_step', reason },
+          },
+        ])
+    }).catch((error: unknown) => this.#fault(`end ${run.id}`, error))
+  }
+
+  /** After a fault of ours: the claim is given up, unless the run was settled after all. */
+  async #giveBack(run: ClaimedRun): Promise<void> {
+    await pause(this.#options.clock, FAULT_PAUSE_MS)
+    await this.#options.database.pool
+      .query(
+        `update runs set state = case when state = 'undoing' then 'undoing' else 'queued' end, fence = fence + 1, node_id = null, due_at = $4, updated_at = now()
+         where tenant = $1 and id = $2 and fence = $3 and node_id = $5`,
+        [run.tenant, run.id, run.fence, new Date(this.#options.clock.now() + 5 * SECOND), this.#node],
+      )
+      .catch((error: unknown) => this.#fault(`give back ${run.id}`, error))
+  }
+
+  // --- upkeep -----------------------------------------------------------------------------------------
+
+  #upkeep(): {
+    database: Database
+    clock: Clock
+    wake: Dispatch['wake']
+    writeEntries: EngineOptions['writeEntries']
+  } {
+    const { database, clock, dispatch, writeEntries } = this.#options
+    return { database, clock, writeEntries, wake: (client, runs) => dispatch.wake(client, runs) }
+  }
+
+  async #beat(): Promise<void> {
+    const { database, roles, version } = this.#options
+    if (!(await heartbeat(database.pool, this.#node))) {
+      // Others took this node for dead and have its runs: what is under way here is fenced. Begin anew.
+      this.#node = await registerNode(database.pool, roles, version)
+    }
+    await rescueRuns(this.#upkeep())
+  }
+
+  async #sweep(): Promise<void> {
+    await sweepDue(this.#upkeep())
+    await wakeMissed(this.#upkeep(), this.#wakeMissed ? 10 * MINUTE : 10 * SECOND)
+    this.#wakeMissed = false
+    this.#pump()
+  }
+
+  #every(what: string, ms: number, work: () => Promise<unknown>): void {
+    let cancel: () => void = () => {}
+    const again = (): void => {
+      this.#timers.delete(cancel)
+      if (this.#stopping) return
+      work()
+        .catch((error: unknown) => this.#fault(what, error))
+        .finally(schedule)
+    }
+    const schedule = (): void => {
+      if (this.#stopping) return
+      cancel = this.#options.clock.after(ms, again)
+      this.#timers.add(cancel)
+    }
+    schedule()
+  }
+
+  #fault(what: string, error: unknown): void {
+    this.#options.onFault?.(what, error)
+  }
+}
+
+async function releasedAnswer(
+  client: Queryable,
+  tenant: string,
+  id: string,
+): Promise<Buffer | 'discarded' | undefined> {
+  const { rows } = await client.query<{ state: string; payload: Buffer }>(
+    'select state, payload from quarantine where tenant = $1 and id = $2',
+    [tenant, id],
+  )
+  const row = rows[0]
+  if (row?.state === 'released') return row.payload
+  return row?.state === 'discarded' ? 'discarded' : undefined
+}
+
+function distinct(runs: readonly RunRef[]): RunRef[] {
+  return [...new Map(runs.map((run) => [`${run.tenant} ${run.id}`, run])).values()]
+}

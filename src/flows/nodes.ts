@@ -1,0 +1,145 @@
+import { hostname } from 'node:os'
+import { MINUTE, newId, SECOND, type Clock } from '../base/index.ts'
+import { transaction, type Database, type Queryable } from '../db/index.ts'
+import type { RunRef } from '../dispatch/index.ts'
+import type { LedgerEntry } from '../ledger/index.ts'
+
+/** How often a node says that it lives. */
+export const HEARTBEAT_MS = SECOND
+/** Without a heartbeat for this long a node is dead, and its runs are taken back. */
+export const DEAD_AFTER_MS = 5 * SECOND
+/** Runs that one pass of the sweep makes ready. */
+const SWEEP_AT_ONCE = 500
+
+/** A node's row: an id (its epoch: a process that was thought dead gets a new one) and a heartbeat. */
+export async function registerNode(
+  client: Queryable,
+  roles: readonly string[],
+  version: string,
+): Promise<string> {
+  const id = newId('nod')
+  await client.query('insert into nodes (id, roles, version, host, pid) values ($1, $2, $3, $4, $5)', [
+    id,
+    roles.join(','),
+    version,
+    hostname(),
+    process.pid,
+  ])
+  return id
+}
+
+/** Whether the node still counts as living. `false`: it was thought dead, and its runs are others' now. */
+export async function heartbeat(client: Queryable, node: string): Promise<boolean> {
+  const { rowCount } = await client.query(
+    'update nodes set heartbeat_at = clock_timestamp() where id = $1 and stopped_at is null',
+    [node],
+  )
+  return rowCount === 1
+}
+
+export async function signOff(client: Queryable, node: string): Promise<void> {
+  await client.query('update nodes set stopped_at = clock_timestamp() where id = $1', [node])
+}
+
+export interface RescueDeps {
+  readonly database: Database
+  readonly clock: Clock
+  readonly wake: (client: Queryable, runs: readonly RunRef[]) => Promise<void>
+  readonly writeEntries: (client: Queryable, entries: readonly LedgerEntry[]) => Promise<void>
+}
+
+/** Takes back the runs of nodes that died, and wakes them elsewhere. Their writes are refused from then on. */
+export async function rescueRuns({
+  database,
+  clock,
+  wake,
+  writeEntries,
+}: RescueDeps): Promise<readonly RunRef[]> {
+  const dead = await database.pool.query<{ id: string }>(
+    `select n.id from nodes n where (n.stopped_at is null and n.heartbeat_at < clock_timestamp() - $1 * interval '1 millisecond')
+       or (n.stopped_at is not null and exists (select 1 from runs r where r.node_id = n.id and r.state in ('running', 'undoing')))`,
+    [DEAD_AFTER_MS],
+  )
+  if (dead.rows.length === 0) return []
+  return transaction(database.pool, async (client) => {
+    const nodes = await client.query<{ id: string }>(
+      `update nodes set stopped_at = coalesce(stopped_at, clock_timestamp()) where id in (
+         select id from nodes where id = any($1) and (stopped_at is not null or heartbeat_at < clock_timestamp() - $2 * interval '1 millisecond') order by id for update skip locked)
+       returning id`,
+      [dead.rows.map((node) => node.id), DEAD_AFTER_MS],
+    )
+    const { rows } = await client.query<RunRef & { node_id: string }>(
+      `with taken as (
+         select r.tenant, r.id, coalesce((select max(j.seq) from journal j where j.tenant = r.tenant and j.run_id = r.id), 0) as progress
+         from runs r where r.node_id = any($1) and r.state in ('running', 'undoing') order by r.tenant, r.id for no key update of r)
+       update runs r set state = case when r.state = 'undoing' or r.undo_to is not null then 'undoing' else 'queued' end, fence = r.fence + 1, node_id = null,
+         due_at = $2::timestamptz + interval '15 seconds',
+         claims = case when taken.progress > r.progress_seq then 1 else r.claims end, progress_seq = taken.progress, updated_at = now()
+       from taken where r.tenant = taken.tenant and r.id = taken.id
+       returning r.tenant, r.id`,
+      [nodes.rows.map((node) => node.id), new Date(clock.now())],
+    )
+    await Promise.all([
+      wake(client, rows),
+      rows.length === 0 && nodes.rows.length === 0
+        ? undefined
+        : writeEntries(client, [
+            ...nodes.rows.map((node): LedgerEntry => ({
+              tenant: 'default',
+              at: clock.now(),
+              actor: 'system',
+              action: 'node.declared_dead',
+              target: node.id,
+              outcome: 'dead',
+            })),
+            ...rows.map((run): LedgerEntry => ({
+              tenant: run.tenant,
+              at: clock.now(),
+              actor: 'system',
+              action: 'run.rescued',
+              target: run.id,
+              outcome: 'queued',
+              runId: run.id,
+            })),
+          ]),
+    ])
+    return rows
+  })
+}
+
+/**
+ * Makes ready what is due: waits that are over, and runs whose wake-up was lost. Runs that are not first in their
+ * lane are left: whoever frees the lane wakes the next, and what that misses is found here.
+ */
+export async function sweepDue({
+  database,
+  clock,
+  wake,
+}: Pick<RescueDeps, 'database' | 'clock' | 'wake'>): Promise<number> {
+  const now = new Date(clock.now())
+  return transaction(database.pool, async (client) => {
+    const { rows } = await client.query<RunRef>({
+      name: 'sweep_due',
+      text: `with due as (
+          select r.tenant, r.id from runs r
+          where r.state in ('queued', 'waiting', 'parked', 'undoing') and r.node_id is null and r.due_at <= $1
+            and (not r.lane_open or not exists (
+              select 1 from runs first where first.tenant = r.tenant and first.flow = r.flow and first.lane_key = r.lane_key
+                and first.lane_open and first.lane_seq < r.lane_seq))
+          order by r.due_at limit $2 for no key update of r skip locked)
+        update runs r set state = case when r.state = 'undoing' then 'undoing' else 'queued' end, due_at = $1::timestamptz + interval '15 seconds', updated_at = now()
+        from due where r.tenant = due.tenant and r.id = due.id returning r.tenant, r.id`,
+      values: [now, SWEEP_AT_ONCE],
+    })
+    await wake(client, rows)
+    return rows.length
+  })
+}
+
+/** Forgets nodes that stopped long ago. */
+export async function forgetNodes(client: Queryable): Promise<void> {
+  await client.query(
+    `delete from nodes n where n.stopped_at < clock_timestamp() - $1 * interval '1 millisecond' and not exists (select 1 from runs r where r.node_id = n.id)`,
+    [60 * MINUTE],
+  )
+}

@@ -1,0 +1,65 @@
+import type { Clock, EventId, RunId } from '../base/index.ts'
+import { transaction, type Database, type Queryable } from '../db/index.ts'
+import type { AnyConnector } from '../define/index.ts'
+import type { RunRef } from '../dispatch/index.ts'
+import type { FlowTable } from '../inbox/index.ts'
+import type { Actor, LedgerEntry } from '../ledger/index.ts'
+import { cancelRun } from './cancel.ts'
+import { discardQuarantined, releaseQuarantined, type Released } from './quarantine.ts'
+import { replayEvent, replayRun, type Replayed } from './replay.ts'
+import { retryRun } from './retryRun.ts'
+import { settleStep, type Settlement } from './settleStep.ts'
+
+export interface OperatorDeps {
+  readonly database: Database
+  readonly clock: Clock
+  readonly flows: FlowTable
+  readonly connectorNamed: (name: string) => AnyConnector | undefined
+  readonly wake: (client: Queryable, runs: readonly RunRef[]) => Promise<void>
+  readonly writeEntries: (client: Queryable, entries: readonly LedgerEntry[]) => Promise<void>
+}
+
+/** What one action works with: its transaction, who does it, and for whom. */
+export interface ActionContext extends Omit<OperatorDeps, 'database'> {
+  readonly client: Queryable
+  readonly actor: Actor
+  readonly tenant: string
+}
+
+/** Who acts, and whose data it is. */
+export interface Acting {
+  readonly actor: Actor
+  readonly tenant: string
+}
+
+export interface Operator {
+  /** Lets a dead letter, a parked run or one held for a version conflict go on: the same run, journal and keys. */
+  retry(run: RunId, acting: Acting): Promise<void>
+  /** Undoes what can be undone and ends the run. A run that is executing is told to stop. */
+  cancel(run: RunId, acting: Acting): Promise<void>
+  /** A new run of the same flow for the same event. Without consent it throws, naming the effects it would repeat. */
+  replayRun(run: RunId, options: Acting & { repeatEffects: boolean }): Promise<Replayed>
+  /** New runs of every flow that starts on the event, or of one of them. */
+  replayEvent(event: EventId, options: Acting & { repeatEffects: boolean; flow?: string }): Promise<Replayed>
+  /** A person's word on a step whose outcome could not be known, that came too late, or whose undo was done by hand. */
+  settle(run: RunId, settlement: Settlement, acting: Acting): Promise<void>
+  /** Lets a quarantined event or answer pass. */
+  release(id: string, acting: Acting): Promise<Released>
+  discard(id: string, acting: Acting): Promise<void>
+}
+
+export function createOperator(deps: OperatorDeps): Operator {
+  const within = <Result>(
+    { actor, tenant }: Acting,
+    act: (context: ActionContext) => Promise<Result>,
+  ): Promise<Result> => transaction(deps.database.pool, (client) => act({ ...deps, client, actor, tenant }))
+  return {
+    retry: (run, acting) => within(acting, (context) => retryRun(run, context)),
+    cancel: (run, acting) => within(acting, (context) => cancelRun(run, context)),
+    replayRun: (run, options) => within(options, (context) => replayRun(run, options.repeatEffects, context)),
+    replayEvent: (event, options) => within(options, (context) => replayEvent(event, options, context)),
+    settle: (run, settlement, acting) => within(acting, (context) => settleStep(run, settlement, context)),
+    release: (id, acting) => within(acting, (context) => releaseQuarantined(id, context)),
+    discard: (id, acting) => within(acting, (context) => discardQuarantined(id, context)),
+  }
+}
