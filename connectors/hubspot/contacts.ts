@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { defineOperation, type Classification, type ProviderAnswer } from 'trestle'
-import { contact, search, searchPage, upsertedContact, writableProperties } from './contracts.ts'
+import { contact, listPage, search, searchPage, upsertedContact, writableProperties } from './contracts.ts'
 import { classify, ORDINARY } from './limits.ts'
 
 const PATH = '/crm/v3/objects/contacts'
@@ -79,6 +79,26 @@ export const findContact = defineOperation({
   classify: (answer, now) => (isMissingObject(answer) ? { as: 'succeeded' } : classify(answer, now)),
 })
 
+/** One page of all contacts, oldest first. Not a search: it sees what was written a moment ago. */
+export const listContacts = defineOperation({
+  summary: 'list contacts',
+  input: z.object({
+    /** 1 to 100. Default 100. */
+    limit: z.int().min(1).max(100).optional(),
+    /** `paging.next.after` of the page before. */
+    after: z.string().optional(),
+    properties: readProperties,
+  }),
+  output: listPage,
+  idempotency: { kind: 'natural' },
+  limits: ORDINARY,
+  request: ({ limit = 100, after, properties }) => ({
+    method: 'GET',
+    path: PATH,
+    query: { limit, after, properties: namesOf(properties) },
+  }),
+})
+
 /**
  * One page of a search over contacts. The index lags: what was written a moment ago may be missing, so "not found"
  * proves nothing. Five searches a second for the whole account, at most 10,000 results.
@@ -99,8 +119,11 @@ export const searchContacts = defineOperation({
 
 function readRequest(input: z.infer<typeof idOrEmail> & { properties?: string[] | undefined }) {
   const { path, query } = contactAddress(input)
-  const properties = [...new Set([...READ_PROPERTIES, ...(input.properties ?? [])])].join(',')
-  return { method: 'GET' as const, path, query: { ...query, properties } }
+  return { method: 'GET' as const, path, query: { ...query, properties: namesOf(input.properties) } }
+}
+
+function namesOf(wanted: readonly string[] = []): string {
+  return [...new Set([...READ_PROPERTIES, ...wanted])].join(',')
 }
 
 function contactAddress(input: z.infer<typeof idOrEmail>) {
@@ -109,14 +132,14 @@ function contactAddress(input: z.infer<typeof idOrEmail>) {
     : { path: `${PATH}/${encodeURIComponent(input.email)}`, query: { idProperty: 'email' } }
 }
 
-/** A 404 that speaks of the object; a wrong base URL answers 404 too, with a page instead. */
+/** A 404 in HubSpot's own words; a wrong base URL answers 404 too, with a page instead. */
 function isMissingObject({ status, json }: ProviderAnswer): boolean {
   return (
     status === 404 &&
     typeof json === 'object' &&
     json !== null &&
-    'category' in json &&
-    json['category'] === 'OBJECT_NOT_FOUND'
+    'status' in json &&
+    json['status'] === 'error'
   )
 }
 

@@ -36,6 +36,9 @@ const paging = z.looseObject({ next: z.looseObject({ after: z.string() }).option
 /** One page of a search. `paging.next.after` is the cursor of the next page. */
 export const searchPage = z.looseObject({ total: z.number(), results: z.array(crmObject), paging })
 
+/** One page of a list, which does not say how many there are in all. */
+export const listPage = z.looseObject({ results: z.array(crmObject), paging })
+
 /** A search as HubSpot takes it; groups are joined by OR, filters within a group by AND. */
 export const search = z.object({
   filterGroups: z

@@ -13,6 +13,7 @@ const SETTLE_AFTER_MS = 5 * 60_000
 /** HubSpot's clock may be behind ours by this much. */
 const CLOCK_MARGIN_MS = 10 * 60_000
 const LOOKUP_PAGE = 200
+const DEAL_PROPERTIES = ['dealname', 'dealstage', 'pipeline', 'amount', 'description']
 
 const createInput = z.object({
   name: z.string().min(1),
@@ -107,7 +108,7 @@ function lookupRequest(input: CreateInput, { begunAt }: RequestContext) {
             ],
           },
         ],
-        properties: ['dealname', 'dealstage', 'pipeline', 'amount', 'description'],
+        properties: [...DEAL_PROPERTIES, ...Object.keys(input.properties ?? {})],
         limit: LOOKUP_PAGE,
       },
     },

@@ -9,7 +9,14 @@
  * 3. A search proves nothing about the last minutes: its index lags.
  */
 import { defineConnector, signatureSchemes } from 'trestle'
-import { findContact, retrieveContact, searchContacts, updateContact, upsertContact } from './contacts.ts'
+import {
+  findContact,
+  listContacts,
+  retrieveContact,
+  searchContacts,
+  updateContact,
+  upsertContact,
+} from './contacts.ts'
 import { createDeal, updateDeal } from './deals.ts'
 import { events, eventsOf } from './events.ts'
 import { classify, limits } from './limits.ts'
@@ -43,6 +50,7 @@ export const hubspot = defineConnector({
       upsert: upsertContact,
       retrieve: retrieveContact,
       find: findContact,
+      list: listContacts,
       search: searchContacts,
       update: updateContact,
     },
@@ -58,7 +66,7 @@ export const hubspot = defineConnector({
   },
   classify,
   limits,
-  check: { operation: 'contacts.search', input: { limit: 1 } },
+  check: { operation: 'contacts.list', input: { limit: 1 } },
 })
 
 export type { Contact, Deal, Note } from './contracts.ts'

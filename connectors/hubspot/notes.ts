@@ -117,7 +117,11 @@ function lookupRequest(input: CreateInput, context: RequestContext) {
             ],
           },
         ],
-        properties: ['hs_note_body', 'hs_timestamp', 'hubspot_owner_id'],
+        properties: [
+          'hs_note_body',
+          'hs_timestamp',
+          ...(input.owner === undefined ? [] : ['hubspot_owner_id']),
+        ],
         limit: LOOKUP_PAGE,
       },
     },
