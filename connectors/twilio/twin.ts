@@ -44,8 +44,6 @@ export interface TwilioTwinOptions {
 
 /** What can be made to happen at Twilio. */
 export interface TwilioTwinMethods {
-  /** For the connection's `baseUrl`. */
-  readonly baseUrl: () => string
   /** Where incoming messages are told from now on. */
   readonly listenAt: (url: string | undefined) => void
   /** Somebody writes to the account's number. STOP and START are obeyed first, as Twilio does. */
@@ -180,7 +178,6 @@ export function createTwilioTwin(options: TwilioTwinOptions = {}): TwilioTwin {
   }
 
   const methods: TwilioTwinMethods = {
-    baseUrl: () => twin.url,
     listenAt(url) {
       incomingUrl = url
     },

@@ -190,13 +190,13 @@ function listAnswer(query: URLSearchParams, world: TwilioWorld, path: string): T
   }
 }
 
-/** A filter by `DateSent` leaves out what was not sent yet. */
+/** A filter by `DateSent` leaves out what was not sent yet. It goes by the day, also where a time is given. */
 function fits(message: TwinMessage, query: URLSearchParams): boolean {
   const sentOn =
     message.sentAt === undefined ? undefined : new Date(message.sentAt).toISOString().slice(0, 10)
   const dated = (name: string, holds: (day: string, bound: string) => boolean): boolean => {
     const bound = query.get(name)
-    return bound === null || (sentOn !== undefined && holds(sentOn, bound))
+    return bound === null || (sentOn !== undefined && holds(sentOn, bound.slice(0, 10)))
   }
   const is = (name: string, value: string | undefined): boolean =>
     query.get(name) === null || query.get(name) === value
