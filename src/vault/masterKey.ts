@@ -57,7 +57,8 @@ export async function readMasterKey(options: MasterKeyOptions): Promise<FoundMas
       'master_key_missing',
       `TRESTLE_MASTER_KEY is not set, and without it no secret can be sealed or opened. ${HOW_TO_MAKE}, set the variable to it, and keep a copy in a safe place: secrets cannot be recovered without it.`,
     )
-  await writeKeyFile(options.file, `${options.random.bytes(KEY_BYTES).toString('base64')}\n`)
+  const draft = `${options.file}.${options.random.bytes(8).toString('hex')}.new`
+  await writeKeyFile(options.file, draft, `${options.random.bytes(KEY_BYTES).toString('base64')}\n`)
   // Read again: another process may have been first, and its key then stands.
   return {
     key: masterKeyOf((await readKeyFile(options.file)) ?? '', options.file, options.random),
@@ -152,10 +153,9 @@ async function readKeyFile(path: string): Promise<string | undefined> {
 }
 
 /** Puts the whole file in place at once, on disk, or leaves the one that is already there. */
-async function writeKeyFile(path: string, text: string): Promise<void> {
+async function writeKeyFile(path: string, draft: string, text: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
-  const draft = `${path}.${process.pid}.new`
-  const file = await open(draft, 'w', 0o600)
+  const file = await open(draft, 'wx', 0o600)
   try {
     await file.chmod(0o600)
     await file.writeFile(text)

@@ -7,7 +7,7 @@ import { createGrantStore } from './grants.ts'
 import type { MasterKey } from './masterKey.ts'
 import { createGrantKeeper } from './oauth.ts'
 import type { Environment } from './plan.ts'
-import { keyHeader } from './seal.ts'
+import { keyHeader, open, seal } from './seal.ts'
 import { createSecretStore } from './secrets.ts'
 import type { ConnectionRef, RecordEntry, VaultStorage } from './storage.ts'
 import { createConnectionSync, type ConnectionSync } from './sync.ts'
@@ -28,6 +28,13 @@ export interface VaultOptions {
   readonly environment: Environment
 }
 
+/** The two functions for a secret that another folder keeps; see the ledger's `KeySeal`. */
+export interface InstallationSeal {
+  seal(plain: Buffer): Promise<Buffer>
+  /** Throws `secret_unreadable`. */
+  open(sealed: Buffer): Promise<Buffer>
+}
+
 /** Connections and credentials. */
 export interface Vault extends Authorizer, ConnectionSync, Omit<ConnectionStore, 'forget'> {
   /**
@@ -36,6 +43,8 @@ export interface Vault extends Authorizer, ConnectionSync, Omit<ConnectionStore,
    */
   checkMasterKey(): Promise<void>
   readonly tokens: TokenStore
+  /** Seals a secret of the installation itself, such as the ledger's signing key. `name` tells it from others. */
+  installationSeal(name: string): InstallationSeal
 }
 
 /** Builds the vault. It holds no sockets and no timers that keep a process alive, so there is nothing to stop. */
@@ -79,6 +88,13 @@ export function createVault(options: VaultOptions): Vault {
     ...connections,
     checkMasterKey,
     tokens: createTokenStore({ storage, clock, random, record }),
+    installationSeal(name) {
+      const place = { tenant: '', record: 'installation', field: name }
+      return {
+        seal: (plain) => seal(key.wrapper, place, plain, random),
+        open: (sealed) => open(key.wrapper, place, sealed),
+      }
+    },
   }
 }
 
