@@ -1,19 +1,16 @@
 import { DAY, UsageError } from 'trestle'
+import { newInvoice, newSubscription, type TwinInvoice, type TwinSubscription } from './billingObjects.ts'
 import {
   newCharge,
   newCustomer,
   newDispute,
-  newInvoice,
   newPaymentIntent,
   newRefund,
-  newSubscription,
   type TwinCharge,
   type TwinCustomer,
   type TwinDispute,
-  type TwinInvoice,
   type TwinPaymentIntent,
   type TwinRefund,
-  type TwinSubscription,
 } from './objects.ts'
 import type { Account } from './state.ts'
 
@@ -115,10 +112,7 @@ function deleteCustomer(account: Account, id: string): void {
 function pay(account: Account, given: Payment): TwinPaymentIntent {
   const customer = payerOf(account, given)
   const { intent, charge } = charged(account, given, customer)
-  account.emit('payment_intent.created', {
-    ...intent,
-    ...{ status: 'requires_confirmation' },
-  })
+  account.emit('payment_intent.created', { ...intent, status: 'requires_confirmation' })
   account.emit('charge.succeeded', charge)
   account.emit('payment_intent.succeeded', intent)
   return intent

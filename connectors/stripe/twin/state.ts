@@ -1,14 +1,13 @@
 import type { Clock, LaggingIndex } from 'trestle/testing'
 import { createLaggingIndex } from 'trestle/testing'
+import type { TwinInvoice, TwinSubscription } from './billingObjects.ts'
 import {
   type Making,
   type TwinCharge,
   type TwinCustomer,
   type TwinDispute,
-  type TwinInvoice,
   type TwinPaymentIntent,
   type TwinRefund,
-  type TwinSubscription,
 } from './objects.ts'
 
 /** What a Stripe account holds. */
@@ -40,7 +39,7 @@ export function emptyState(): StripeState {
 /** What happens when the account changes: an event for webhooks. */
 export type Emit = (
   type: string,
-  object: { readonly id: string },
+  object: { readonly id: string; readonly [field: string]: unknown },
   more?: { previous?: Record<string, unknown>; request?: { id: string; key: string | null } },
 ) => void
 
