@@ -231,6 +231,13 @@ describe('calcom webhooks', () => {
     expect(body.createdAt).not.toBe(body.endTime)
   })
 
+  it('read a wrapped MEETING_ENDED too, as newer versions of the source send it', () => {
+    const createdAt = '2026-11-24T11:00:05.000Z'
+    expect(read({ triggerEvent: 'MEETING_ENDED', createdAt, payload: fixture('MEETING_ENDED') })).toEqual([
+      { type: 'MEETING_ENDED', at: '/payload', occurredAt: createdAt },
+    ])
+  })
+
   it('name an unknown event, so that it is kept as unmatched', () => {
     expect(
       read({ triggerEvent: 'OOO_CREATED', createdAt: '2026-11-22T09:00:00.000Z', payload: {} }),
