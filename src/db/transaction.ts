@@ -1,5 +1,5 @@
 import type pg from 'pg'
-import { RetryableError } from '../base/index.ts'
+import { RetryableError, TrestleError } from '../base/index.ts'
 import type { Queryable } from './connect.ts'
 
 /**
@@ -60,7 +60,8 @@ export function isConflict(error: unknown): boolean {
 
 /** The fault as {@link RetryableError} where the database was away, shutting down, full or too slow; else undefined. */
 export function asUnavailable(error: unknown): RetryableError | undefined {
-  if (error instanceof RetryableError) return error
+  // What our own code throws within a transaction says itself what it is, whatever words stand in it.
+  if (error instanceof TrestleError) return error instanceof RetryableError ? error : undefined
   const state = sqlState(error)
   // 08 connection, 53 resources, 57P0x shutdown, 57014 statement timeout, 58 system, 25006 read-only; no state: the client's own.
   const away =

@@ -171,6 +171,20 @@ describe('one refresh per expiry', () => {
     expect(refreshed.length).toBe(ROUNDS)
   })
 
+  it('although the other nodes come while the token endpoint is still answering the first', async () => {
+    const { vault, connection } = await connected('storm-held')
+    const nodes = [vault, fixture.node(), fixture.node()]
+    const release = server.hold()
+    const asked = server.untilRequests(1)
+    const callers = Promise.all(Array.from({ length: 50 }, (_, i) => tokenOf(nodes[i % 3]!, connection)))
+    await asked
+    await untilWaitingForLock(2)
+    release()
+    expect(new Set((await callers).map((one) => one.token)).size).toBe(1)
+    expect(server.requests.length).toBe(1)
+    expect(server.deadFamilies()).toBe(0)
+  })
+
   it('also after a 401 that all of them saw', async () => {
     const { vault, connection } = await connected('storm-401')
     const nodes = [vault, fixture.node(), fixture.node()]
@@ -222,6 +236,18 @@ describe('one refresh per expiry', () => {
     const refreshed = (await fixture.entries()).filter((entry) => entry.action === 'credential.refreshed')
     expect(refreshed.length).toBe(1)
   })
+
+  /** Asks the server of the database until so many of its sessions wait for a row. */
+  async function untilWaitingForLock(count: number): Promise<void> {
+    const waiting = async (): Promise<number> => {
+      const { rows } = await fixture.database.pool.query<{ n: number }>(
+        `select count(*)::integer as n from pg_stat_activity
+         where datname = current_database() and wait_event_type = 'Lock'`,
+      )
+      return rows[0]!.n
+    }
+    while ((await waiting()) < count);
+  }
 
   /** The same database, with the lock taken out of every statement. */
   function withoutRowLocks(): VaultStorage {
@@ -305,6 +331,21 @@ describe('a token endpoint that fails', () => {
 })
 
 describe('a database that fails', () => {
+  it('to give the lock in time, because another node holds it, is a reason to try later', async () => {
+    const { connection } = await connected('busy')
+    const vault = fixture.node({
+      storage: {
+        ...fixture.storage,
+        transaction: () => Promise.reject(Object.assign(new Error('lock timeout'), { code: '55P03' })),
+      },
+    })
+    await expect(tokenOf(vault, connection)).rejects.toMatchObject({
+      code: 'credential_busy',
+      retryAt: fixture.clock.now() + 5 * SECOND,
+    })
+    expect(server.requests.length).toBe(0)
+  })
+
   it('between the answer and its commit does not cost the grant', async () => {
     const { connection } = await connected('lost-commit')
     let breaks = 2
