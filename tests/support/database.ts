@@ -3,6 +3,7 @@ import { inject } from 'vitest'
 import { systemRandom } from '../../src/base/index.ts'
 import { startEmbeddedPostgres } from '../../src/db/embedded/index.ts'
 import { migrate, openDatabase } from '../../src/db/index.ts'
+import { installDispatch } from '../../src/dispatch/index.ts'
 import './globalSetup.ts'
 
 export interface TestDatabase {
@@ -43,7 +44,7 @@ export async function createTestDatabase(): Promise<TestDatabase> {
 let server: Promise<string> | undefined
 
 /** A superuser's url on the server of this run, which the first caller starts. The end of the run stops it. */
-export function testServerUrl(): Promise<string> {
+function testServerUrl(): Promise<string> {
   server ??= findServer()
   return server
 }
@@ -66,6 +67,7 @@ async function makeTemplate(server: string): Promise<void> {
     const database = openDatabase({ url: withDatabase(server, unfinished), max: 2 })
     try {
       await migrate(database)
+      await installDispatch(database)
     } finally {
       await database.close()
     }

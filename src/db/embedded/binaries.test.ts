@@ -10,14 +10,27 @@ let source: BinariesPackage
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'trestle-binaries-'))
-  source = await findPackage()
 })
 afterEach(() => rm(folder, { recursive: true, force: true }))
 
 const place = (...caches: string[]): ReturnType<typeof placeBinaries> =>
   placeBinaries({ package: source, caches, account: undefined })
 
+/** A package of one small program, for what does not depend on PostgreSQL itself. */
+async function smallPackage(): Promise<BinariesPackage> {
+  const native = join(folder, 'package', 'native')
+  await mkdir(join(native, 'bin'), { recursive: true })
+  await writeFile(join(native, 'bin', 'postgres'), '#!/bin/sh\necho "postgres (PostgreSQL) 18.4"\n', {
+    mode: 0o700,
+  })
+  return { native, name: 'small', version: '1' }
+}
+
 describe('the copy of PostgreSQL', () => {
+  beforeEach(async () => {
+    source = await findPackage()
+  })
+
   it('runs, and has the links that the package leaves to its postinstall', async () => {
     const placed = await place(join(folder, 'cache'))
     expect(placed.version).toMatch(/^18\.\d+$/)
@@ -46,17 +59,31 @@ describe('the copy of PostgreSQL', () => {
     // And that is noticed: it is replaced by a whole one.
     expect((await place(join(folder, 'cache'))).version).toBe(placed.version)
   })
+})
 
-  it('is made once by two that need it at the same moment', async () => {
-    const placed = await Promise.all([place(folder), place(folder), place(folder)])
+describe('the copy of a package', () => {
+  beforeEach(async () => {
+    source = await smallPackage()
+  })
+
+  it('is made once by several that need it at the same moment', async () => {
+    const cache = join(folder, 'cache')
+    const placed = await Promise.all(Array.from({ length: 10 }, () => place(cache)))
     expect(new Set(placed.map((one) => one.folder)).size).toBe(1)
-    expect(await readdir(folder)).toHaveLength(1)
+    expect(await readdir(cache)).toHaveLength(1)
+  })
+
+  it('can be run by others, whatever the modes of the package', async () => {
+    const placed = await place(join(folder, 'cache'))
+    expect((await lstat(join(placed.folder, 'bin', 'postgres'))).mode & 0o777).toBe(0o755)
+    expect((await lstat(placed.folder)).mode & 0o777).toBe(0o755)
   })
 
   it('is not taken from a copy that was interrupted, which is removed', async () => {
-    const left = join(folder, `postgres-${source.version}.new-999999999-00000000`)
-    await mkdir(left)
-    await place(folder)
+    const cache = join(folder, 'cache')
+    const left = join(cache, 'postgres-1.new-999999999-00000000')
+    await mkdir(left, { recursive: true })
+    await place(cache)
     await expect(lstat(left)).rejects.toMatchObject({ code: 'ENOENT' })
   })
 

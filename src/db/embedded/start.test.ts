@@ -114,7 +114,7 @@ afterEach(async () => {
 
 describe('the embedded PostgreSQL', () => {
   it('keeps data, address and password over stop and start', async () => {
-    const dataDir = await closedFolder()
+    const dataDir = await startedFolder()
     const first = await startEmbeddedPostgres({ dataDir })
     await query(first.url, 'create table facts as select 1 as id')
     await first.stop()
@@ -377,7 +377,7 @@ describe.skipIf(!isRoot)('the embedded PostgreSQL, for root (skipped: the tests 
     cleanUp.push(() => rm(home, { recursive: true, force: true }))
     await chown(home, 65534, 65534)
     const dataDir = join(home, 'postgres')
-    await (await startEmbeddedPostgres({ dataDir })).stop()
+    await cp(startedOnce, dataDir, { recursive: true })
     const { said } = otherProcess(dataDir, {
       before: 'process.setgroups([]); process.setgid(65534); process.setuid(65534)',
       env: { HOME: home, XDG_CACHE_HOME: '' },
