@@ -1,0 +1,91 @@
+import type {
+  AnyConnector,
+  AnyOperation,
+  Classification,
+  IdempotencyKind,
+  ProviderAnswer,
+} from '../define/index.ts'
+import type { EgressResult } from '../egress/index.ts'
+import { retryTime, type BreakerResult } from '../resilience/index.ts'
+
+/** Whose rules an answer is judged by. */
+export interface ClassifyContext {
+  readonly operation: AnyOperation | undefined
+  readonly connector: AnyConnector
+  /** How the operation behaves when repeated now. A look-up is a read, and so `natural`. */
+  readonly kind: IdempotencyKind
+  readonly now: number
+}
+
+/**
+ * What an answer means: the operation is asked, then the connector, then the defaults. A rule of theirs that throws
+ * is taken as doubt.
+ */
+export function classify(answer: ProviderAnswer, context: ClassifyContext): Classification {
+  const { operation, connector, kind, now } = context
+  let own: Classification | undefined
+  try {
+    own = operation?.classify?.(answer, now) ?? connector.classify?.(answer, now)
+  } catch (error) {
+    return {
+      as: 'in_doubt',
+      code: 'classification_failed',
+      reason: `The connector ${connector.name} could not tell what a ${answer.status} means: ${String(error).slice(0, 200)}`,
+    }
+  }
+  return withRetryTime(own ?? byStatus(answer, kind), answer, now)
+}
+
+/** A wait that the provider asks for in its headers counts wherever the rule names none. */
+function withRetryTime(meaning: Classification, answer: ProviderAnswer, now: number): Classification {
+  if (meaning.as !== 'retry' || meaning.retryAt !== undefined) return meaning
+  const retryAt = retryTime(answer.headers['retry-after'], now)
+  return retryAt === undefined ? meaning : { ...meaning, retryAt }
+}
+
+/**
+ * What a status means where nobody knows better (RFC 9110, 15).
+ *
+ * A 5xx, a 408 or a redirect of a POST does not tell whether the request was acted on: gateways send them for
+ * requests that the server behind went on to finish. For what may be repeated that does not matter. For the rest
+ * it is doubt, which the engine resolves by the key or a look-up. Nor is a 409 to a request with an idempotency key
+ * a definite no: providers send it while an earlier request with the key is still being worked on
+ * (draft-ietf-httpapi-idempotency-key-header-07, 2.6, 2025-10-15).
+ */
+export function byStatus(answer: ProviderAnswer, kind: IdempotencyKind): Classification {
+  const { status } = answer
+  const code = `status_${status}`
+  const reason = `The provider answered ${status}${excerpt(answer)}`
+  const unclear = kind === 'natural' ? 'retry' : 'in_doubt'
+  if (status >= 200 && status < 300) return { as: 'succeeded' }
+  if (status < 400) {
+    const where =
+      answer.headers['location'] === undefined ? '' : ` to ${answer.headers['location'].slice(0, 200)}`
+    const redirect = `The provider redirects${where} (${status}). Redirects are not followed; check the base URL.`
+    const acted = (status === 302 || status === 303) && kind !== 'natural'
+    return { as: acted ? 'in_doubt' : 'failed', code: 'redirected', reason: redirect }
+  }
+  if (status === 401) return { as: 'unauthorized', code: 'credential_refused', reason }
+  if (status === 429) return { as: 'retry', code: 'rate_limited', reason }
+  if (status === 425) return { as: 'retry', code, reason } // RFC 8470, 5.2: not processed
+  if (status === 408) return { as: unclear, code, reason }
+  if (status === 409 && kind === 'key') return { as: 'in_doubt', code, reason }
+  if (status < 500 || status === 501 || status === 505) return { as: 'failed', code, reason }
+  return { as: unclear, code: 'provider_unavailable', reason }
+}
+
+/** The beginning of a short answer in words; long ones and pages of HTML say nothing to an operator. */
+function excerpt(answer: ProviderAnswer): string {
+  const text = answer.text.trim()
+  if (text === '' || text.startsWith('<')) return '.'
+  return `: ${text.slice(0, 200)}${text.length > 200 ? '…' : ''}`
+}
+
+/** What a result says about the provider's health, whatever it means for the step. */
+export function healthOf(result: EgressResult): BreakerResult {
+  if (result.as === 'unknown') return result.code === 'too_large' ? 'success' : 'failure'
+  if (result.as === 'not_sent')
+    return result.code === 'egress_denied' || result.code === 'egress_busy' ? 'neutral' : 'failure'
+  if (result.status === 401 || result.status === 403 || result.status === 429) return 'neutral'
+  return result.status >= 500 && result.status !== 501 && result.status !== 505 ? 'failure' : 'success'
+}

@@ -1,0 +1,79 @@
+/**
+ * What an attempt came to. Exactly one of:
+ * - `succeeded`: done, and the answer fits its contract.
+ * - `not_found`: the answer to a look-up; for certain not done.
+ * - `deferred`: not attempted; ask again at `until`. Costs no attempt.
+ * - `parked`: for certain not done, and it will not be before a person acts on the connection.
+ * - `failed`: for certain not done, or harmless to repeat. `newKey`: the next attempt needs a new idempotency key,
+ *   since the provider would answer the old one with the stored error.
+ * - `in_doubt`: it may have been done.
+ * - `quarantined`: done, and the answer does not fit its contract. `payload` is the answer's body as it came.
+ */
+export type CallOutcome =
+  | {
+      readonly as: 'succeeded'
+      readonly output: unknown
+      /** In business words, where the operation says it. */
+      readonly summary: string | undefined
+      readonly exchange: Exchange
+    }
+  | { readonly as: 'not_found'; readonly exchange: Exchange }
+  | { readonly as: 'deferred'; readonly until: number; readonly code: string; readonly reason: string }
+  | { readonly as: 'parked'; readonly code: string; readonly reason: string; readonly exchange?: Exchange }
+  | {
+      readonly as: 'failed'
+      readonly retryable: boolean
+      /** Earliest time for the next attempt, in milliseconds since 1970, where the provider named one. */
+      readonly retryAt?: number
+      readonly newKey: boolean
+      readonly code: string
+      readonly reason: string
+      readonly exchange?: Exchange
+    }
+  | { readonly as: 'in_doubt'; readonly code: string; readonly reason: string; readonly exchange?: Exchange }
+  | {
+      readonly as: 'quarantined'
+      readonly path: string
+      readonly reason: string
+      readonly payload: Buffer
+      readonly exchange: Exchange
+    }
+
+/** What was exchanged, fit for the ledger: redacted, plain data. */
+export interface Exchange {
+  /** The answer's status; absent where none came. */
+  readonly status?: number
+  /** Milliseconds from sending to the whole answer. */
+  readonly ms: number
+  /** Request and answer as the redactor left them. */
+  readonly [field: string]: unknown
+}
+
+/** An exchange as it was, without its authorization: what the redactor is given. */
+export interface CapturedExchange {
+  /** Tenant and connection whose secret values must not be seen. */
+  readonly connection: { readonly tenant: string; readonly id: string }
+  readonly request: {
+    readonly method: string
+    /** Absolute, with its query. */
+    readonly url: string
+    readonly headers: Readonly<Record<string, string>>
+    readonly body: Buffer | undefined
+  }
+  /** Absent where no whole answer came. */
+  readonly answer?: {
+    readonly status: number
+    readonly headers: Readonly<Record<string, string>>
+    readonly body: Buffer
+  }
+  /** What went wrong on the way, where no whole answer came. */
+  readonly fault?: string
+  readonly ms: number
+  /** Dotted paths in input and answer that the operation marks as secret. */
+  readonly secretPaths: readonly string[]
+}
+
+/** For certain not done, and no use to try again; callers widen it. */
+export function notDone(code: string, reason: string): Extract<CallOutcome, { as: 'failed' }> {
+  return { as: 'failed', retryable: false, newKey: false, code, reason }
+}

@@ -1,0 +1,161 @@
+import { encodeJson, parseJson, PermanentError } from '../base/index.ts'
+import type { AnyConnector, AnyOperation, Idempotency, OperationRequest, Settings } from '../define/index.ts'
+
+/** The connection that a call goes over. Nothing in it is secret. */
+export interface CallConnection {
+  readonly id: string
+  readonly name: string
+  readonly tenant: string
+  readonly connector: AnyConnector
+  /** Without a trailing slash. */
+  readonly baseUrl: string
+  readonly settings: Settings
+  /** Whether it may reach private and loopback addresses, and those by http. */
+  readonly allowPrivate: boolean
+}
+
+/** One attempt, as the engine asks for it. */
+export interface CallRequest {
+  readonly tenant: string
+  readonly connection: CallConnection
+  /** Dotted name within the connector. */
+  readonly operationName: string
+  readonly operation: AnyOperation
+  readonly input: unknown
+  /** The same in every attempt of this step and generation. */
+  readonly idempotencyKey: string
+  /** When the first attempt of this step and generation was begun, in milliseconds since 1970. */
+  readonly begunAt: number
+  readonly runId: string
+  readonly stepName: string
+  /** Number of this attempt, from 1. */
+  readonly attempt: number
+  /** What an earlier attempt with the same key sent: sent again unchanged, in place of what would be computed now. */
+  readonly recorded?: RecordedRequest | undefined
+  /**
+   * Commits the beginning of the attempt. Called once, when everything is ready and before anything leaves; what it
+   * throws ends the call. Needed for operations of kind `lookup` and `none`.
+   */
+  readonly begin?: ((request: RecordedRequest) => Promise<void>) | undefined
+  /** `send` does it; `lookup` asks whether an earlier attempt did it. */
+  readonly kind: 'send' | 'lookup'
+}
+
+/** A request without its authorization, so that the same bytes can be sent again. */
+export interface RecordedRequest {
+  readonly method: OperationRequest['method']
+  /** Path and query, below the connection's base URL. */
+  readonly path: string
+  /** Lower-case names. */
+  readonly headers: Readonly<Record<string, string>>
+  readonly body: Buffer | undefined
+}
+
+/** A recorded request as bytes for the database. {@link decodeRecorded} reads them. */
+export function encodeRecorded(request: RecordedRequest): Buffer {
+  const { method, path, headers, body } = request
+  return Buffer.from(encodeJson({ method, path, headers, body: body?.toString('base64') }))
+}
+
+/** The recorded request within bytes of {@link encodeRecorded}. */
+export function decodeRecorded(bytes: Uint8Array): RecordedRequest {
+  const { body, ...rest } = parseJson(bytes) as unknown as Omit<RecordedRequest, 'body'> & { body?: string }
+  return { ...rest, body: body === undefined ? undefined : Buffer.from(body, 'base64') }
+}
+
+/** How an operation behaves when repeated at `now`: past its lifetime a key no longer protects. */
+export function idempotencyAt(
+  operation: AnyOperation,
+  begunAt: number,
+  now: number,
+): Idempotency<unknown, unknown> {
+  const declared = operation.idempotency as Idempotency<unknown, unknown>
+  if (declared.kind !== 'key' || now - begunAt < declared.lifetimeMs) return declared
+  return declared.afterLifetime ?? { kind: 'none' }
+}
+
+/** The bytes of an attempt's request: what the operation (or its look-up) wants sent, completed by the connector. */
+export function buildRequest(call: CallRequest, input: unknown): RecordedRequest {
+  const context = {
+    settings: call.connection.settings,
+    idempotencyKey: call.idempotencyKey,
+    begunAt: call.begunAt,
+  }
+  const wanted =
+    call.kind === 'lookup' ? lookupOf(call).request(input, context) : call.operation.request(input, context)
+  const key = call.kind === 'send' ? keyPlace(call.operation) : undefined
+  const query =
+    key !== undefined && 'query' in key ? { ...wanted.query, [key.query]: call.idempotencyKey } : wanted.query
+  const body = encodeBody(wanted.body)
+  return {
+    method: wanted.method,
+    path: withQuery(checkedPath(wanted.path), query),
+    headers: {
+      accept: 'application/json',
+      'user-agent': 'trestle',
+      ...lowerCased(call.connection.connector.headers),
+      ...(body === undefined ? {} : { 'content-type': body.contentType }),
+      ...lowerCased(wanted.headers),
+      ...(key !== undefined && 'header' in key ? { [key.header.toLowerCase()]: call.idempotencyKey } : {}),
+    },
+    body: body?.bytes,
+  }
+}
+
+/** The operation's look-up. Throws where it declares none. */
+export function lookupOf(call: CallRequest): Extract<Idempotency<unknown, unknown>, { kind: 'lookup' }> {
+  const idempotency = call.operation.idempotency as Idempotency<unknown, unknown>
+  const lookup = idempotency.kind === 'key' ? idempotency.afterLifetime : idempotency
+  if (lookup?.kind === 'lookup') return lookup
+  throw new PermanentError(
+    'lookup_undeclared',
+    `The operation ${call.operationName} declares no look-up, so the provider cannot be asked whether it was done.`,
+  )
+}
+
+function keyPlace(operation: AnyOperation): { header: string } | { query: string } | undefined {
+  const idempotency = operation.idempotency as Idempotency<unknown, unknown>
+  if (idempotency.kind !== 'key' || idempotency.place === 'request') return undefined
+  return idempotency.place
+}
+
+/** A path that stays where it says: what comes from data must not climb out of it or name another host. */
+function checkedPath(path: string): string {
+  const invalid = (why: string): PermanentError =>
+    new PermanentError(
+      'request_invalid',
+      `The operation made the path "${path.slice(0, 200)}", which ${why}.`,
+    )
+  if (!path.startsWith('/') || path.startsWith('//')) throw invalid('does not begin with one slash')
+  if (/[\s#\\]/.test(path))
+    throw invalid('has a space, "#" or "\\". Use encodeURIComponent on what you put into it')
+  const segments = path.split('?', 1)[0]!.split('/')
+  if (segments.some((segment) => /^(\.|%2e){1,2}$/i.test(segment)))
+    throw invalid('has the segment "." or "..". Check the ids that you put into it')
+  return path
+}
+
+function withQuery(path: string, query: OperationRequest['query']): string {
+  const pairs = new URLSearchParams()
+  for (const [name, value] of Object.entries(query ?? {})) {
+    if (value === undefined) continue
+    for (const one of Array.isArray(value) ? (value as readonly string[]) : [value])
+      pairs.append(name, String(one))
+  }
+  if (pairs.size === 0) return path
+  return `${path}${path.includes('?') ? '&' : '?'}${pairs.toString()}`
+}
+
+function encodeBody(body: OperationRequest['body']): { bytes: Buffer; contentType: string } | undefined {
+  if (body === undefined) return undefined
+  if ('json' in body) return { bytes: Buffer.from(encodeJson(body.json)), contentType: 'application/json' }
+  if ('text' in body) return { bytes: Buffer.from(body.text), contentType: body.contentType }
+  const form = new URLSearchParams(body.form.map(([name, value]): [string, string] => [name, value]))
+  return { bytes: Buffer.from(form.toString()), contentType: 'application/x-www-form-urlencoded' }
+}
+
+function lowerCased(headers: Readonly<Record<string, string>> | undefined): Record<string, string> {
+  const lower: Record<string, string> = {}
+  for (const [name, value] of Object.entries(headers ?? {})) lower[name.toLowerCase()] = value
+  return lower
+}
