@@ -56,31 +56,36 @@ export interface WaitOptions {
   readonly timeout: Duration
 }
 
-/** What a flow works with. Everything here is durable: once journaled, it is answered from the journal. */
+/**
+ * What a flow works with. Everything here is durable: once journaled, it is answered from the journal. Flows take it
+ * apart (`run({ event, use, step })`), so nothing in it needs `this`.
+ */
 export interface FlowContext<Data = unknown> {
   readonly event: FlowEvent<Data>
   /** The run's id and its facts. */
   readonly run: { readonly id: string; readonly flow: string; readonly key: string | undefined }
   /** A client for the connection of this connector; `name` where the tenant has several of it. */
   use<Operations extends OperationTree, Events extends EventMap>(
+    this: void,
     connector: Connector<Operations, Events>,
     name?: string,
   ): Client<Operations>
   /** Runs local code once and journals what it returns. Not for calls to providers: those belong to a connector. */
-  step<Result>(name: string, work: () => Result | Promise<Result>): Promise<Result>
+  step<Result>(this: void, name: string, work: () => Result | Promise<Result>): Promise<Result>
   /** Waits in the database: a duration, or until a time. */
-  sleep(until: Duration | Date): Promise<void>
+  sleep(this: void, until: Duration | Date): Promise<void>
   /** Waits for an event since this run began; `undefined` after the time-out. */
   waitFor<Awaited>(
+    this: void,
     trigger: EventTrigger<Awaited>,
     options: WaitOptions,
   ): Promise<FlowEvent<Awaited> | undefined>
   /** The time of the last delivered step: the same on every resume. */
-  now(): Date
+  now(this: void): Date
   /** 0 to 1, the same on every resume. */
-  random(): number
+  random(this: void): number
   /** A UUID, the same on every resume. */
-  uuid(): string
+  uuid(this: void): string
 }
 
 export interface FlowDefinition<Data = unknown> {
