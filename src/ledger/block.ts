@@ -77,7 +77,7 @@ export function blockHash(header: BlockHeader): Buffer {
   return hash('sha256', headerBytes(header), 'buffer')
 }
 
-export function toCheckpoint(block: Block, publicKey: Buffer): Checkpoint {
+export function makeCheckpoint(block: Block, publicKey: Buffer): Checkpoint {
   const { number, at, batches, entries, keyId } = block
   return {
     number,
@@ -92,7 +92,7 @@ export function toCheckpoint(block: Block, publicKey: Buffer): Checkpoint {
   }
 }
 
-export function fromCheckpoint(checkpoint: Checkpoint): Block {
+export function readCheckpoint(checkpoint: Checkpoint): Block {
   const { number, at, batches, entries, keyId } = checkpoint
   return {
     number,

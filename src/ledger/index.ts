@@ -28,6 +28,16 @@ export type { Block, Checkpoint } from './block.ts'
 export { DETAIL_LIMIT, type LedgerEntry, type WrittenEntry } from './entry.ts'
 export { keyIdOf, openLedgerKey, type KeySeal, type LedgerKey } from './key.ts'
 export { dropExpired, ensurePartitions, KEEP_DAYS, type Expired } from './partitions.ts'
+export {
+  BODY_LIMIT,
+  Redactor,
+  redactExchange,
+  type Exchange,
+  type ExchangeHeaders,
+  type KeptBody,
+  type RedactedExchange,
+  type SecretMarks,
+} from './redact/index.ts'
 export type { Gap, Problem, ProblemCode, VerifyReport } from './report.ts'
 export { LedgerSealer, type SealerOptions } from './sealer.ts'
 export { databaseSource } from './source.ts'

@@ -4,10 +4,10 @@ import { transaction, type Queryable } from '../db/index.ts'
 import {
   batchLeaf,
   blockHash,
-  fromCheckpoint,
+  readCheckpoint,
   headerBytes,
   NO_BLOCK,
-  toCheckpoint,
+  makeCheckpoint,
   type Batch,
   type Block,
   type Checkpoint,
@@ -49,7 +49,7 @@ export class LedgerSealer {
 
   constructor(options: SealerOptions) {
     this.#options = options
-    if (options.known) this.#published = { block: fromCheckpoint(options.known), at: -Infinity }
+    if (options.known) this.#published = { block: readCheckpoint(options.known), at: -Infinity }
   }
 
   start(): void {
@@ -111,7 +111,7 @@ export class LedgerSealer {
     const now = clock.now()
     const last = this.#published
     if (last && last.block.number === head.number && now - last.at < publishEveryMs) return
-    await publish(toCheckpoint(head, key.publicKey))
+    await publish(makeCheckpoint(head, key.publicKey))
     this.#published = { block: head, at: now }
   }
 }

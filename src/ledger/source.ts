@@ -1,6 +1,6 @@
 import type { Queryable } from '../db/index.ts'
 import type { BatchRow, EntryRow, LedgerSource } from './verify.ts'
-import { blockOfRow, type BlockRow } from './sealer.ts'
+import { blockOfRow } from './sealer.ts'
 
 /** Rows fetched at a time. */
 const PAGE = 2_000
@@ -12,31 +12,26 @@ const PAGE = 2_000
 export function databaseSource(client: Queryable): LedgerSource {
   return {
     entries: () => readEntries(client),
-    batches: () =>
-      readRows(
-        client,
-        'ledger_batches_by_day',
-        `${BATCHES} order by (at at time zone 'UTC')::date, id collate "C"`,
-        batchOfRow,
-      ),
-    sealedBatches: () =>
-      readRows(
-        client,
-        'ledger_batches_by_block',
-        `${BATCHES} where block is not null order by block, id collate "C"`,
-        batchOfRow,
-      ),
-    blocks: () =>
-      readRows(
-        client,
-        'ledger_blocks_by_number',
-        'select number, at, batches, entries, root, previous, key_id, signature from ledger_blocks order by number',
-        (row: BlockRow) => blockOfRow(row),
-      ),
+    batches: () => readRows(client, BATCHES_BY_DAY, batchOfRow),
+    sealedBatches: () => readRows(client, BATCHES_BY_BLOCK, batchOfRow),
+    blocks: () => readRows(client, BLOCKS, blockOfRow),
   }
 }
 
-const BATCHES = 'select id, at, entries, root, block from ledger_batches'
+const BATCHES_BY_DAY = {
+  cursor: 'ledger_batches_by_day',
+  text: `select id, at, entries, root, block from ledger_batches order by (at at time zone 'UTC')::date, id collate "C"`,
+}
+
+const BATCHES_BY_BLOCK = {
+  cursor: 'ledger_batches_by_block',
+  text: `select id, at, entries, root, block from ledger_batches where block is not null order by block, id collate "C"`,
+}
+
+const BLOCKS = {
+  cursor: 'ledger_blocks_by_number',
+  text: 'select number, at, batches, entries, root, previous, key_id, signature from ledger_blocks order by number',
+}
 
 /** Day by day, so that PostgreSQL never sorts more than one. */
 async function* readEntries(client: Queryable): AsyncGenerator<EntryRow> {
@@ -47,33 +42,37 @@ async function* readEntries(client: Queryable): AsyncGenerator<EntryRow> {
      union select to_char(day, 'YYYY-MM-DD') from ledger_default order by day`,
   )
   for (const { day } of rows) {
-    yield* readRows(
-      client,
-      'ledger_entries_of_day',
-      `select tenant, to_char(day, 'YYYY-MM-DD') as day, id, batch_id as "batchId", position, at, actor, action, target,
-              outcome, run_id as "runId", connection_id as "connectionId", entry
-       from ledger where day = '${day}' order by batch_id collate "C", position`,
-      (row: EntryColumns) => ({ ...row, at: row.at.getTime() }),
-    )
+    const query = { cursor: 'ledger_entries_of_day', text: entriesOf(day) }
+    yield* readRows(client, query, (row: EntryColumns): EntryRow => ({ ...row, at: row.at.getTime() }))
   }
 }
 
-type EntryColumns = Omit<EntryRow, 'at'> & { readonly at: Date }
-type BatchColumns = Omit<BatchRow, 'at' | 'block'> & { readonly at: Date; readonly block: string | null }
+function entriesOf(day: string): string {
+  return `
+select tenant, to_char(day, 'YYYY-MM-DD') as day, id, batch_id as "batchId", position, at, actor, action, target, outcome,
+       run_id as "runId", connection_id as "connectionId", entry
+from ledger where day = '${day}' order by batch_id collate "C", position`
+}
+
+type EntryColumns = Omit<EntryRow, 'at'> & { readonly at: Date } & Record<string, unknown>
+type BatchColumns = Omit<BatchRow, 'at' | 'block'> & {
+  readonly at: Date
+  readonly block: string | null
+} & Record<string, unknown>
 
 function batchOfRow(row: BatchColumns): BatchRow {
   return { ...row, at: row.at.getTime(), block: row.block === null ? null : Number(row.block) }
 }
 
 /** Streams a query through a cursor; the next page is on its way while one is read. */
-async function* readRows<Row extends object, Item>(
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller names the columns that its query gives
+async function* readRows<Row extends Record<string, unknown>, Item>(
   client: Queryable,
-  cursor: string,
-  query: string,
+  query: { readonly cursor: string; readonly text: string },
   toItem: (row: Row) => Item,
 ): AsyncGenerator<Item> {
-  await client.query(`declare ${cursor} no scroll cursor for ${query}`)
-  const fetchPage = () => client.query<Row & Record<string, unknown>>(`fetch ${PAGE} from ${cursor}`)
+  await client.query(`declare ${query.cursor} no scroll cursor for ${query.text}`)
+  const fetchPage = (): Promise<{ rows: Row[] }> => client.query<Row>(`fetch ${PAGE} from ${query.cursor}`)
   let ahead = fetchPage()
   for (;;) {
     const { rows } = await ahead
@@ -82,5 +81,5 @@ async function* readRows<Row extends object, Item>(
     ahead.catch(() => {}) // Reported when its turn comes.
     for (const row of rows) yield toItem(row)
   }
-  await client.query(`close ${cursor}`)
+  await client.query(`close ${query.cursor}`)
 }

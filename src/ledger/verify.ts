@@ -2,7 +2,7 @@ import { DAY, UsageError } from '../base/index.ts'
 import {
   batchLeaf,
   blockHash,
-  fromCheckpoint,
+  readCheckpoint,
   headerBytes,
   NO_BLOCK,
   type Batch,
@@ -74,15 +74,15 @@ export interface VerifyOptions {
  * - The tail that is in no block yet (normally under 30 s) proves nothing, and is reported as such. So are the blocks
  *   after the newest checkpoint, whose removal together would go unnoticed.
  * - Entries that are missing are a gap, not a problem, only if (1) an entry `ledger.expired` states that everything
- *   before a day was dropped; (2) that entry lies in a signed block whose checks all hold; (3) the block was sealed at
- *   least `keepDays` (the verifier's own option) after the last missing day; and (4) whole batches are missing, or all
+ *   before a day was dropped; (2) that entry lies in a signed block whose checks all hold; (3) the missing
+ *   days lie at least `keepDays` (the verifier's own option) before the time at which that block was sealed; and (4) whole batches are missing, or all
  *   batches of the first blocks, sealed before that day. So whoever can write to the database but not sign
  *   can at most remove what retention would have removed.
  */
 export async function verifyLedger(options: VerifyOptions): Promise<VerifyReport> {
   const report = new ReportBuilder()
   const keys = new Map(options.publicKeys.map((key) => [keyIdOf(key), publicKeyObject(key)]))
-  const checkpoints = readCheckpoints(options.checkpoints)
+  const checkpoints = collectCheckpoints(options.checkpoints)
   const isSigned = (block: Block): boolean => {
     const key = keys.get(block.keyId)
     return key !== undefined && isSignedBy(key, headerBytes(block), block.signature)
@@ -267,11 +267,8 @@ async function skipStrayBatches(
   before: number | undefined,
   report: ReportBuilder,
 ): Promise<void> {
-  for (
-    let row = await batches.peek();
-    row && (before === undefined || row.block! < before);
-    row = await batches.peek()
-  ) {
+  for (let row = await batches.peek(); row; row = await batches.peek()) {
+    if (before !== undefined && row.block! >= before) return
     await batches.next()
     report.problem('batch_inserted', row.id, `The batch names block ${row.block}, which does not exist.`)
   }
@@ -338,9 +335,9 @@ function isSameBlock(one: Block, other: Block): boolean {
   return one.signature.equals(other.signature) && blockHash(one).equals(blockHash(other))
 }
 
-function readCheckpoints(given: Iterable<Checkpoint>): Checkpoints {
+function collectCheckpoints(given: Iterable<Checkpoint>): Checkpoints {
   const checkpoints = new Checkpoints()
-  for (const checkpoint of given) checkpoints.add(fromCheckpoint(checkpoint))
+  for (const checkpoint of given) checkpoints.add(readCheckpoint(checkpoint))
   return checkpoints
 }
 
@@ -375,9 +372,9 @@ function judgeGaps(statements: readonly Statement[], keepDays: number, report: R
   let prunedThrough = 0
   for (const statement of statements) {
     if (statement.sealedAt === undefined) continue
-    const latestGap = utcDay(statement.sealedAt - keepDays * DAY)
-    if (statement.keptSince > latestGap) continue
-    if (statement.keptSince > keptSince) keptSince = statement.keptSince
+    const mayGo = utcDay(statement.sealedAt - keepDays * DAY)
+    const gone = statement.keptSince < mayGo ? statement.keptSince : mayGo
+    if (gone > keptSince) keptSince = gone
     if (statement.prunedThrough > prunedThrough) prunedThrough = statement.prunedThrough
   }
   report.judgeGaps({ keptSince, prunedThrough })
