@@ -175,14 +175,14 @@ it('CONTROL: the search finds a secret in each of its forms', async () => {
       on conflict (name) do update set value = excluded.value`,
       [Buffer.from(form)],
     )
-    expect(hits(await dump(), [secret]), form).toEqual([secret])
+    expect({ form, found: hits(await dump(), [secret]) }).toEqual({ form, found: [secret] })
     await pool.query(`update installation set value = ''`)
     await pool.query(
       `insert into rejected_samples (tenant, endpoint_id, slot, reason, headers, body)
       values ('default', 'ep', 0, $1, '', '') on conflict (tenant, endpoint_id, slot) do update set reason = excluded.reason`,
       [form],
     )
-    expect(hits(await dump(), [secret]), form).toEqual([secret])
+    expect({ form, found: hits(await dump(), [secret]) }).toEqual({ form, found: [secret] })
     await pool.query('delete from rejected_samples')
   }
 })

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import fc from 'fast-check'
+import { assert, asyncProperty, uint8Array } from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { RetryableError, systemRandom, type Random } from '../base/index.ts'
 import { localMasterKey, type KeyWrapper } from './masterKey.ts'
@@ -12,8 +12,8 @@ const unreadable = { name: 'PermanentError', code: 'secret_unreadable' }
 
 describe('a sealed value', () => {
   it('opens to what was sealed, of any length', async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.uint8Array({ maxLength: 300 }), async (bytes) => {
+    await assert(
+      asyncProperty(uint8Array({ maxLength: 300 }), async (bytes) => {
         const value = Buffer.from(bytes)
         expect(await open(wrapper, place, await seal(wrapper, place, value, random))).toEqual(value)
       }),

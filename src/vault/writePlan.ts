@@ -1,0 +1,236 @@
+import { newId, type Clock } from '../base/index.ts'
+import type { ConnectionState } from '../define/index.ts'
+import type { Queryable } from '../db/index.ts'
+import type { Actor, LedgerAction, LedgerEntry } from '../ledger/index.ts'
+import type { GrantStore } from './grants.ts'
+import { canVerify, isWebhookSecretField, webhookSecretField, type ConnectionPlan } from './plan.ts'
+import type { SecretStore } from './secrets.ts'
+import type { ConnectionRef, RecordEntry } from './storage.ts'
+
+/** A plan that is to be written, and by whom. */
+export interface Application {
+  readonly tenant: string
+  readonly plan: ConnectionPlan
+  readonly by: 'configuration' | 'operator'
+  readonly actor: Actor
+}
+
+export interface AppliedPlan {
+  readonly id: string
+  readonly change: 'added' | 'changed' | 'unchanged'
+}
+
+export interface PlanWriterOptions {
+  readonly secrets: Pick<SecretStore, 'put' | 'remove'>
+  readonly grants: Pick<GrantStore, 'plant'>
+  readonly clock: Clock
+  readonly record: RecordEntry
+}
+
+interface WrittenConnection {
+  readonly id: string
+  readonly added: boolean
+  readonly changed: boolean
+  /** The configuration has it and an operator asked: only secrets may change. */
+  readonly fixed: boolean
+}
+
+/** The refresh token that the configuration had last. It is planted again only when the configuration changes. */
+const DECLARED_REFRESH_TOKEN = 'refreshToken.declared'
+
+/** Brings the rows of one connection to a plan, within the caller's transaction. Writes only what differs. */
+export function createPlanWriter(
+  options: PlanWriterOptions,
+): (client: Queryable, application: Application) => Promise<AppliedPlan> {
+  const { secrets, record } = options
+
+  async function applyPlan(client: Queryable, application: Application): Promise<AppliedPlan> {
+    const { tenant, plan } = application
+    const { id, added, changed, fixed } = await writeConnection(client, application)
+    const connection = { tenant, id }
+    const sealed = await writeSecrets(client, connection, application)
+    const state = await writeState(client, connection, plan, sealed)
+    const moved = await writeEndpoint(client, connection, plan, !fixed)
+    if (added || changed || moved)
+      await record(client, entryOf(application, id, added ? 'connection.added' : 'connection.changed'))
+    if (state === 'active' && !added)
+      await record(client, entryOf(application, id, 'connection.reauthorized'))
+    const differed = changed || moved || state !== undefined || sealed.length > 0
+    return { id, change: added ? 'added' : differed ? 'changed' : 'unchanged' }
+  }
+
+  function entryOf({ tenant, plan, actor }: Application, id: string, action: LedgerAction): LedgerEntry {
+    const { name, connector, baseUrl, settings } = plan
+    return {
+      tenant,
+      at: options.clock.now(),
+      actor,
+      action,
+      target: id,
+      outcome: 'succeeded',
+      connectionId: id,
+      detail: { name, connector, baseUrl, settings },
+    }
+  }
+
+  /** Locks the connection's row, made where it was not there, and brings it to the plan. */
+  async function writeConnection(
+    client: Queryable,
+    { tenant, plan, by }: Application,
+  ): Promise<WrittenConnection> {
+    const planned = [plan.baseUrl, settingsText(plan), plan.allowPrivateNetwork, by === 'configuration']
+    const inserted = await client.query<{ id: string }>(
+      `insert into connections (tenant, id, name, connector, base_url, settings, allow_private, declared)
+       values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (tenant, name) do nothing returning id`,
+      [tenant, newId('con'), plan.name, plan.connector, ...planned],
+    )
+    if (inserted.rows[0]) return { id: inserted.rows[0].id, added: true, changed: true, fixed: false }
+    const { rows } = await client.query<{
+      id: string
+      state: string
+      base_url: string
+      settings: string
+      allow_private: boolean
+      declared: boolean
+    }>(
+      `select id, state, base_url, settings, allow_private, declared from connections
+       where tenant = $1 and name = $2 for update`,
+      [tenant, plan.name],
+    )
+    const now = rows[0]!
+    const revoked = now.state === 'revoked'
+    // What the configuration declares is not overruled from the command line.
+    if (by === 'operator' && now.declared && !revoked)
+      return { id: now.id, added: false, changed: false, fixed: true }
+    const same =
+      !revoked &&
+      [now.base_url, now.settings, now.allow_private, now.declared].every((value, i) => value === planned[i])
+    if (!same)
+      await client.query(
+        `update connections set base_url = $3, settings = $4, allow_private = $5, declared = $6, updated_at = now(),
+           state = case when state = 'revoked' then 'active' else state end
+         where tenant = $1 and id = $2`,
+        [tenant, now.id, ...planned],
+      )
+    return { id: now.id, added: revoked, changed: !same, fixed: false }
+  }
+
+  /** Seals what differs, drops webhook secrets that are rotated out; gives the fields that were written. */
+  async function writeSecrets(
+    client: Queryable,
+    connection: ConnectionRef,
+    { plan, by, actor }: Application,
+  ): Promise<readonly string[]> {
+    const written: string[] = []
+    const put = async (field: string, value: string): Promise<void> => {
+      if (await secrets.put(client, { connection, field, value, actor })) written.push(field)
+    }
+    for (const [field, value] of plan.secrets)
+      if (field !== 'refreshToken' || by === 'operator') await put(field, value)
+      // A grant that a person gave since then is not overwritten by the stale token of the configuration.
+      else if (await secrets.put(client, { connection, field: DECLARED_REFRESH_TOKEN, value, actor }))
+        await put(field, value)
+    if (plan.webhookSecrets !== undefined) {
+      for (const [index, value] of plan.webhookSecrets.entries()) await put(webhookSecretField(index), value)
+      const kept = new Set(plan.webhookSecrets.map((_, index) => webhookSecretField(index)))
+      const surplus = (await fieldsOf(client, connection)).filter(
+        (field) => isWebhookSecretField(field) && !kept.has(field),
+      )
+      if (surplus.length > 0) await secrets.remove(client, connection, surplus, actor)
+    }
+    if (plan.auth.kind === 'oauth2' && written.includes('refreshToken'))
+      await plantGrant(client, connection, plan)
+    return written
+  }
+
+  /** A refresh token that was not seen before is a new authorization: the grant begins again with it. */
+  async function plantGrant(
+    client: Queryable,
+    connection: ConnectionRef,
+    plan: ConnectionPlan,
+  ): Promise<void> {
+    const accessToken = plan.secrets.get('accessToken')
+    const expiresAt = plan.secrets.get('expiresAt')
+    await options.grants.plant(client, connection, {
+      refreshToken: plan.secrets.get('refreshToken')!,
+      obtainedAt: options.clock.now(),
+      ...(accessToken === undefined ? {} : { accessToken }),
+      ...(expiresAt === undefined ? {} : { expiresAt: Date.parse(expiresAt) }),
+    })
+  }
+
+  /**
+   * New secrets may mend what was refused; an OAuth connection without a grant waits for its authorization. Gives
+   * the state where it changed.
+   */
+  async function writeState(
+    client: Queryable,
+    connection: ConnectionRef,
+    plan: ConnectionPlan,
+    sealed: readonly string[],
+  ): Promise<ConnectionState | undefined> {
+    const authorized =
+      plan.auth.kind !== 'oauth2' || (await fieldsOf(client, connection)).includes('refreshToken')
+    const credentials = sealed.filter((field) => !isWebhookSecretField(field))
+    if (authorized && credentials.length === 0) return undefined
+    const state: ConnectionState = authorized ? 'active' : 'needs_reauthorization'
+    const { rows } = await client.query(
+      `update connections set state = $3, updated_at = now()
+       where tenant = $1 and id = $2 and state <> $3 returning id`,
+      [connection.tenant, connection.id, state],
+    )
+    return rows.length > 0 ? state : undefined
+  }
+
+  /** Gives the connection its endpoint, moves it, or leaves all as it is; tells whether something changed. */
+  async function writeEndpoint(
+    client: Queryable,
+    connection: ConnectionRef,
+    plan: ConnectionPlan,
+    mayMove: boolean,
+  ): Promise<boolean> {
+    const { tenant, id } = connection
+    const found = await client.query<{ id: string; path: string }>(
+      'select id, path from endpoints where tenant = $1 and connection_id = $2',
+      [tenant, id],
+    )
+    const current = found.rows[0]
+    if (!canVerify(plan, await fieldsOf(client, connection))) {
+      if (current)
+        await client.query('delete from endpoints where tenant = $1 and id = $2', [tenant, current.id])
+      return current !== undefined
+    }
+    if (current !== undefined && (current.path === plan.endpointPath || !mayMove)) return false
+    if (current)
+      await client.query('update endpoints set path = $3 where tenant = $1 and id = $2', [
+        tenant,
+        current.id,
+        plan.endpointPath,
+      ])
+    else
+      await client.query('insert into endpoints (tenant, id, path, connection_id) values ($1, $2, $3, $4)', [
+        tenant,
+        newId('ep'),
+        plan.endpointPath,
+        id,
+      ])
+    return true
+  }
+
+  return applyPlan
+}
+
+/** Settings as they are stored: in the order of their names, so that equal ones are equal text. */
+function settingsText(plan: ConnectionPlan): string {
+  return JSON.stringify(
+    Object.fromEntries(Object.entries(plan.settings).sort(([a], [b]) => (a < b ? -1 : 1))),
+  )
+}
+
+async function fieldsOf(client: Queryable, connection: ConnectionRef): Promise<readonly string[]> {
+  const { rows } = await client.query<{ field: string }>(
+    'select field from secrets where tenant = $1 and connection_id = $2',
+    [connection.tenant, connection.id],
+  )
+  return rows.map((row) => row.field)
+}
