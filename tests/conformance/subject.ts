@@ -38,6 +38,8 @@ export interface Sample<T extends Twin> {
   readonly input: (subject: Subject<T>) => unknown
   /** How many effects one done call has at the provider. Default: 0 for GET, else 1. */
   readonly effects?: number
+  /** Why any 2xx is an answer of this provider, whatever its body. Default: a body that is no answer is refused. */
+  readonly anyBody?: string
   /** Why the twin may be left changed by repeating a `natural` operation. Default: it may not. */
   readonly mayDiffer?: string
   /**
@@ -109,7 +111,7 @@ export async function startSubject<T extends Twin>(options: ConformanceOptions<T
       const context = contextFor(key, begunAt, options.settings ?? {})
       const wanted = lookup.request(input, context)
       const found: unknown = lookup.found(
-        await send(wireRequest(connector, twin.url, wanted)),
+        await send(keyed(connector, wireRequest(connector, twin.url, wanted), key)),
         input,
         context,
       )
