@@ -107,5 +107,19 @@ export const cloudEvent = z.looseObject({
   intuitaccountid: z.string(),
 })
 
-export const change = z.union([cloudEvent, entityChange])
-export type Change = z.infer<typeof change>
+export type CloudEvent = z.infer<typeof cloudEvent>
+export type EntityChange = z.infer<typeof entityChange>
+export type Change = CloudEvent | EntityChange
+
+export function isCloudEvent(value: Readonly<Record<string, unknown>>): value is CloudEvent {
+  return 'specversion' in value
+}
+
+/** A change in either format. It is checked as the one that it claims to be, so that a fault has its exact path. */
+export const change = z.looseObject({}).transform((value, context): Change => {
+  const checked = (isCloudEvent(value) ? cloudEvent : entityChange).safeParse(value)
+  if (checked.success) return checked.data
+  for (const { path, message } of checked.error.issues)
+    context.addIssue({ code: 'custom', path: [...path], message })
+  return z.NEVER
+})

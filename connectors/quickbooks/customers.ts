@@ -4,16 +4,17 @@ import { customer } from './contracts.ts'
 import {
   companyRequest,
   field,
+  inconclusive,
+  marked,
+  markerOf,
   queried,
   queryRequest,
   quoted,
   REQUEST_ID_LIFETIME_MS,
   SETTLE_AFTER_MS,
+  textOf,
   writeRequest,
 } from './requests.ts'
-
-/** Intuit's clock may be behind ours by this much. */
-const CLOCK_MARGIN_MS = 10 * 60_000
 
 const createInput = z.object({
   /** Unique among customers, vendors and employees. At most 500 characters, without `:`, tab or line break. */
@@ -29,7 +30,8 @@ const createInput = z.object({
   company: z.string().max(100).optional(),
   /** ISO 4217; only in companies that use several currencies, and never changed later. */
   currency: z.string().length(3).optional(),
-  notes: z.string().max(2000).optional(),
+  /** For the books only, at most 1,950 characters. Our reference is added at its end. */
+  notes: z.string().max(1950).optional(),
 })
 
 /**
@@ -68,7 +70,7 @@ export const createCustomer = defineOperation({
       settleAfterMs: SETTLE_AFTER_MS,
       request: ({ displayName }, context) =>
         queryRequest(context, `select * from Customer where DisplayName = ${quoted(displayName)}`),
-      found: findMade,
+      found: findOurs,
     },
   },
   request: (input, context) =>
@@ -79,7 +81,7 @@ export const createCustomer = defineOperation({
         ...(input.givenName === undefined ? {} : { GivenName: input.givenName }),
         ...(input.familyName === undefined ? {} : { FamilyName: input.familyName }),
         ...(input.company === undefined ? {} : { CompanyName: input.company }),
-        ...(input.notes === undefined ? {} : { Notes: input.notes }),
+        Notes: marked(input.notes, context.idempotencyKey),
         ...(input.email === undefined ? {} : { PrimaryEmailAddr: { Address: input.email } }),
         ...(input.phone === undefined ? {} : { PrimaryPhone: { FreeFormNumber: input.phone } }),
         ...(input.currency === undefined ? {} : { CurrencyRef: { value: input.currency } }),
@@ -102,12 +104,11 @@ export const retrieveCustomer = defineOperation({
 })
 
 /**
- * The customer of this name, if it was made since the step began. An older one is not ours: the step is then sent
- * again and fails with `duplicate_name`, which is the truth.
+ * The customer of this name, if it carries this step's mark. Another one is not ours: the step is then sent again and
+ * fails with `duplicate_name`, which is the truth.
  */
-function findMade(answer: ProviderAnswer, _input: unknown, { begunAt }: RequestContext): unknown {
+function findOurs(answer: ProviderAnswer, _input: unknown, { idempotencyKey }: RequestContext): unknown {
   const found = queried(answer, 'Customer')
-  const first: unknown = Array.isArray(found) ? found[0] : undefined
-  const made = Date.parse(String(field(field(first, 'MetaData'), 'CreateTime')))
-  return made >= begunAt - CLOCK_MARGIN_MS ? first : undefined
+  if (!Array.isArray(found)) throw inconclusive()
+  return found.find((one) => textOf(one, 'Notes').includes(markerOf(idempotencyKey))) as unknown
 }

@@ -1,5 +1,5 @@
 import { defineEvent, PermanentError, type IncomingDelivery, type IncomingEvent } from 'trestle'
-import { change, type Change } from './contracts.ts'
+import { change, isCloudEvent, type Change } from './contracts.ts'
 
 /** What a webhook says, the same from both of Intuit's formats. */
 export interface ChangedEntity {
@@ -17,7 +17,7 @@ export interface ChangedEntity {
  * newer than the event, since Intuit gathers changes for minutes and sends them in any order.
  */
 export function changedEntity(data: Change): ChangedEntity {
-  if ('intuitentityid' in data) {
+  if (isCloudEvent(data)) {
     const [entity, operation] = cloudEventName(data.type)
     return { entity, operation, id: data.intuitentityid, at: data.time }
   }

@@ -89,10 +89,14 @@ export function field(value: unknown, name: string): unknown {
   return (value as Record<string, unknown>)[name]
 }
 
-/** The memo of a transaction; empty where there is none. */
-export function memoOf(transaction: unknown): string {
-  const memo = field(transaction, 'PrivateNote')
-  return typeof memo === 'string' ? memo : ''
+/** A text of an entity; empty where there is none. */
+export function textOf(entity: unknown, name: string): string {
+  const text = field(entity, name)
+  return typeof text === 'string' ? text : ''
+}
+
+export function inconclusive(): UsageError {
+  return new UsageError('lookup_inconclusive', 'QuickBooks answered a query without a QueryResponse.')
 }
 
 /** The idempotency key within Intuit's 50 characters: longer ones by their digest. */
@@ -106,9 +110,14 @@ export function markerOf(idempotencyKey: string): string {
   return `ref trestle-${createHash('sha256').update(idempotencyKey).digest('hex').slice(0, 20)}`
 }
 
-/** The memo that the author wrote, and our mark. Customers never see it. */
+/** What the author wrote, and our mark. */
+export function marked(text: string | undefined, idempotencyKey: string): string {
+  return `${text === undefined ? '' : `${text} `}[${markerOf(idempotencyKey)}]`
+}
+
+/** The memo of a transaction with our mark. Customers never see it. */
 export function markedMemo(memo: string | undefined, idempotencyKey: string): string {
-  const text = `${memo === undefined ? '' : `${memo} `}[${markerOf(idempotencyKey)}]`
+  const text = marked(memo, idempotencyKey)
   if (text.length > PRIVATE_NOTE_LIMIT)
     throw new UsageError(
       'memo_too_long',
@@ -129,10 +138,9 @@ export function transactionsSince(name: 'Payment' | 'Invoice', customer: string,
 /** The one of them that carries this step's mark. Throws where there are more than a page. */
 export function findMarked(answer: ProviderAnswer, name: string, context: RequestContext): unknown {
   const found = queried(answer, name)
-  if (!Array.isArray(found))
-    throw new UsageError('lookup_inconclusive', 'QuickBooks answered a query without a QueryResponse.')
+  if (!Array.isArray(found)) throw inconclusive()
   const marker = markerOf(context.idempotencyKey)
-  const ours = found.find((one) => memoOf(one).includes(marker)) as unknown
+  const ours = found.find((one) => textOf(one, 'PrivateNote').includes(marker)) as unknown
   if (ours === undefined && found.length >= PAGE_LIMIT)
     throw new UsageError(
       'lookup_inconclusive',

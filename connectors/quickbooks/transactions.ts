@@ -4,9 +4,9 @@ import {
   companyRequest,
   field,
   findMarked,
-  memoOf,
   REQUEST_ID_LIFETIME_MS,
   SETTLE_AFTER_MS,
+  textOf,
   transactionsSince,
 } from './requests.ts'
 
@@ -67,5 +67,5 @@ export function transactionOf({ json }: ProviderAnswer, kind: Kind): unknown {
 
 /** Intuit sets the amounts of a voided transaction to zero and puts "Voided" before its memo. */
 function isVoid(transaction: unknown): boolean {
-  return field(transaction, 'TotalAmt') === 0 && memoOf(transaction).startsWith('Voided')
+  return field(transaction, 'TotalAmt') === 0 && textOf(transaction, 'PrivateNote').startsWith('Voided')
 }
