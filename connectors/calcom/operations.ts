@@ -1,4 +1,11 @@
-import { defineOperation, type LookupIdempotency, type OperationRequest, type ProviderAnswer } from 'trestle'
+import {
+  defineOperation,
+  PermanentError,
+  RetryableError,
+  type LookupIdempotency,
+  type OperationRequest,
+  type ProviderAnswer,
+} from 'trestle'
 import { z } from 'zod'
 import { booking, bookingPage, eventType, me, type Booking } from './contracts.ts'
 
@@ -41,15 +48,16 @@ function askForBooking<Input extends { readonly uid: string }>(
     settleAfterMs: SETTLE_MS,
     request: (input) => readBooking(input.uid),
     found(answer, input) {
-      if (answer.status === 404) return undefined
       const found = booking.safeParse(dataOf(answer))
       if (answer.status !== 200 || !found.success)
-        throw new Error(
+        throw new RetryableError(
+          'lookup_unanswered',
           `Cal.com answered ${answer.status} when asked for booking ${input.uid}, which tells nothing. Ask again, or look at the booking in Cal.com.`,
         )
       const done = isDone(found.data, input)
       if (done === undefined)
-        throw new Error(
+        throw new PermanentError(
+          'lookup_ambiguous',
           `Booking ${input.uid} is now ${found.data.status}: whether this step had its effect before cannot be told. Look at the booking in Cal.com.`,
         )
       return done ? dataOf(answer) : undefined

@@ -1,4 +1,4 @@
-import type { ProviderAnswer } from 'trestle'
+import { PermanentError, RetryableError, type ProviderAnswer } from 'trestle'
 import { messagePage, type Message } from './contracts.ts'
 
 /** What was asked to be sent. */
@@ -32,7 +32,8 @@ export const LOOKUP_PAGE_SIZE = 1000
 export function findSent(answer: ProviderAnswer, wanted: Wanted, begunAt: number): Message | undefined {
   const page = messagePage.safeParse(answer.json)
   if (answer.status !== 200 || !page.success)
-    throw new Error(
+    throw new RetryableError(
+      'lookup_unanswered',
       `Twilio answered ${answer.status} when asked for the messages to ${wanted.to}, which tells nothing. Look in its message log.`,
     )
   // Twilio's times have whole seconds.
@@ -50,11 +51,13 @@ export function findSent(answer: ProviderAnswer, wanted: Wanted, begunAt: number
   const [found] = certain
   if (found && certain.length === 1 && doubtful.length === 0) return found
   if (certain.length + doubtful.length > 0)
-    throw new Error(
+    throw new PermanentError(
+      'lookup_ambiguous',
       `Twilio has ${certain.length + doubtful.length} messages to ${wanted.to} that may be this one: ${[...certain, ...doubtful].map(({ sid }) => sid).join(', ')}. Compare them in Twilio's message log.`,
     )
   if (page.data.next_page_uri !== null)
-    throw new Error(
+    throw new PermanentError(
+      'lookup_ambiguous',
       `Twilio has more than ${LOOKUP_PAGE_SIZE} messages to ${wanted.to}, of which this one is not among the newest. Look in its message log.`,
     )
   return undefined
