@@ -41,7 +41,7 @@ const DAY_WAIT_MS = 3_600_000
 /**
  * What HubSpot's answers mean beyond the defaults.
  * Source: https://developers.hubspot.com/docs/api-reference/error-handling, read 2026-11-22: 423 asks to wait 2 s,
- * 477 names the time in Retry-After, 521 to 523 mean that nothing reached HubSpot's application, 429 carries
+ * 477 names the time in Retry-After, 521 and 523 mean that nothing reached HubSpot's application, 429 carries
  * `policyName`, 207 has an error for each input that failed. All fields of an error body are optional.
  */
 export function classify(answer: ProviderAnswer, now: number): Classification | undefined {
@@ -57,12 +57,11 @@ export function classify(answer: ProviderAnswer, now: number): Classification | 
     case 477:
       return later(answer, 'account_migrating', now + DAY_WAIT_MS, now)
     case 521:
-    case 522:
     case 523:
       return later(answer, 'unreachable', undefined, now)
     default:
-      // 408 is a time-out on the way, which the defaults know how to take.
-      if (answer.status >= 400 && answer.status < 500 && answer.status !== 408)
+      // 408 and 425 come from the way there; the defaults know how to take them.
+      if (answer.status >= 400 && answer.status < 500 && answer.status !== 408 && answer.status !== 425)
         return { as: 'failed', code: codeOf(answer, `http_${answer.status}`), reason: reasonOf(answer) }
       return undefined
   }
