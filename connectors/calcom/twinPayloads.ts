@@ -20,7 +20,7 @@ export interface TwinBooking {
   readonly metadata: Readonly<Record<string, string>>
 }
 
-export interface TwinAttendee {
+interface TwinAttendee {
   readonly name: string
   readonly email: string
   readonly timeZone: string

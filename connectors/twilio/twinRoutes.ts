@@ -1,6 +1,6 @@
 import { Refusal, route, type TwinAnswer, type TwinRequest, type TwinRoute } from 'trestle/testing'
 
-export type TwinStatus =
+type TwinStatus =
   | 'accepted'
   | 'queued'
   | 'sending'
@@ -210,7 +210,7 @@ function fits(message: TwinMessage, query: URLSearchParams): boolean {
 }
 
 /** RFC 2822 with whole seconds: `Sun, 22 Nov 2026 09:00:00 +0000`. */
-export function rfc2822(ms: number): string {
+function rfc2822(ms: number): string {
   return new Date(ms).toUTCString().replace('GMT', '+0000')
 }
 
