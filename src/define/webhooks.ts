@@ -89,6 +89,8 @@ export interface WebhookDefinition {
    * Needed for the content key where the id is not signed; without it two equal bodies are two events.
    */
   readonly contentUniqueBy?: string
+  /** Its deliveries may also come in as CloudEvents 1.0 at `POST /api/v1/events`, authenticated by an API token. */
+  readonly cloudEvents?: true
   /** Dotted paths in bodies whose values must not reach the ledger. */
   readonly secret?: readonly string[]
 }

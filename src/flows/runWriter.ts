@@ -267,7 +267,7 @@ async function moveRuns(client: Queryable, batch: readonly Item[]): Promise<void
   if (rows.length === 0) return
   await client.query({
     name: 'move_runs',
-    text: `update runs r set state = case when r.undo_to is not null and u.state in ('queued', 'waiting', 'held', 'parked') then 'undoing' else u.state end,
+    text: `update runs r set state = case when r.undo_to is not null and u.undo_to is null and u.state in ('queued', 'waiting', 'held', 'parked') then 'undoing' else u.state end,
         due_at = case when r.undo_to is not null and u.state in ('queued', 'waiting', 'held', 'parked') and u.undo_to is null then now() else u.due_at end,
         waits = u.waits, undo_to = coalesce(u.undo_to, r.undo_to), reason_code = u.reason_code, reason = u.reason,
         result = coalesce(u.result, r.result), lane_open = r.lane_open and u.holds_lane,

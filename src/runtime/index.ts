@@ -1,0 +1,15 @@
+/**
+ * The composition root: configuration → build → start → stop.
+ *
+ * Owns: reading the configuration, finding the database, building every part in one place and handing it down,
+ * the order of starting and stopping.
+ * Leaves to others: everything that the parts do.
+ *
+ * Invariants
+ * 1. Nothing listens before everything behind it is ready; intake closes last.
+ * 2. A mistake in the configuration is refused before anything is started.
+ */
+export { loadConfig, type LoadedConfig } from './loadConfig.ts'
+export { findDatabase, type FoundDatabase } from './findDatabase.ts'
+export { openInstallation, type Installation, type InstallationOptions } from './installation.ts'
+export { createPlatform, ROLES, type Platform, type PlatformOptions, type Role } from './platform.ts'

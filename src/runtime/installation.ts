@@ -1,0 +1,119 @@
+import { resolve } from 'node:path'
+import { UsageError, type Clock, type Random } from '../base/index.ts'
+import { migrate, openDatabase, transaction, type Database } from '../db/index.ts'
+import type { AnyConnector, Config } from '../define/index.ts'
+import { createDispatch, installDispatch, type Dispatch } from '../dispatch/index.ts'
+import { createEgress, type Egress } from '../egress/index.ts'
+import { createFlowTable, type FlowTable } from '../inbox/index.ts'
+import { ensurePartitions, writeEntries } from '../ledger/index.ts'
+import { createOperator, type Operator } from '../operator/index.ts'
+import { createVault, readMasterKey, type Vault } from '../vault/index.ts'
+
+export interface InstallationOptions {
+  readonly config: Config
+  /** The project's folder: `.trestle/` lies in it. */
+  readonly folder: string
+  readonly databaseUrl: string
+  readonly environment: Readonly<Record<string, string | undefined>>
+  readonly clock: Clock
+  readonly random: Random
+  /** Makes a master key in `.trestle/` where none is set. */
+  readonly development: boolean
+  /** Most database connections of this process. Default 10. */
+  readonly connections?: number
+  readonly onFault?: (what: string, error: unknown) => void
+}
+
+/** What every process of an installation needs, whether it serves or runs one command. */
+export interface Installation {
+  readonly config: Config
+  readonly folder: string
+  readonly database: Database
+  readonly dispatch: Dispatch
+  readonly egress: Egress
+  readonly vault: Vault
+  readonly flows: FlowTable
+  readonly operator: Operator
+  readonly connectorNamed: (name: string) => AnyConnector | undefined
+  readonly clock: Clock
+  readonly random: Random
+  close(): Promise<void>
+}
+
+export const TENANT = 'default'
+
+/** Opens the database, brings it up to date, and builds what is shared. The configuration is not applied yet. */
+export async function openInstallation(options: InstallationOptions): Promise<Installation> {
+  const { config, folder, environment, clock, random } = options
+  const onFault = options.onFault ?? (() => {})
+  const { key } = await readMasterKey({
+    value: environment['TRESTLE_MASTER_KEY'],
+    file: resolve(folder, '.trestle', 'master.key'),
+    mayGenerate: options.development,
+    random,
+  })
+  const connectors = connectorsOf(config)
+  const connectorNamed = (name: string): AnyConnector | undefined => connectors.get(name)
+  const flows = createFlowTable(config.flows)
+
+  const database = openDatabase({ url: options.databaseUrl, max: options.connections ?? 10 })
+  try {
+    await migrate(database)
+    await installDispatch(database)
+    await ensurePartitions(database.pool, clock.now())
+  } catch (error) {
+    await database.close()
+    throw error
+  }
+  const dispatch = createDispatch({ database, clock, onFault: (error) => onFault('dispatch', error) })
+  const egress = createEgress({ clock })
+  const vault = createVault({
+    storage: { reader: database.pool, transaction: (work) => transaction(database.pool, work) },
+    key,
+    clock,
+    random,
+    environment,
+    record: (client, entry) => writeEntries(client, [entry]),
+    send: (request) => egress.send(request),
+    authOf: (name) => connectorNamed(name)?.auth,
+  })
+  const operator = createOperator({
+    database,
+    clock,
+    flows,
+    connectorNamed,
+    writeEntries,
+    wake: (client, runs) => dispatch.wake(client, runs),
+  })
+  return {
+    config,
+    folder,
+    database,
+    dispatch,
+    egress,
+    vault,
+    flows,
+    operator,
+    connectorNamed,
+    clock,
+    random,
+    async close() {
+      await egress.close()
+      await database.close()
+    },
+  }
+}
+
+function connectorsOf(config: Config): ReadonlyMap<string, AnyConnector> {
+  const connectors = new Map<string, AnyConnector>()
+  for (const [name, { connector }] of Object.entries(config.connections)) {
+    const known = connectors.get(connector.name)
+    if (known && known !== connector)
+      throw new UsageError(
+        'config_invalid',
+        `The connection "${name}" uses another connector that is also named "${connector.name}". Names of connectors must be unique.`,
+      )
+    connectors.set(connector.name, connector)
+  }
+  return connectors
+}

@@ -1,0 +1,278 @@
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { MINUTE, pause, RetryableError, SECOND } from '../base/index.ts'
+import { createCalls, type CallConnection } from '../calls/index.ts'
+import type { AnyConnector } from '../define/index.ts'
+import { Engine } from '../flows/index.ts'
+import { createInbox, type Inbox } from '../inbox/index.ts'
+import {
+  ensurePartitions,
+  LedgerSealer,
+  openLedgerKey,
+  writeEntries,
+  type Checkpoint,
+} from '../ledger/index.ts'
+import { createApi } from '../server/index.ts'
+import { createRejectionCounter, createWebhookIntake, type RejectionCounter } from '../webhooks/index.ts'
+import { createEndpointTable } from './endpoints.ts'
+import { TENANT, type Installation } from './installation.ts'
+import { appendCheckpoint, newestCheckpoint } from './checkpoints.ts'
+import { startWatchdog, type Watchdog } from './watchdog.ts'
+
+/** What one process does: takes webhooks, executes runs, answers the API. */
+export const ROLES = ['intake', 'worker', 'api'] as const
+export type Role = (typeof ROLES)[number]
+
+export interface PlatformOptions {
+  readonly roles: readonly Role[]
+  /** Port to listen on; 0 for any. Default 3000. */
+  readonly port?: number
+  /** Address to listen on. Default 127.0.0.1. */
+  readonly host?: string
+  readonly version: string
+  /** Runs executed at once. Default 256. */
+  readonly runsAtOnce?: number
+  /** Ends this process where a flow has blocked its event loop. Default true; off in tests that share a process. */
+  readonly watchdog?: boolean
+  readonly onFault?: (what: string, error: unknown) => void
+  readonly onNotice?: (line: string) => void
+}
+
+export interface Platform {
+  /** Where it listens, such as `http://127.0.0.1:3000`; `undefined` for a worker alone. */
+  readonly url: string | undefined
+  readonly node: string | undefined
+  /** Stops in order: no new runs, runs handed back, intake last. Safe to call twice. */
+  stop(): Promise<void>
+}
+
+const PARTITIONS_EVERY_MS = 60 * MINUTE
+const CLOSE_LIMIT_MS = 5 * SECOND
+
+/** Applies the configuration, builds the parts for the roles, and starts them. */
+export async function createPlatform(
+  installation: Installation,
+  options: PlatformOptions,
+): Promise<Platform> {
+  const { config, database, vault, flows, dispatch, clock, connectorNamed } = installation
+  const onFault = options.onFault ?? (() => {})
+  await vault.checkMasterKey()
+  await vault.syncDeclared(TENANT, config.connections)
+  const stops: (() => Promise<unknown>)[] = []
+
+  const sealer = await startSealer(installation, onFault)
+  stops.push(() => sealer.stop())
+  stops.push(
+    repeat(
+      installation,
+      PARTITIONS_EVERY_MS,
+      () => ensurePartitions(database.pool, clock.now()),
+      (error) => onFault('ledger partitions', error),
+    ),
+  )
+
+  const worker = options.roles.includes('worker') ? await startWorker(installation, options) : undefined
+  const inbox = createInbox({
+    database,
+    clock,
+    flows,
+    writeEntries,
+    wake: (client, runs) => dispatch.wake(client, runs),
+    onEvents: (events) => worker?.engine.arrived(events),
+  })
+  const server = options.roles.some((role) => role !== 'worker')
+    ? await startServer(installation, inbox, options)
+    : undefined
+
+  let stopped: Promise<void> | undefined
+  const stop = async (): Promise<void> => {
+    // Runs first, while intake still answers; then intake, which waits for what it has begun to commit.
+    await worker?.engine.stop()
+    await worker?.watchdog?.stop()
+    await server?.close()
+    await inbox.drain()
+    for (const end of stops.reverse()) await end().catch((error: unknown) => onFault('stop', error))
+    if (!worker) await dispatch.stop()
+  }
+  return { url: server?.url, node: worker?.engine.node, stop: () => (stopped ??= stop()) }
+}
+
+async function startSealer(
+  { database, vault, clock, random, folder }: Installation,
+  onFault: (what: string, error: unknown) => void,
+): Promise<LedgerSealer> {
+  const key = await openLedgerKey(database.pool, vault.installationSeal('ledger-key'), random)
+  const known = await newestCheckpoint(folder)
+  const sealer = new LedgerSealer({
+    pool: database.pool,
+    key,
+    clock,
+    publish: (checkpoint: Checkpoint) => appendCheckpoint(folder, checkpoint),
+    ...(known && { known }),
+    onError: (error) => onFault('seal the ledger', error),
+  })
+  sealer.start()
+  return sealer
+}
+
+interface Worker {
+  readonly engine: Engine
+  readonly watchdog: Watchdog | undefined
+}
+
+async function startWorker(installation: Installation, options: PlatformOptions): Promise<Worker> {
+  const { database, clock, random, dispatch, flows, vault, egress, connectorNamed } = installation
+  const calls = createCalls({ clock, random, egress, vault })
+  const watchdog = options.watchdog === false ? undefined : startWatchdog(database.url)
+  const engine = new Engine({
+    database,
+    clock,
+    random,
+    dispatch,
+    flows,
+    connectorNamed,
+    writeEntries,
+    version: options.version,
+    roles: options.roles,
+    call: (request) => calls.call(request),
+    connectionFor: (tenant, connector, name) => connectionFor(installation, tenant, connector, name),
+    ...(options.runsAtOnce === undefined ? {} : { runsAtOnce: options.runsAtOnce }),
+    ...(watchdog && { entering: (run: string) => watchdog.entering(run) }),
+    onFault: options.onFault ?? (() => {}),
+  })
+  await engine.start()
+  return { engine, watchdog }
+}
+
+/** The tenant's connection of a connector: the one named, else the only one, else the one that bears its name. */
+async function connectionFor(
+  { vault, connectorNamed }: Installation,
+  tenant: string,
+  connector: AnyConnector,
+  name: string | undefined,
+): Promise<CallConnection> {
+  const wanted = name ?? (await onlyConnection(vault, tenant, connector.name)) ?? connector.name
+  const connection = await vault.loadConnection(tenant, wanted)
+  return {
+    ...connection,
+    connector: connectorNamed(connection.connector) ?? connector,
+    allowPrivate: connection.allowPrivateNetwork,
+    vault: connection,
+  } as CallConnection
+}
+
+async function onlyConnection(
+  vault: Installation['vault'],
+  tenant: string,
+  connector: string,
+): Promise<string | undefined> {
+  const all = (await vault.listConnections(tenant)).filter(
+    (connection) => connection.connector === connector && connection.state !== 'revoked',
+  )
+  return all.length === 1 ? all[0]!.name : undefined
+}
+
+interface Listening {
+  readonly url: string
+  close(): Promise<void>
+}
+
+async function startServer(
+  installation: Installation,
+  inbox: Inbox,
+  options: PlatformOptions,
+): Promise<Listening> {
+  const { database, clock, config, vault } = installation
+  const rejections = createRejectionCounter({ database: database.pool, clock })
+  let url = ''
+  const endpoints = createEndpointTable(installation, TENANT, () => config.publicUrl ?? url)
+  const intake = createWebhookIntake({
+    clock,
+    endpoints,
+    accept: (delivery) => inbox.accept(delivery),
+    reject: (rejection) => rejections.count(rejection),
+  })
+  const api = options.roles.includes('api')
+    ? createApi({ ...installation, tenant: TENANT, inbox, publicUrl: () => config.publicUrl ?? url })
+    : undefined
+  const server = createServer((request, response) => {
+    if (request.url?.startsWith('/webhooks/') && options.roles.includes('intake'))
+      void intake(request, response)
+    else if (api) api.handle(request, response)
+    else answerPlain(response, 404, 'Not found')
+  })
+  server.keepAliveTimeout = 65 * SECOND
+  server.headersTimeout = 20 * SECOND
+  server.requestTimeout = 30 * SECOND
+  url = await listen(server, options.port ?? 3000, options.host ?? '127.0.0.1')
+  void vault
+  return { url, close: () => closeServer(server, rejections, installation, api) }
+}
+
+async function closeServer(
+  server: Server,
+  rejections: RejectionCounter,
+  { clock }: Installation,
+  api: { close(): Promise<void> } | undefined,
+): Promise<void> {
+  const closed = new Promise<void>((resolve) => {
+    server.close(() => resolve())
+  })
+  await api?.close()
+  server.closeIdleConnections()
+  await Promise.race([
+    closed,
+    pause(clock, CLOSE_LIMIT_MS, { keepAlive: true }).then(() => server.closeAllConnections()),
+  ])
+  await closed
+  await rejections.stop()
+}
+
+function listen(server: Server, port: number, host: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      reject(
+        error.code === 'EADDRINUSE'
+          ? new RetryableError(
+              'port_in_use',
+              `Port ${port} is in use. Stop what listens there, or choose another with --port.`,
+              { cause: error },
+            )
+          : error,
+      )
+    })
+    server.listen(port, host, () =>
+      resolve(`http://${host.includes(':') ? `[${host}]` : host}:${(server.address() as AddressInfo).port}`),
+    )
+  })
+}
+
+function answerPlain(response: import('node:http').ServerResponse, status: number, text: string): void {
+  response.writeHead(status, { 'content-type': 'text/plain' }).end(text)
+}
+
+/** Does something every now and then until stopped. */
+function repeat(
+  { clock }: Installation,
+  everyMs: number,
+  work: () => Promise<unknown>,
+  onError: (error: unknown) => void,
+): () => Promise<void> {
+  let stopped = false
+  let cancel: () => void = () => {}
+  const schedule = (): void => {
+    cancel = clock.after(everyMs, () => {
+      work()
+        .catch(onError)
+        .finally(() => {
+          if (!stopped) schedule()
+        })
+    })
+  }
+  schedule()
+  return () => {
+    stopped = true
+    cancel()
+    return Promise.resolve()
+  }
+}
