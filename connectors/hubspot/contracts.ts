@@ -7,13 +7,13 @@
 import { z } from 'zod'
 
 /** HubSpot writes every property as text; an empty one is `null`. */
-export const properties = z.record(z.string(), z.string().nullable())
+const properties = z.record(z.string(), z.string().nullable())
 
 /** What a caller may set. Numbers and dates are written as text, as HubSpot returns them: `'19.99'`, `'2026-11-22'`. */
 export const writableProperties = z.record(z.string(), z.string())
 
 /** An object of the CRM: a contact, a note, a deal. */
-export const crmObject = z.looseObject({
+const crmObject = z.looseObject({
   id: z.string(),
   properties,
   createdAt: z.string(),
@@ -21,11 +21,11 @@ export const crmObject = z.looseObject({
   archived: z.boolean().optional(),
 })
 
-export const contact = crmObject
+export const contact = z.looseObject(crmObject.shape)
 /** A contact as `contacts.upsert` gives it: `new` tells whether it was created. */
 export const upsertedContact = z.looseObject({ ...crmObject.shape, new: z.boolean().optional() })
-export const note = crmObject
-export const deal = crmObject
+export const note = z.looseObject(crmObject.shape)
+export const deal = z.looseObject(crmObject.shape)
 
 export type Contact = z.infer<typeof contact>
 export type Note = z.infer<typeof note>

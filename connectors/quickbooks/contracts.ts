@@ -11,7 +11,7 @@ import { z } from 'zod'
 const amount = z.number()
 
 /** A reference to another entity: its id, and its name where Intuit gives it. */
-export const reference = z.looseObject({ value: z.string(), name: z.string().optional() })
+const reference = z.looseObject({ value: z.string(), name: z.string().optional() })
 
 /** What every entity has. `SyncToken` rises with every change; a change must name the newest one. */
 const entity = z.looseObject({
@@ -87,7 +87,7 @@ export type Payment = z.infer<typeof payment>
 export type Invoice = z.infer<typeof invoice>
 
 /** A change in Intuit's first webhook format. It has no id of its own. */
-export const entityChange = z.looseObject({
+const entityChange = z.looseObject({
   name: z.string(),
   id: z.string(),
   operation: z.string(),
@@ -97,7 +97,7 @@ export const entityChange = z.looseObject({
 })
 
 /** A change in the CloudEvents format, which Intuit made mandatory in 2026. */
-export const cloudEvent = z.looseObject({
+const cloudEvent = z.looseObject({
   specversion: z.string(),
   id: z.string(),
   source: z.string(),
@@ -108,7 +108,7 @@ export const cloudEvent = z.looseObject({
 })
 
 export type CloudEvent = z.infer<typeof cloudEvent>
-export type EntityChange = z.infer<typeof entityChange>
+type EntityChange = z.infer<typeof entityChange>
 export type Change = CloudEvent | EntityChange
 
 export function isCloudEvent(value: Readonly<Record<string, unknown>>): value is CloudEvent {

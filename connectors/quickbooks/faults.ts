@@ -75,7 +75,7 @@ export function classify(answer: ProviderAnswer, now: number): Classification | 
 }
 
 /** The first error. The API writes `Fault.Error`, Intuit's gateway `fault.error`. */
-export function faultOf({ json }: ProviderAnswer): Fault | undefined {
+function faultOf({ json }: ProviderAnswer): Fault | undefined {
   const fault = field(json, 'Fault') ?? field(json, 'fault')
   const errors = field(fault, 'Error') ?? field(fault, 'error')
   if (!Array.isArray(errors) || errors.length === 0) return undefined

@@ -25,7 +25,7 @@ export const SETTLE_AFTER_MS = 60_000
 const CLOCK_MARGIN_MS = 10 * 60_000
 
 /** Largest page of a query. */
-export const PAGE_LIMIT = 1000
+const PAGE_LIMIT = 1000
 
 /** Longest memo of a transaction. */
 const PRIVATE_NOTE_LIMIT = 4000
