@@ -6,7 +6,7 @@ import { markerOf } from './marker.ts'
 
 const PATH = '/crm/v3/objects/deals'
 
-/** HubSpot's own association of a deal with a contact. Source: the associations guide, read 2026-11-22. */
+/** HubSpot's own association of a deal with a contact. Source: `AssociationTypes` of @hubspot/api-client 13.5.0. */
 const DEAL_TO_CONTACT = 3
 /** See notes.ts: the margin for the search index. */
 const SETTLE_AFTER_MS = 5 * 60_000

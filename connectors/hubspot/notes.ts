@@ -6,7 +6,7 @@ import { markerOf } from './marker.ts'
 
 const PATH = '/crm/v3/objects/notes'
 
-/** HubSpot's own association of a note with a contact. Source: the notes guide, read 2026-11-22. */
+/** HubSpot's own association of a note with a contact. Source: `AssociationTypes` of @hubspot/api-client 13.5.0. */
 const NOTE_TO_CONTACT = 202
 /** Longest text of a note. Source: the notes guide, read 2026-11-22. */
 const BODY_LIMIT = 65_536

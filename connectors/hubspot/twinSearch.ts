@@ -27,8 +27,8 @@ interface Wanted {
 }
 
 /**
- * Answers a search from the lagging index, within HubSpot's limits: 5 groups, 6 filters a group, 18 in all, pages of
- * 200, 10,000 results.
+ * Answers a search from the lagging index, within HubSpot's limits: 5 groups, 6 filters a group, 18 in all (its
+ * changelog of 2024 allows 10 and 25; others report these), pages of 200, 10,000 results.
  */
 export function answerSearch(store: ObjectStore, type: ObjectType, body: unknown): TwinAnswer {
   const wanted = readWanted(body)

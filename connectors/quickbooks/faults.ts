@@ -27,8 +27,9 @@ const THROTTLED_WAIT_MS = 60_000
 
 /**
  * Codes in `Fault.Error[].code` and what they are called here.
- * Sources, read 2026-11-22: https://developer.intuit.com/app/developer/qbo/docs/develop/troubleshooting/error-codes and
- * https://developer.intuit.com/hub/blog/2017/06/08/top-quickbooks-online-api-errors-and-how-to-handle-them/
+ * Sources, read 2026-11-22:
+ * https://developer.intuit.com/hub/blog/2017/06/08/top-quickbooks-online-api-errors-and-how-to-handle-them/ and, for
+ * 600, https://help.redteam.com/en/articles/8314078-redteam-go-quickbooks-accounting-integration-error-codes.
  */
 const CODES: Readonly<Record<string, string>> = {
   '500': 'unsupported_operation',
