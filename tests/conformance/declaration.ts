@@ -1,16 +1,16 @@
 /* oxlint-disable vitest/no-conditional-expect, vitest/valid-expect -- what is expected depends on what the connector declares */
 import { existsSync, readFileSync } from 'node:fs'
-import { describe, expect, it } from 'vitest'
+import { expect } from 'vitest'
 import type { Twin } from '../../src/testing/index.ts'
+import type { Harness } from './harness.ts'
 import type { ConformanceOptions } from './subject.ts'
 
 const DATED = /\b20\d\d-\d\d-\d\d\b/
 
-export function describeDeclaration<T extends Twin>({
-  connector,
-  folder,
-  samples,
-}: ConformanceOptions<T>): void {
+export function describeDeclaration<T extends Twin>(
+  { connector, folder, samples }: ConformanceOptions<T>,
+  { describe, it }: Harness,
+): void {
   describe('declaration', () => {
     const operations = [...connector.operationsByName]
 

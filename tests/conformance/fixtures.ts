@@ -1,12 +1,16 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { describe, expect, it } from 'vitest'
+import { expect } from 'vitest'
 import { atPointer, encodeJson, parseJson, type JsonValue } from '../../src/base/index.ts'
 import type { EventDefinition, ProviderAnswer, Schema } from '../../src/define/index.ts'
 import type { Twin } from '../../src/testing/index.ts'
 import { checked, passes, rawOutput } from './exchange.ts'
+import type { Harness } from './harness.ts'
 import type { ConformanceOptions } from './subject.ts'
 
-export function describeFixtures<T extends Twin>({ connector, folder }: ConformanceOptions<T>): void {
+export function describeFixtures<T extends Twin>(
+  { connector, folder }: ConformanceOptions<T>,
+  { describe, it }: Harness,
+): void {
   describe('fixtures', () => {
     const operations = jsonFiles(new URL('fixtures/operations/', folder))
     const events = jsonFiles(new URL('fixtures/events/', folder))
@@ -15,31 +19,26 @@ export function describeFixtures<T extends Twin>({ connector, folder }: Conforma
       expect(operations.length + events.length).toBeGreaterThan(0)
     })
 
-    it.each(operations)(
-      'of operation %s pass its contract, which notices a missing field',
-      async (name, file) => {
+    for (const [name, file] of operations)
+      it(`of operation ${name} pass its contract, which notices a missing field`, async () => {
         const operation = connector.operationsByName.get(name)
-        expect(operation, `operation ${name}`).toBeDefined()
+        expect(operation).toBeDefined()
         const raw = rawOutput(operation!, answerOf(readJson(file)), {})
         await checked(operation!.output, raw, `The fixture of ${name}`)
         await expectVigilance(operation!.output, raw)
-      },
-    )
+      })
 
-    it.each(events)(
-      'of event %s are found and pass their contract, which notices a missing field',
-      async (type, file) => {
+    for (const [type, file] of events)
+      it(`of event ${type} are found and pass their contract, which notices a missing field`, async () => {
         const body = readJson(file)
-        const found = connector.webhooks!.events({ body, headers: {} })
-        const event = found.find((one) => one.type === type)
-        expect(event, `an event ${type} in its fixture`).toBeDefined()
+        const event = connector.webhooks!.events({ body, headers: {} }).find((one) => one.type === type)
+        expect(event).toBeDefined()
         const definition = (connector.events as Record<string, EventDefinition>)[type]
-        expect(definition, `declaration of ${type}`).toBeDefined()
+        expect(definition).toBeDefined()
         const data = atPointer(body, event!.at)
         await checked(definition!.schema, data, `The fixture of ${type}`)
         await expectVigilance(definition!.schema, data)
-      },
-    )
+      })
   })
 }
 

@@ -12,9 +12,9 @@
  *    delivery's body.
  */
 import type { Twin } from '../../src/testing/index.ts'
-import { describe } from 'vitest'
 import { describeDeclaration } from './declaration.ts'
 import { describeFixtures } from './fixtures.ts'
+import { vitestHarness, type Harness } from './harness.ts'
 import { describeOperations } from './operations.ts'
 import type { ConformanceOptions } from './subject.ts'
 import { describeWebhooks } from './webhooks.ts'
@@ -22,11 +22,14 @@ import { describeWebhooks } from './webhooks.ts'
 export type { ConformanceOptions, Sample, Subject } from './subject.ts'
 export { startSubject } from './subject.ts'
 
-export function describeConnector<T extends Twin>(options: ConformanceOptions<T>): void {
-  describe(`conformance of ${options.connector.name}`, () => {
-    describeDeclaration(options)
-    describeOperations(options)
-    if (options.connector.webhooks) describeWebhooks(options, options.connector.webhooks)
-    describeFixtures(options)
+export function describeConnector<T extends Twin>(
+  options: ConformanceOptions<T>,
+  harness: Harness = vitestHarness,
+): void {
+  harness.describe(`conformance of ${options.connector.name}`, () => {
+    describeDeclaration(options, harness)
+    describeOperations(options, harness)
+    if (options.connector.webhooks) describeWebhooks(options, options.connector.webhooks, harness)
+    describeFixtures(options, harness)
   })
 }

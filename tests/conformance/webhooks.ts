@@ -1,16 +1,18 @@
 /* oxlint-disable vitest/no-conditional-expect, vitest/valid-expect -- what is expected depends on what the connector declares */
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { expect } from 'vitest'
 import { atPath, atPointer, parseJson, type JsonValue } from '../../src/base/index.ts'
 import type { EventDefinition, WebhookDefinition } from '../../src/define/index.ts'
 import type { Twin } from '../../src/testing/index.ts'
 import { verifySignature } from '../../src/webhooks/index.ts'
 import { checked } from './exchange.ts'
+import type { Harness } from './harness.ts'
 import { startReceiver, type Received, type Receiver } from './receiver.ts'
 import { startSubject, type ConformanceOptions, type Subject } from './subject.ts'
 
 export function describeWebhooks<T extends Twin>(
   options: ConformanceOptions<T>,
   webhooks: WebhookDefinition,
+  { describe, it, beforeEach, afterEach }: Harness,
 ): void {
   describe('webhooks', () => {
     const events = options.connector.events as Record<string, EventDefinition>
