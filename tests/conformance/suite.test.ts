@@ -90,7 +90,9 @@ function shop(flaws: Flaws): ConformanceOptions<Shop> {
     settleAfterMs: FIVE_SECONDS,
     request: () => ({ method: 'GET', path: '/search' }),
     found: ({ json }, _input, { idempotencyKey }) =>
-      (json as unknown as { orders: Order[] }).orders.find(({ key }) => flaws.lookupTakesAny ?? key === idempotencyKey),
+      (json as unknown as { orders: Order[] }).orders.find(
+        ({ key }) => flaws.lookupTakesAny ?? key === idempotencyKey,
+      ),
   }
   const connector = defineConnector({
     name: 'shop',
@@ -241,8 +243,7 @@ describe('the conformance suite', () => {
   ]
   it.each(notices)('notices that %s', async (flaw, check) => {
     const failed = await failing({ [flaw]: true })
-    expect(failed.join('
-')).toMatch(check)
+    expect(failed.join('\n')).toMatch(check)
   })
 
   it('notices an operation without a sample, and a README that does not know an operation', async () => {
