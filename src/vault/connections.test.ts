@@ -184,6 +184,17 @@ describe('a mistake in the configuration', () => {
   })
 
   it.each<[string, ConnectionDefinition, RegExp]>([
+    [
+      'a token URL that is none',
+      connectorWith('odd-oauth', {
+        kind: 'oauth2',
+        tokenUrl: 'oauth/token',
+        authorizeUrl: '',
+        scopes: [],
+        clientAuth: 'basic',
+      }).connect({ secrets: { clientId: 'a', clientSecret: 'b', refreshToken: 'c' } }),
+      /token URL "oauth\/token"/,
+    ],
     ['no secret at all', stripe.connect({}), /no secret "token".*trestle connections add/],
     [
       'a secret of another scheme',

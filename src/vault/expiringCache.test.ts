@@ -50,6 +50,17 @@ describe('a kept value', () => {
     expect(await cache.get('a', () => Promise.resolve('not asked'))).toBe('new')
   })
 
+  it('stays, when the load of a forgotten one fails behind it', async () => {
+    const cache = createExpiringCache<string>({ clock: createFakeClock(), keepMs: 1000, most: 10 })
+    const old = gated()
+    const early = cache.get('a', old.load)
+    cache.forget('a')
+    await cache.get('a', () => Promise.resolve('new'))
+    old.fail(new Error('away'))
+    await expect(early).rejects.toThrow('away')
+    expect(await cache.get('a', () => Promise.resolve('not asked'))).toBe('new')
+  })
+
   it('is not kept if its load failed', async () => {
     const cache = createExpiringCache<string>({ clock: createFakeClock(), keepMs: 1000, most: 10 })
     await expect(cache.get('a', () => Promise.reject(new Error('away')))).rejects.toThrow('away')

@@ -53,6 +53,19 @@ describe('one refresh per expiry', () => {
     expect(oauth.server.deadFamilies()).toBe(0)
   })
 
+  it("holds one of a node's connections to the database, however many callers wait", async () => {
+    const { vault, connection } = await oauth.connected('storm-pool')
+    const release = oauth.server.hold()
+    const asked = oauth.server.untilRequests(1)
+    const callers = Promise.all(Array.from({ length: 50 }, () => oauth.tokenOf(vault, connection)))
+    await asked
+    // More at once than would be left in a pool of 5, were each caller waiting on the lock.
+    const others = await Promise.all(Array.from({ length: 8 }, () => vault.listConnections('default')))
+    expect(others.length).toBe(8)
+    release()
+    expect(new Set((await callers).map((one) => one.token)).size).toBe(1)
+  })
+
   it('also after a 401 that all of them saw', async () => {
     const { vault, connection } = await oauth.connected('storm-401')
     const nodes = [vault, oauth.node(), oauth.node()]

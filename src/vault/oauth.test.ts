@@ -65,6 +65,19 @@ describe('an access token', () => {
     expect([form.get('client_id'), form.get('client_secret')]).toEqual([CLIENT.id, CLIENT.secret])
   })
 
+  it("is asked for within the 20 s that its row may be locked, under the connection's own policy", async () => {
+    const { connection } = await oauth.connected('bounded')
+    const sent: unknown[] = []
+    const vault = oauth.node({
+      send: (request) => {
+        sent.push([request.method, request.url, request.timeoutMs, request.allowPrivate])
+        return Promise.resolve({ as: 'unknown', code: 'timeout', reason: 'No answer within 20000 ms.' })
+      },
+    })
+    await expect(oauth.tokenOf(vault, connection)).rejects.toMatchObject({ code: 'timeout' })
+    expect(sent).toEqual([['POST', `${oauth.server.url}/oauth/token`, 20_000, true]])
+  })
+
   it('that the author gave is used before any refresh', async () => {
     const vault = oauth.node()
     const given = oauth.definition(oauth.server.newFamily())

@@ -2,6 +2,7 @@ import {
   secretFieldsOf,
   type AuthScheme,
   type ConnectionDefinition,
+  type OAuth2Scheme,
   type Secret,
   type Settings,
 } from '../define/index.ts'
@@ -111,6 +112,11 @@ export function planConnection(
   const baseUrl = (definition.baseUrl ?? connector.baseUrl).replace(/\/+$/, '')
   if (!isHttpUrl(baseUrl))
     complain(`its base URL "${baseUrl}" is not one. Write for example "https://api.example.com".`)
+
+  if (connector.auth.kind === 'oauth2' && !isHttpUrl(tokenUrlOf(connector.auth, baseUrl)))
+    complain(
+      `the token URL "${connector.auth.tokenUrl}" of ${connector.title} is neither absolute nor a path that begins with "/".`,
+    )
 
   const endpointPath = definition.endpoint ?? name
   if (!/^[a-z0-9][a-z0-9._-]{0,99}$/i.test(endpointPath))
@@ -232,6 +238,11 @@ export function signingKeyOf(secret: string): Buffer | undefined {
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text)) return undefined
   const key = Buffer.from(text, 'base64')
   return key.length >= 24 && key.length <= 64 ? key : undefined
+}
+
+/** The token endpoint: absolute, or below the connection's base URL. */
+export function tokenUrlOf(scheme: OAuth2Scheme, baseUrl: string): string {
+  return scheme.tokenUrl.startsWith('/') ? `${baseUrl}${scheme.tokenUrl}` : scheme.tokenUrl
 }
 
 function isHttpUrl(text: string): boolean {

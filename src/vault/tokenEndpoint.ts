@@ -2,6 +2,7 @@ import * as oauth from 'oauth4webapi'
 import { parseJson, reasonOf, type JsonValue } from '../base/index.ts'
 import type { OAuth2Scheme } from '../define/index.ts'
 import type { Egress, EgressResult } from '../egress/index.ts'
+import { tokenUrlOf } from './plan.ts'
 
 /** Longest that a token endpoint may take. The grant's row is locked meanwhile. */
 export const TOKEN_TIMEOUT_MS = 20_000
@@ -65,8 +66,7 @@ export async function askForTokens(send: Egress['send'], question: TokenQuestion
 }
 
 function serverOf(question: TokenQuestion): oauth.AuthorizationServer {
-  const { tokenUrl } = question.scheme
-  const url = tokenUrl.startsWith('/') ? `${question.baseUrl}${tokenUrl}` : tokenUrl
+  const url = tokenUrlOf(question.scheme, question.baseUrl)
   return { issuer: new URL(url).origin, token_endpoint: url }
 }
 
