@@ -58,7 +58,7 @@ export interface ConnectionStoreOptions {
 }
 
 /** A tenant's connections are kept in memory this long; a change by another process is seen at the latest then. */
-export const LOADED_FOR_MS = 5 * SECOND
+const LOADED_FOR_MS = 5 * SECOND
 /** Tenants whose connections are in memory at once. Each may have some 10,000: they are read together. */
 const MOST_TENANTS = 100
 
