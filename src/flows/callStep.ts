@@ -4,7 +4,7 @@ import { checkAnswer } from '../contracts/index.ts'
 import type { AnyOperation, AttemptState, StepOptions } from '../define/index.ts'
 import type { LedgerAction, LedgerEntry } from '../ledger/index.ts'
 import { afterAttempt, idempotencyKey, nextMove, withWord, type ResolvedRetryPolicy } from './retry.ts'
-import type { ClaimedRun, JournalRow, PendingCall, StepKind, Undo } from './run.ts'
+import type { ClaimedRun, JournalRow, PendingCall, PendingStep, StepKind, Undo } from './run.ts'
 import type { AttemptWrite, QuarantineWrite, RunWriteAnswer } from './runWriter.ts'
 
 /** A step that is a call to a provider. */
@@ -39,6 +39,10 @@ export interface StepWrite {
   readonly journal?: JournalRow
   readonly attempt?: AttemptWrite
   readonly quarantine?: QuarantineWrite
+  /** How far the step has come: kept on the run's row, so that a crash forgets nothing of it. */
+  readonly pending?: PendingCall
+  /** The same with the run's other waits. */
+  readonly waits?: readonly PendingStep[]
   readonly entries: readonly LedgerEntry[]
 }
 
@@ -190,13 +194,13 @@ async function attempt(
       host,
     )
   const quarantine = outcome.as === 'quarantined' ? quarantined(step, outcome) : undefined
-  const answer = await host.write({ attempt: attemptWrite, entries, quarantine })
-  if (answer === 'fenced') return { as: 'fenced' }
-  return {
-    as: 'wait',
-    pending: { ...after.pending, quarantineId: quarantine?.id ?? after.pending.quarantineId },
-    cancelling: answer === 'cancelling',
+  const pending: PendingCall = {
+    ...after.pending,
+    quarantineId: quarantine?.id ?? after.pending.quarantineId,
   }
+  const answer = await host.write({ attempt: attemptWrite, entries, quarantine, pending })
+  if (answer === 'fenced') return { as: 'fenced' }
+  return { as: 'wait', pending, cancelling: answer === 'cancelling' }
 }
 
 const ACTIONS: Readonly<Record<Exclude<CallOutcome['as'], 'deferred' | 'parked'>, LedgerAction>> = {

@@ -31,7 +31,7 @@ import { advanceCall, type CallStep, type StepHost, type StepWrite } from './cal
 import { createDetermined } from './determined.ts'
 import { ExecutionEndedError, StepFailedError, VersionConflictError } from './errors.ts'
 import { createPlayback, stepKey, type Playback } from './playback.ts'
-import { mayHaveLeft, notTried, retryPolicy } from './retry.ts'
+import { afterCrash, notTried, retryPolicy } from './retry.ts'
 import type { ClaimedRun, JournalRow, PendingCall, PendingStep, StepKind, Undo } from './run.ts'
 import type { RunWriteAnswer } from './runWriter.ts'
 
@@ -138,7 +138,8 @@ export class Execution {
       random: deps.random,
       call: deps.call,
       releasedAnswer: deps.releasedAnswer,
-      write: deps.write,
+      write: (write) =>
+        deps.write(write.pending ? { ...write, waits: this.#waitsWith(write.pending) } : write),
       append: (row) => this.#append(row),
     }
   }
@@ -255,15 +256,8 @@ export class Execution {
     const open = this.#run.openAttempts.find(
       (attempt) => attempt.name === step.name && attempt.ordinal === step.ordinal,
     )
-    const start =
-      open && open.number > before.attempts
-        ? mayHaveLeft(
-            { ...before, attempts: open.number, generation: open.generation, begunAt: open.begunAt },
-            open.begunAt,
-          )
-        : this.#run.claims > 1 && isUnrecorded(step.operation) && before.phase === 'none'
-          ? mayHaveLeft(before, this.#run.claimedAt)
-          : before
+    const { claims, claimedAt } = this.#run
+    const start = afterCrash(before, step.operation, { open, claims, claimedAt, now })
     if (this.#mode === 'run') return start
     // Before an undo only doubts are resolved; a call that can be undone may have been made, so it is learned.
     const doubtful = start.phase === 'in_doubt' || start.phase === 'held'
@@ -570,6 +564,12 @@ export class Execution {
     this.#finish({ as: 'threw', error })
   }
 
+  /** Every wait of the run as it is now, with this step's: what a crash finds. */
+  #waitsWith(step: PendingCall): PendingStep[] {
+    const others = [...this.#pending.values()].map(({ step }) => step)
+    return this.#withResumed([...others, { kind: 'operation', ...step }])
+  }
+
   /** Steps that waited before and have not been asked for again yet keep waiting. */
   #withResumed(pending: readonly PendingStep[]): PendingStep[] {
     const known = new Set(pending.map((step) => stepKey(step.name, step.ordinal)))
@@ -612,11 +612,6 @@ function conflicts(
     row.inputDigest !== undefined &&
     !row.inputDigest.equals(what.inputDigest)
   )
-}
-
-/** Whether attempts of this operation leave without a committed begin: then the run's claim is all that is known. */
-function isUnrecorded(operation: AnyOperation): boolean {
-  return operation.idempotency.kind === 'key' || operation.idempotency.kind === 'natural'
 }
 
 function plainRow(

@@ -3,7 +3,7 @@ import { DAY, durationMs, HOUR, MINUTE, SECOND, type Random } from '../base/inde
 import type { CallOutcome } from '../calls/index.ts'
 import type { AnyOperation, Idempotency, RetryPolicy, StepOptions } from '../define/index.ts'
 import { nextAttempt } from '../resilience/index.ts'
-import type { PendingCall } from './run.ts'
+import type { OpenAttempt, PendingCall } from './run.ts'
 
 /**
  * The one owner of retries: pure decisions about what a step does next. A call makes one attempt and reports;
@@ -32,6 +32,8 @@ export const RETRY_DEFAULTS = {
   horizon: 72 * HOUR,
   attempts: Number.POSITIVE_INFINITY,
 } as const
+/** The longest that an exchange takes where its operation says nothing else. */
+const CALL_TIMEOUT_MS = 30 * SECOND
 /** Parked runs look again after this time, in case nobody told them. */
 const PARKED_RECHECK_MS = 5 * MINUTE
 /** An unanswered question ("was it done?") is asked again for this long, then a person is asked. */
@@ -79,18 +81,43 @@ export function notTried(name: string, ordinal: number, now: number): PendingCal
 }
 
 /**
- * A step of which an attempt may have left unrecorded, because its execution died. `begunAt` is the earliest time
- * at which that attempt can have begun.
+ * Where a call step begins after its execution died: as it was last written, in doubt where an attempt may have left
+ * of which nobody wrote the outcome. `lookup` and `none` commit the begin of each attempt (`open`); of `key` and
+ * `natural` all that is known is that nothing left before the run's claim.
  */
-export function mayHaveLeft(step: PendingCall, begunAt: number): PendingCall {
-  return {
-    ...step,
+export function afterCrash(
+  step: PendingCall,
+  operation: AnyOperation,
+  crashed: {
+    readonly open: OpenAttempt | undefined
+    readonly claims: number
+    readonly claimedAt: number
+    readonly now: number
+  },
+): PendingCall {
+  const { open, claims, claimedAt, now } = crashed
+  const why = {
     phase: 'in_doubt',
-    until: 0,
-    begunAt: step.begunAt ?? begunAt,
     code: 'node_died',
     reason: 'The node died while an attempt may have been under way.',
+    since: now,
+  } as const
+  if (open && open.number > step.attempts) {
+    const begunAt = (step.generation === open.generation ? step.begunAt : undefined) ?? open.begunAt
+    const doubtedAt = Math.min(now, open.begunAt + (operation.timeoutMs ?? CALL_TIMEOUT_MS))
+    return {
+      ...step,
+      ...why,
+      attempts: open.number,
+      generation: open.generation,
+      begunAt,
+      doubtedAt,
+      until: 0,
+    }
   }
+  const recorded = operation.idempotency.kind === 'lookup' || operation.idempotency.kind === 'none'
+  if (claims <= 1 || recorded || (step.phase !== 'none' && step.phase !== 'retry')) return step
+  return { ...step, ...why, begunAt: step.begunAt ?? claimedAt, doubtedAt: now, until: step.until ?? 0 }
 }
 
 /** The key that lets the provider recognise the same effect: of root run, step and generation; 43 characters. */
@@ -117,7 +144,8 @@ export function effectiveIdempotency(
 /** A step with a person's word taken: "not done" is a definite answer; for a late step it means "run it now". */
 export function withWord(step: PendingCall, now: number): PendingCall {
   if (step.settled?.as !== 'not_done') return step
-  if (step.phase === 'late') return { ...step, phase: 'none', until: null, since: now, settled: undefined, lateAllowed: true }
+  if (step.phase === 'late')
+    return { ...step, phase: 'none', until: null, since: now, settled: undefined, lateAllowed: true }
   return notDone(step, now)
 }
 
@@ -156,7 +184,8 @@ function lateOr(
   step: PendingCall,
   otherwise: NextMove,
 ): NextMove {
-  if (options.validUntil === undefined || options.onLate === 'run' || step.lateAllowed === true) return otherwise
+  if (options.validUntil === undefined || options.onLate === 'run' || step.lateAllowed === true)
+    return otherwise
   const validUntil = new Date(options.validUntil)
   if (Number.isNaN(validUntil.getTime()) || now <= validUntil.getTime()) return otherwise
   if (options.onLate === 'skip') return { as: 'skip' }
@@ -180,7 +209,7 @@ function resolveDoubt(step: PendingCall, operation: AnyOperation, now: number): 
     case 'natural':
       return { as: 'send' }
     case 'lookup': {
-      const settled = (step.begunAt ?? step.since) + idempotency.settleAfterMs
+      const settled = (step.doubtedAt ?? step.since) + idempotency.settleAfterMs
       return settled > now ? { as: 'wait', pending: { ...step, until: settled } } : { as: 'look_up' }
     }
     case 'none':
@@ -302,7 +331,8 @@ function failedOnce(
 function doubted(step: PendingCall, code: string, reason: string, context: AfterAttemptContext): PendingCall {
   const { policy, now, random, operation } = context
   const idempotency = effectiveIdempotency(operation, step.begunAt, now)
-  const base: PendingCall = { ...step, phase: 'in_doubt', since: now, code, reason }
+  const doubtedAt = context.asked === 'send' ? now : step.doubtedAt
+  const base: PendingCall = { ...step, phase: 'in_doubt', since: now, doubtedAt, code, reason }
   if (idempotency.kind === 'none')
     return held(
       base,
@@ -311,7 +341,7 @@ function doubted(step: PendingCall, code: string, reason: string, context: After
       `${reason} The provider may have acted, and gives no way to ask.`,
     )
   if (idempotency.kind === 'lookup' && context.asked === 'send')
-    return { ...base, until: (step.begunAt ?? now) + idempotency.settleAfterMs }
+    return { ...base, until: now + idempotency.settleAfterMs }
   const next = nextAttempt({ attempt: step.attempts, policy, elapsedMs: step.spentMs, now, random })
   if (next.as !== 'retry')
     return held(base, now, 'outcome_unknown', `${reason} It stayed unknown after ${step.attempts} attempts.`)

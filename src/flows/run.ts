@@ -104,6 +104,8 @@ export interface PendingCall {
   readonly generation: number
   /** When the first attempt of this generation was begun, in milliseconds. */
   readonly begunAt: number | undefined
+  /** When the newest attempt in doubt may have reached the provider, at the latest: what a look-up settles after. */
+  readonly doubtedAt?: number
   /** Milliseconds of the retry horizon that are used up; stands still while deferred or parked. */
   readonly spentMs: number
   /** When the current phase began, in milliseconds. */

@@ -3,7 +3,7 @@ import { createGroupCommit, transaction, type Database, type Queryable } from '.
 import type { AttemptState } from '../define/index.ts'
 import type { RunRef } from '../dispatch/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
-import type { JournalRow, RunMove } from './run.ts'
+import type { JournalRow, PendingStep, RunMove } from './run.ts'
 
 /** What one execution wants to write at once: all of it, or nothing where the run was taken from it. */
 export interface RunWrite {
@@ -13,6 +13,8 @@ export interface RunWrite {
   readonly journal?: JournalRow
   readonly attempt?: AttemptWrite
   readonly quarantine?: QuarantineWrite
+  /** The run's waits as they are now, where it is not moved. */
+  readonly waits?: readonly PendingStep[]
   readonly move?: RunMove
   readonly entries: readonly LedgerEntry[]
 }
@@ -117,6 +119,7 @@ async function writeBatch(
     upsertAttempts(client, kept),
     closeForgottenAttempts(client, kept),
     insertQuarantined(client, kept),
+    keepWaits(client, kept),
     moveRuns(client, kept),
     writeWaits(client, kept),
     kept.some((item) => item.entries.length > 0)
@@ -258,6 +261,18 @@ async function insertQuarantined(client: Queryable, batch: readonly Item[]): Pro
         payload,
       ],
     )
+  }
+}
+
+/** After a failed attempt: what the run waits for, should its node die before it is suspended. */
+async function keepWaits(client: Queryable, batch: readonly Item[]): Promise<void> {
+  for (const { run, waits, move } of batch) {
+    if (!waits || move) continue
+    await client.query('update runs set waits = $3 where tenant = $1 and id = $2', [
+      run.tenant,
+      run.id,
+      encodeJson(waits),
+    ])
   }
 }
 

@@ -4,7 +4,7 @@ import type { CallConnection } from '../calls/index.ts'
 import type { AnyOperation } from '../define/index.ts'
 import { advanceCall, type CallStep, type StepHost } from './callStep.ts'
 import { stepKey } from './playback.ts'
-import { mayHaveLeft, notTried, retryPolicy } from './retry.ts'
+import { afterCrash, notTried, retryPolicy } from './retry.ts'
 import type { ClaimedRun, JournalRow, PendingCall, PendingStep, Undo } from './run.ts'
 
 /** How the undoing of a run went on. */
@@ -56,7 +56,7 @@ export async function undoSteps(
         reason: `The step ${stepKey(row.name, row.ordinal)} cannot be undone: ${undo.impossible} Undo it by hand, then settle the run.`,
       }
     const step = await undoStep(run, row, undo, deps)
-    for (let pending = startingPoint(step, run); ;) {
+    for (let pending = startingPoint(step, run, host.clock.now()); ;) {
       if (deps.stopping()) return { as: 'waits', pending: [{ kind: 'operation', ...pending }] }
       const progress = await advanceCall(step, pending, host)
       if (progress.as === 'fenced') return { as: 'fenced' }
@@ -103,7 +103,7 @@ async function undoStep(
   }
 }
 
-function startingPoint(step: CallStep, run: ClaimedRun): PendingCall {
+function startingPoint(step: CallStep, run: ClaimedRun, now: number): PendingCall {
   const resumed = run.pending.find(
     (pending) =>
       pending.kind === 'operation' && pending.name === step.name && pending.ordinal === step.ordinal,
@@ -112,12 +112,6 @@ function startingPoint(step: CallStep, run: ClaimedRun): PendingCall {
   const open = run.openAttempts.find(
     (attempt) => attempt.name === step.name && attempt.ordinal === step.ordinal,
   )
-  if (open && open.number > before.attempts)
-    return mayHaveLeft(
-      { ...before, attempts: open.number, generation: open.generation, begunAt: open.begunAt },
-      open.begunAt,
-    )
-  const unrecorded =
-    step.operation.idempotency.kind === 'key' || step.operation.idempotency.kind === 'natural'
-  return run.claims > 1 && unrecorded && before.phase === 'none' ? mayHaveLeft(before, run.claimedAt) : before
+  const { claims, claimedAt } = run
+  return afterCrash(before, step.operation, { open, claims, claimedAt, now })
 }
