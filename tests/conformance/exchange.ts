@@ -1,92 +1,93 @@
 import { request } from 'undici'
-import { encodeJson, parseJson, type JsonValue } from '../../src/base/index.ts'
+import { readAnswer } from '../../src/calls/answer.ts'
+import { classify as classifyAnswer } from '../../src/calls/classify.ts'
+import { buildRequest, type CallRequest } from '../../src/calls/request.ts'
 import type {
   AnyConnector,
   AnyOperation,
   Classification,
-  OperationRequest,
   ProviderAnswer,
-  RequestContext,
   Schema,
+  Settings,
 } from '../../src/define/index.ts'
 
 /** A request as it leaves, before authorization. */
 export interface WireRequest {
   readonly method: string
   readonly url: string
+  /** Lower-case names. */
   readonly headers: Readonly<Record<string, string>>
   readonly body: string
 }
 
-/** The bytes of an operation's request, with the idempotency key where the operation declares its place. */
-export function wireRequest(
-  connector: AnyConnector,
-  baseUrl: string,
-  wanted: OperationRequest,
-  key?: { operation: AnyOperation; value: string },
-): WireRequest {
-  const url = new URL(baseUrl + wanted.path)
-  for (const [name, value] of Object.entries(wanted.query ?? {})) {
-    if (value === undefined) continue
-    for (const one of Array.isArray(value) ? value : [value]) url.searchParams.append(name, String(one))
-  }
-  const headers: Record<string, string> = { ...connector.headers, ...wanted.headers }
-  const { body, contentType } = bodyOf(wanted)
-  if (contentType !== undefined) headers['content-type'] = contentType
-  const place = key?.operation.idempotency.kind === 'key' ? key.operation.idempotency.place : undefined
-  if (key && place && place !== 'request') {
-    if ('header' in place) headers[place.header] = key.value
-    else url.searchParams.set(place.query, key.value)
-  }
-  return { method: wanted.method, url: url.href, headers, body }
+/** One call of an operation, or the question of its look-up. */
+export interface Asking {
+  readonly connector: AnyConnector
+  readonly name: string
+  readonly operation: AnyOperation
+  readonly baseUrl: string
+  readonly settings: Settings
+  readonly key: string
+  readonly begunAt: number
+  readonly kind: 'send' | 'lookup'
 }
 
-function bodyOf({ body }: OperationRequest): { body: string; contentType?: string } {
-  if (body === undefined) return { body: '' }
-  if ('json' in body) return { body: encodeJson(body.json), contentType: 'application/json' }
-  if ('text' in body) return { body: body.text, contentType: body.contentType }
-  const form = new URLSearchParams(body.form.map(([name, value]): [string, string] => [name, value]))
-  return { body: form.toString(), contentType: 'application/x-www-form-urlencoded' }
+/** The bytes of a request, made by the platform's own code. */
+export function wireRequest(asking: Asking, input: unknown): WireRequest {
+  const { method, path, headers, body } = buildRequest(callOf(asking, input), input)
+  return { method, url: asking.baseUrl + path, headers, body: body?.toString('utf8') ?? '' }
 }
 
-/** Sends over real HTTP and reads the answer as a connector sees it. */
+function callOf(
+  { connector, name, operation, settings, key, begunAt, kind, baseUrl }: Asking,
+  input: unknown,
+): CallRequest {
+  return {
+    tenant: 'default',
+    connection: {
+      id: 'con_conformance',
+      name: connector.name,
+      tenant: 'default',
+      connector,
+      baseUrl,
+      settings,
+      allowPrivate: true,
+    },
+    operationName: name,
+    operation,
+    input,
+    idempotencyKey: key,
+    begunAt,
+    runId: 'run_conformance',
+    stepName: name,
+    attempt: 1,
+    kind,
+  }
+}
+
+/** Sends over real HTTP and reads the answer as the platform reads it. */
 export async function exchange(wire: WireRequest): Promise<ProviderAnswer> {
   const answer = await request(wire.url, {
     method: wire.method as 'GET',
     headers: wire.headers,
     ...(wire.body === '' ? {} : { body: wire.body }),
   })
-  const text = await answer.body.text()
   const headers: Record<string, string> = {}
   for (const [name, value] of Object.entries(answer.headers)) {
     if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(', ') : value
   }
-  return { status: answer.statusCode, headers, text, json: jsonOrNothing(text) }
+  const body = Buffer.from(await answer.body.arrayBuffer())
+  return readAnswer({ status: answer.statusCode, headers, body })
 }
 
-function jsonOrNothing(text: string): JsonValue | undefined {
-  try {
-    return text === '' ? undefined : parseJson(text)
-  } catch {
-    return undefined
-  }
-}
-
-/** What an answer means: the operation's word, the connector's, else what any provider means by the status. */
+/** What an answer means, by the platform's own code: the operation's word, the connector's, else the status. */
 export function classify(
   connector: AnyConnector,
   operation: AnyOperation,
   answer: ProviderAnswer,
   now: number,
 ): Classification {
-  const own = operation.classify?.(answer, now) ?? connector.classify?.(answer, now)
-  if (own) return own
-  const reason = `status ${answer.status}: ${answer.text.slice(0, 300)}`
-  if (answer.status >= 200 && answer.status < 300) return { as: 'succeeded' }
-  if (answer.status === 401) return { as: 'unauthorized', code: 'credential_refused', reason }
-  if (answer.status === 429) return { as: 'retry', code: 'rate_limited', reason }
-  if (answer.status >= 500) return { as: 'in_doubt', code: 'outcome_unknown', reason }
-  return { as: 'failed', code: 'refused', reason }
+  return classifyAnswer(answer, { connector, operation, kind: operation.idempotency.kind, now })
 }
 
 /** The raw output within an answer. */
@@ -108,12 +109,4 @@ export async function checked<T>(schema: Schema<T>, value: unknown, what: string
 /** Whether a value passes a contract. */
 export async function passes(schema: Schema, value: unknown): Promise<boolean> {
   return !(await schema['~standard'].validate(value)).issues
-}
-
-export function contextFor(
-  key: string,
-  begunAt: number,
-  settings: RequestContext['settings'],
-): RequestContext {
-  return { idempotencyKey: key, begunAt, settings }
 }

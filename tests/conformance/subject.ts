@@ -3,10 +3,10 @@ import type { AnyConnector, AnyOperation, ProviderAnswer } from '../../src/defin
 import {
   checked,
   classify,
-  contextFor,
   exchange,
   rawOutput,
   wireRequest,
+  type Asking,
   type WireRequest,
 } from './exchange.ts'
 
@@ -81,8 +81,23 @@ export async function startSubject<T extends Twin>(options: ConformanceOptions<T
     if (!operation) throw new Error(`The connector ${connector.name} has no operation ${name}.`)
     return operation
   }
-  const send = (wire: WireRequest): Promise<ProviderAnswer> =>
-    exchange({ ...wire, headers: { ...wire.headers, ...options.authorize(twin, wire) } })
+  const asking = (name: string, kind: 'send' | 'lookup', key: string, begunAt: number): Asking => ({
+    connector,
+    name,
+    operation: operationOf(name),
+    baseUrl: twin.url,
+    settings: options.settings ?? {},
+    key,
+    begunAt,
+    kind,
+  })
+  /** Authorized as the vault does it: Standard Webhooks carries the idempotency key as `webhook-id`. */
+  const send = (plain: WireRequest, key: string): Promise<ProviderAnswer> => {
+    const signed: Record<string, string> =
+      connector.auth.kind === 'standard_webhooks' ? { 'webhook-id': key } : {}
+    const wire = { ...plain, headers: { ...plain.headers, ...signed } }
+    return exchange({ ...wire, headers: { ...wire.headers, ...options.authorize(twin, wire) } })
+  }
 
   return {
     twin,
@@ -90,10 +105,7 @@ export async function startSubject<T extends Twin>(options: ConformanceOptions<T
     async call(name, given, { key = `conformance-${++keys}` } = {}) {
       const operation = operationOf(name)
       const input = await checked(operation.input, given, `The sample input of ${name}`)
-      const context = contextFor(key, clock.now(), options.settings ?? {})
-      const wanted = operation.request(input, context)
-      const wire = wireRequest(connector, twin.url, wanted, { operation, value: key })
-      const answer = await send(keyed(connector, wire, key))
+      const answer = await send(wireRequest(asking(name, 'send', key, clock.now()), input), key)
       return {
         key,
         input,
@@ -108,23 +120,13 @@ export async function startSubject<T extends Twin>(options: ConformanceOptions<T
       const lookup = idempotency.kind === 'key' ? idempotency.afterLifetime : idempotency
       if (lookup?.kind !== 'lookup') throw new Error(`${name} has no look-up.`)
       const input = await checked(operation.input, given, `The sample input of ${name}`)
-      const context = contextFor(key, begunAt, options.settings ?? {})
-      const wanted = lookup.request(input, context)
-      const found: unknown = lookup.found(
-        await send(keyed(connector, wireRequest(connector, twin.url, wanted), key)),
-        input,
-        context,
-      )
+      const answer = await send(wireRequest(asking(name, 'lookup', key, begunAt), input), key)
+      const context = { settings: options.settings ?? {}, idempotencyKey: key, begunAt }
+      const found: unknown = lookup.found(answer, input, context)
       return found === undefined
         ? undefined
         : checked(operation.output, found, `What the look-up of ${name} found`)
     },
     stop: () => twin.stop(),
   }
-}
-
-/** Standard Webhooks carries the idempotency key as `webhook-id`: the vault's signature needs it. */
-function keyed(connector: AnyConnector, wire: WireRequest, key: string): WireRequest {
-  if (connector.auth.kind !== 'standard_webhooks') return wire
-  return { ...wire, headers: { ...wire.headers, 'webhook-id': key } }
 }

@@ -65,7 +65,7 @@ export interface WebhookDisturbances {
   duplicateNext(n: number, times?: number): void
   /** They are held back until all are there, then sent last first. */
   reverseNext(n: number): void
-  /** Before each a forged copy is sent. */
+  /** Before each a forged copy is sent. Webhooks without a signature are not counted. */
   forgeBeforeNext(n: number): void
   /** They are not sent at all: what reconciliation must find. */
   loseNext(n: number): void
@@ -152,7 +152,7 @@ export function createWebhookSender(clock: Clock, policy: SendingPolicy = {}): W
   }
 
   const deliverDisturbed = async (webhook: OutgoingWebhook): Promise<SourceDelivery> => {
-    if (take('forge')) await deliver({ ...webhook, forged: true })
+    if (webhook.sign && take('forge')) await deliver({ ...webhook, forged: true })
     const copies = take('duplicate') ? next.times : 0
     const delivery = await deliver(webhook)
     for (let i = 0; i < copies; i++) await deliver(webhook, delivery.number)
@@ -167,6 +167,8 @@ export function createWebhookSender(clock: Clock, policy: SendingPolicy = {}): W
 
   return {
     async send(webhook) {
+      if (webhook.forged && !webhook.sign)
+        throw new Error('A webhook without a signature cannot be forged: give sign.')
       if (take('lose')) return undefined
       if (!take('reverse')) return deliverDisturbed(webhook)
       const sent = new Promise<SourceDelivery>((resolve) => held.push({ webhook, sent: resolve }))
