@@ -9,6 +9,8 @@
  * 2. A row that the database refuses never fails the rows beside it.
  */
 export * from './connect.ts'
+export * from './cursor.ts'
+export * from './cursor.ts'
 export * from './embedded/index.ts'
 export * from './groupCommit.ts'
 export * from './migrate.ts'

@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { MINUTE, pause, RetryableError, SECOND } from '../base/index.ts'
-import { createCalls, type CallConnection } from '../calls/index.ts'
+import { MINUTE, pause, RetryableError, SECOND, UsageError } from '../base/index.ts'
+import { createCalls, type CallConnection, type Calls } from '../calls/index.ts'
 import type { AnyConnector } from '../define/index.ts'
 import { Engine } from '../flows/index.ts'
 import { createInbox, type Inbox } from '../inbox/index.ts'
@@ -121,8 +121,8 @@ interface Worker {
 }
 
 async function startWorker(installation: Installation, options: PlatformOptions): Promise<Worker> {
-  const { database, clock, random, dispatch, flows, vault, egress, connectorNamed } = installation
-  const calls = createCalls({ clock, random, egress, vault })
+  const { database, clock, random, dispatch, flows, connectorNamed } = installation
+  const calls = callsOf(installation)
   const watchdog = options.watchdog === false ? undefined : startWatchdog(database.url)
   const engine = new Engine({
     database,
@@ -144,32 +144,64 @@ async function startWorker(installation: Installation, options: PlatformOptions)
   return { engine, watchdog }
 }
 
-/** The tenant's connection of a connector: the one named, else the only one, else the one that bears its name. */
+/** Calls of this process over the installation's connections. */
+export function callsOf({ clock, egress, vault }: Installation): Calls {
+  return createCalls({
+    clock,
+    send: (request) => egress.send(request),
+    authorize: async (connection, request, context) =>
+      vault.authorize(await vault.loadConnectionById(connection.tenant, connection.id), request, context),
+    refreshAfterUnauthorized: async (connection, version) =>
+      vault.refreshAfterUnauthorized(
+        await vault.loadConnectionById(connection.tenant, connection.id),
+        version,
+      ),
+    secretValuesOf: (connection) => vault.secretValuesOf(connection),
+  })
+}
+
+/** The tenant's connection of a connector: the one named, else the only one there is. */
 async function connectionFor(
-  { vault, connectorNamed }: Installation,
+  installation: Installation,
   tenant: string,
   connector: AnyConnector,
   name: string | undefined,
 ): Promise<CallConnection> {
-  const wanted = name ?? (await onlyConnection(vault, tenant, connector.name)) ?? connector.name
-  const connection = await vault.loadConnection(tenant, wanted)
-  return {
-    ...connection,
-    connector: connectorNamed(connection.connector) ?? connector,
-    allowPrivate: connection.allowPrivateNetwork,
-    vault: connection,
-  } as CallConnection
+  const {
+    id,
+    name: found,
+    baseUrl,
+    settings,
+    allowPrivateNetwork,
+  } = await installation.vault.loadConnection(
+    tenant,
+    name ?? (await onlyConnection(installation, tenant, connector)),
+  )
+  return { id, name: found, tenant, connector, baseUrl, settings, allowPrivate: allowPrivateNetwork }
 }
 
+/** Declared ones come first: they are known without asking the database, on the path of every call. */
 async function onlyConnection(
-  vault: Installation['vault'],
+  { config, vault }: Installation,
   tenant: string,
-  connector: string,
-): Promise<string | undefined> {
-  const all = (await vault.listConnections(tenant)).filter(
-    (connection) => connection.connector === connector && connection.state !== 'revoked',
+  connector: AnyConnector,
+): Promise<string> {
+  const declared = Object.entries(config.connections)
+    .filter(([, connection]) => connection.connector.name === connector.name)
+    .map(([name]) => name)
+  const names =
+    declared.length > 0
+      ? declared
+      : (await vault.listConnections(tenant))
+          .filter((connection) => connection.connector === connector.name && connection.state !== 'revoked')
+          .map((connection) => connection.name)
+  if (names.length === 1) return names[0]!
+  throw new UsageError(
+    'connection_ambiguous',
+    names.length === 0
+      ? `There is no connection of ${connector.title}. Add one to trestle.config.ts, or with: trestle connections add ${connector.name} --connector ${connector.name}`
+      : `There are ${names.length} connections of ${connector.title}: ${names.join(', ')}. Say which: use(${connector.name}, '${names[0]}').`,
   )
-  return all.length === 1 ? all[0]!.name : undefined
 }
 
 interface Listening {
@@ -182,8 +214,12 @@ async function startServer(
   inbox: Inbox,
   options: PlatformOptions,
 ): Promise<Listening> {
-  const { database, clock, config, vault } = installation
-  const rejections = createRejectionCounter({ database: database.pool, clock })
+  const { database, clock, config } = installation
+  const rejections = createRejectionCounter({
+    clock,
+    query: (statement, values) => database.pool.query(statement, values),
+    onFault: (error) => (options.onFault ?? (() => {}))('count rejections', error),
+  })
   let url = ''
   const endpoints = createEndpointTable(installation, TENANT, () => config.publicUrl ?? url)
   const intake = createWebhookIntake({
@@ -205,7 +241,6 @@ async function startServer(
   server.headersTimeout = 20 * SECOND
   server.requestTimeout = 30 * SECOND
   url = await listen(server, options.port ?? 3000, options.host ?? '127.0.0.1')
-  void vault
   return { url, close: () => closeServer(server, rejections, installation, api) }
 }
 
