@@ -1,6 +1,6 @@
 import { Migrator, type Migration } from 'kysely'
 import { PermanentError } from '../base/index.ts'
-import type { Database } from './connect.ts'
+import type { Database, Queryable } from './connect.ts'
 import * as initial from './migrations/0001-initial.ts'
 
 /** In order; a migration that was released is never changed. */
@@ -22,4 +22,15 @@ export async function migrate(database: Database): Promise<void> {
     `The database could not be brought up to date${failed ? ` (migration ${failed.migrationName})` : ''}: ${error instanceof Error ? error.message : JSON.stringify(error)}. Nothing was changed. Check that DATABASE_URL names a PostgreSQL 15 or newer whose user may create tables.`,
     { cause: error },
   )
+}
+
+/** Names of migrations that this code needs and that were not applied yet. */
+export async function missingMigrations(client: Queryable): Promise<readonly string[]> {
+  const { rows: found } = await client.query<{ there: boolean }>(
+    `select to_regclass('kysely_migration') is not null as there`,
+  )
+  if (found[0]?.there !== true) return Object.keys(MIGRATIONS)
+  const { rows } = await client.query<{ name: string }>('select name from kysely_migration')
+  const applied = new Set(rows.map((row) => row.name))
+  return Object.keys(MIGRATIONS).filter((name) => !applied.has(name))
 }
