@@ -1,6 +1,7 @@
 import { codeOf, PermanentError, reasonOf, RetryableError, SECOND, type Clock } from '../base/index.ts'
 import { checkInput } from '../contracts/index.ts'
-import type { Egress, EgressResult } from '../egress/index.ts'
+import type { Egress } from '../egress/index.ts'
+import type { Redactor } from '../ledger/index.ts'
 import type { BreakerResult } from '../resilience/index.ts'
 import type {
   AfterUnauthorized,
@@ -12,7 +13,8 @@ import { readAnswer } from './answer.ts'
 import { healthOf } from './classify.ts'
 import type { ConnectionStates, Ticket } from './connectionStates.ts'
 import { judge, type Unauthorized } from './judge.ts'
-import { notDone, type CallOutcome, type CapturedExchange, type Exchange } from './outcome.ts'
+import { notDone, type CallOutcome } from './outcome.ts'
+import { exchangeOf, withRedactedReason, type Redactors } from './redaction.ts'
 import { buildRequest, type CallConnection, type CallRequest, type RecordedRequest } from './request.ts'
 
 /** What a call is made of. */
@@ -30,8 +32,7 @@ export interface CallParts {
     connection: CallConnection,
     credentialVersion: string,
   ) => Promise<AfterUnauthorized>
-  /** Makes an exchange fit for the ledger. */
-  readonly redact: (captured: CapturedExchange) => Promise<Exchange> | Exchange
+  readonly redactors: Redactors
 }
 
 const DEFAULT_TIMEOUT_MS = 30 * SECOND
@@ -49,12 +50,12 @@ export async function makeCall(call: CallRequest, parts: CallParts): Promise<Cal
   const attempt: Attempt = { call, parts, ...prepared, ticket: leave.ticket, health: 'neutral' }
   try {
     const authorized = await authorize(attempt)
-    if ('as' in authorized) return authorized
+    if (authorized.as !== 'authorized') return authorized
     await call.begin?.(prepared.request)
     const first = await sendAndJudge(attempt, authorized)
     if (first.as !== 'unauthorized') return first
     const again = await reauthorize(attempt, authorized, first)
-    if ('as' in again) return again
+    if (again.as !== 'authorized') return again
     const second = await sendAndJudge(attempt, again)
     return second.as === 'unauthorized' ? { ...second, as: 'parked' } : second
   } finally {
@@ -94,16 +95,21 @@ function prepare(call: CallRequest): Prepared | Failed {
   }
 }
 
-async function authorize(attempt: Attempt): Promise<AuthorizedRequest | CallOutcome> {
-  const { call, parts, request } = attempt
-  const { connection } = call
-  const url = connection.baseUrl + request.path
+/** A request with its credential, and what will take that out of everything that is kept. */
+interface Authorized {
+  readonly as: 'authorized'
+  readonly request: AuthorizedRequest
+  readonly redactor: Redactor
+}
+
+async function authorize(attempt: Attempt): Promise<Authorized | CallOutcome> {
+  const { call, parts } = attempt
+  const { method, path, headers, body } = attempt.request
+  const url = call.connection.baseUrl + path
+  const context = { idempotencyKey: call.idempotencyKey, now: parts.clock.now() }
   try {
-    return await parts.authorize(
-      connection,
-      { method: request.method, url, headers: request.headers, body: request.body },
-      { idempotencyKey: call.idempotencyKey, now: parts.clock.now() },
-    )
+    const request = await parts.authorize(call.connection, { method, url, headers, body }, context)
+    return { as: 'authorized', request, redactor: await parts.redactors.of(call, request) }
   } catch (error) {
     return withoutCredential(error, parts.clock)
   }
@@ -112,13 +118,13 @@ async function authorize(attempt: Attempt): Promise<AuthorizedRequest | CallOutc
 /** After a 401: another credential, once. A refused request was not acted on, so nothing is in doubt. */
 async function reauthorize(
   attempt: Attempt,
-  refused: AuthorizedRequest,
+  refused: Authorized,
   answer: Unauthorized,
-): Promise<AuthorizedRequest | CallOutcome> {
+): Promise<Authorized | CallOutcome> {
   const { call, parts } = attempt
   let after: AfterUnauthorized
   try {
-    after = await parts.refreshAfterUnauthorized(call.connection, refused.credentialVersion)
+    after = await parts.refreshAfterUnauthorized(call.connection, refused.request.credentialVersion)
   } catch (error) {
     return withoutCredential(error, parts.clock)
   }
@@ -137,46 +143,22 @@ function withoutCredential(error: unknown, clock: Clock): CallOutcome {
   return { as: 'deferred', until, code: error.code, reason: error.message }
 }
 
-async function sendAndJudge(
-  attempt: Attempt,
-  authorized: AuthorizedRequest,
-): Promise<CallOutcome | Unauthorized> {
+async function sendAndJudge(attempt: Attempt, authorized: Authorized): Promise<CallOutcome | Unauthorized> {
   const { call, parts, input, ticket } = attempt
+  const { request, redactor } = authorized
   const begun = parts.clock.monotonic()
   const result = await parts.send({
-    method: authorized.method,
-    url: authorized.url,
-    headers: authorized.headers,
-    body: authorized.body,
+    method: request.method,
+    url: request.url,
+    headers: request.headers,
+    body: request.body,
     timeoutMs: call.operation.timeoutMs ?? DEFAULT_TIMEOUT_MS,
     allowPrivate: call.connection.allowPrivate,
   })
   attempt.health = healthOf(result)
-  const ms = Math.round(parts.clock.monotonic() - begun)
-  const exchange = await parts.redact(captureOf(call, authorized, result, ms))
+  const exchange = exchangeOf(redactor, request, result, Math.round(parts.clock.monotonic() - begun))
   const seen = result.as === 'answered' ? readAnswer(result) : result
   const verdict = judge({ call, input, now: parts.clock.now() }, seen, exchange)
   if (!('as' in seen)) ticket.learn(seen, verdict.as === 'failed' ? verdict.retryAt : undefined)
-  return verdict
-}
-
-function captureOf(
-  call: CallRequest,
-  authorized: AuthorizedRequest,
-  result: EgressResult,
-  ms: number,
-): CapturedExchange {
-  const { method, url, body, secretHeaders } = authorized
-  const headers = Object.entries(authorized.headers).filter(
-    ([name]) => !secretHeaders.includes(name.toLowerCase()),
-  )
-  return {
-    connection: { tenant: call.connection.tenant, id: call.connection.id },
-    request: { method, url, headers: Object.fromEntries(headers), body },
-    ...(result.as === 'answered'
-      ? { answer: { status: result.status, headers: result.headers, body: result.body } }
-      : { fault: `${result.code}: ${result.reason}` }),
-    ms,
-    secretPaths: call.operation.secret ?? [],
-  }
+  return withRedactedReason(verdict, redactor)
 }

@@ -4,9 +4,11 @@ import { BREAKER_POLICY, type BreakerPolicy } from '../resilience/index.ts'
 import { makeCall, type CallParts } from './call.ts'
 import { ConnectionStates } from './connectionStates.ts'
 import type { CallOutcome } from './outcome.ts'
+import { Redactors, type SecretValuesOf } from './redaction.ts'
 import type { CallConnection, CallRequest } from './request.ts'
 
-export interface CallsOptions extends Omit<CallParts, 'states'> {
+export interface CallsOptions extends Omit<CallParts, 'states' | 'redactors'> {
+  readonly secretValuesOf: SecretValuesOf
   readonly breakerPolicy?: Partial<BreakerPolicy>
   /** Connections whose breaker and budgets are kept in memory. Default 10,000. */
   readonly maxConnections?: number
@@ -17,24 +19,25 @@ type ConnectionKey = Pick<CallConnection, 'tenant' | 'id'>
 /** Outbound calls of one process. */
 export interface Calls {
   /** Makes one attempt. Throws only what `begin` throws, and faults of ours such as a database that is gone. */
-  call(request: CallRequest): Promise<CallOutcome>
+  readonly call: (request: CallRequest) => Promise<CallOutcome>
   /** Makes the connector's check, a cheap read, over this connection. */
-  testConnection(connection: CallConnection): Promise<CallOutcome>
+  readonly testConnection: (connection: CallConnection) => Promise<CallOutcome>
   /** The state of a connection's breaker on this node. */
-  breakerOf(connection: ConnectionKey): BreakerState
+  readonly breakerOf: (connection: ConnectionKey) => BreakerState
   /** Holds a connection's calls back on this node until {@link restore}. */
-  isolate(connection: ConnectionKey): void
-  restore(connection: ConnectionKey): void
+  readonly isolate: (connection: ConnectionKey) => void
+  readonly restore: (connection: ConnectionKey) => void
 }
 
 export function createCalls(options: CallsOptions): Calls {
   const policy = { ...BREAKER_POLICY, ...options.breakerPolicy }
   const states = new ConnectionStates(options.clock, policy, options.maxConnections)
-  const parts: CallParts = { ...options, states }
+  const redactors = new Redactors(options.secretValuesOf)
+  const parts: CallParts = { ...options, states, redactors }
   const call = (request: CallRequest): Promise<CallOutcome> => makeCall(request, parts)
   return {
     call,
-    testConnection: (connection) => call(checkOf(connection, options.clock.now())),
+    testConnection: async (connection) => call(checkOf(connection, options.clock.now())),
     breakerOf: (connection) => states.breakerOf(connection),
     isolate: (connection) => states.isolate(connection),
     restore: (connection) => states.restore(connection),

@@ -4,7 +4,7 @@
  * Owns: the pipeline, what an answer or a broken connection means for a step, and each connection's breaker and
  * budgets in this process.
  * Leaves to others: whether and when there is another attempt (flows), credentials (vault), sockets (egress),
- * shapes (contracts), redaction and recording (it gives the exchange; ledger and flows write it).
+ * shapes (contracts), how secrets are recognised (ledger), recording (flows).
  *
  * Invariants
  * 1. A call ends in exactly one {@link CallOutcome}. It never retries; after a 401, which was not acted on, it sends
@@ -14,14 +14,15 @@
  * 3. `failed` is said of what was definitely not done, or may harmlessly be done again. Everything else without a
  *    definite answer is `in_doubt`.
  * 4. `newKey` is said only after a definite answer that it was not done, never after doubt.
- * 5. The credential is in no outcome, and in no exchange: headers that carry it are taken out before the redactor
- *    sees them.
+ * 5. No credential stands in an exchange or a reason, also where a provider gives it back. Only the payload of a
+ *    quarantined answer is kept as it came.
  * 6. A breaker or a budget that says wait costs no attempt and sends nothing.
  */
 export { createCalls, type Calls, type CallsOptions } from './calls.ts'
 export type { CallParts } from './call.ts'
 export type { DeferredCode } from './connectionStates.ts'
-export type { CallOutcome, CapturedExchange, Exchange } from './outcome.ts'
+export type { CallOutcome, Exchange } from './outcome.ts'
+export type { SecretValuesOf } from './redaction.ts'
 export {
   decodeRecorded,
   encodeRecorded,

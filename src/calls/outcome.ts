@@ -1,3 +1,5 @@
+import type { RedactedExchange } from '../ledger/index.ts'
+
 /**
  * What an attempt came to. Exactly one of:
  * - `succeeded`: done, and the answer fits its contract.
@@ -39,38 +41,12 @@ export type CallOutcome =
       readonly exchange: Exchange
     }
 
-/** What was exchanged, fit for the ledger: redacted, plain data. */
-export interface Exchange {
+/** What was exchanged, redacted, for the ledger. */
+export interface Exchange extends RedactedExchange {
   /** The answer's status; absent where none came. */
   readonly status?: number
   /** Milliseconds from sending to the whole answer. */
   readonly ms: number
-  /** Request and answer as the redactor left them. */
-  readonly [field: string]: unknown
-}
-
-/** An exchange as it was, without its authorization: what the redactor is given. */
-export interface CapturedExchange {
-  /** Tenant and connection whose secret values must not be seen. */
-  readonly connection: { readonly tenant: string; readonly id: string }
-  readonly request: {
-    readonly method: string
-    /** Absolute, with its query. */
-    readonly url: string
-    readonly headers: Readonly<Record<string, string>>
-    readonly body: Buffer | undefined
-  }
-  /** Absent where no whole answer came. */
-  readonly answer?: {
-    readonly status: number
-    readonly headers: Readonly<Record<string, string>>
-    readonly body: Buffer
-  }
-  /** What went wrong on the way, where no whole answer came. */
-  readonly fault?: string
-  readonly ms: number
-  /** Dotted paths in input and answer that the operation marks as secret. */
-  readonly secretPaths: readonly string[]
 }
 
 /** For certain not done, and no use to try again; callers widen it. */

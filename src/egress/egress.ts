@@ -36,11 +36,11 @@ export type EgressResult = Answered | NotSent | Unknown
 
 export interface Egress {
   /** Sends one request once. Never throws for what the network does, never retries, never follows a redirect. */
-  send(request: EgressRequest): Promise<EgressResult>
+  readonly send: (request: EgressRequest) => Promise<EgressResult>
   /** Closes idle sockets at once and the others when their exchanges end. Safe to call twice. */
-  close(): Promise<void>
+  readonly close: () => Promise<void>
   /** Cuts every socket; exchanges in flight end as `not_sent` or `unknown`. Safe to call twice. */
-  destroy(): Promise<void>
+  readonly destroy: () => Promise<void>
 }
 
 export interface EgressOptions {

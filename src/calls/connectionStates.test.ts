@@ -1,0 +1,299 @@
+import { afterEach, describe, expect, it } from 'vitest'
+import { DAY, HOUR, MINUTE, SECOND } from '../base/index.ts'
+import type { LimitDefinition } from '../define/index.ts'
+import { createFakeClock } from '../testing/index.ts'
+import {
+  BEGUN,
+  callOf,
+  connectionTo,
+  connectorOf,
+  createThing,
+  json,
+  openCalls,
+  openProvider,
+  type Reply,
+} from './calls.fixture.ts'
+import type { CallOutcome, CallRequest, CallsOptions } from './index.ts'
+
+const open: { close(): Promise<unknown> }[] = []
+afterEach(async () => {
+  for (const thing of open.splice(0).reverse()) await thing.close()
+})
+
+const limit = (over: Partial<LimitDefinition> = {}): LimitDefinition => ({
+  name: 'second',
+  allowed: 3,
+  windowMs: SECOND,
+  source: 'test',
+  ...over,
+})
+
+async function set(
+  reply: Reply,
+  limits: readonly LimitDefinition[] = [],
+  options: Partial<CallsOptions> = {},
+  operationLimits?: readonly string[],
+) {
+  const provider = await openProvider(reply)
+  const clock = createFakeClock(BEGUN)
+  const calls = openCalls(clock, options)
+  open.push(provider, calls)
+  const operation = createThing('natural', operationLimits === undefined ? {} : { limits: operationLimits })
+  const connector = connectorOf(operation, { limits })
+  const connection = connectionTo(provider.url, connector)
+  const call = (over: Partial<CallRequest> = {}): Promise<CallOutcome> =>
+    calls.call(callOf(connection, operation, over))
+  const many = async (count: number): Promise<string[]> => {
+    const outcomes: string[] = []
+    for (let i = 0; i < count; i++) outcomes.push((await call()).as)
+    return outcomes
+  }
+  return { provider, clock, calls, connection, connector, operation, call, many }
+}
+
+const fine: Reply = (response) => json(response, 200, { id: 't', amount: 1 })
+const down: Reply = (response) => json(response, 503, {})
+
+describe('budgets', () => {
+  it('defer what is over the limit, without sending it, and say until when', async () => {
+    const { call, many, provider, clock } = await set(fine, [limit()])
+    expect(await many(3)).toEqual(['succeeded', 'succeeded', 'succeeded'])
+    const deferred = await call()
+    expect(deferred).toMatchObject({
+      as: 'deferred',
+      code: 'rate_limited',
+      reason: expect.stringContaining('"second"'),
+    })
+    expect(provider.received).toHaveLength(3)
+    await clock.advance((deferred as { until: number }).until - clock.now())
+    expect((await call()).as).toBe('succeeded')
+  })
+
+  it('hold several limits at once; an operation counts against those that it names', async () => {
+    const limits = [limit({ name: 'second', allowed: 100 }), limit({ name: 'search', allowed: 1 })]
+    const named = await set(fine, limits, {}, ['second'])
+    expect(await named.many(5)).toEqual(Array(5).fill('succeeded'))
+    const all = await set(fine, limits)
+    expect(await all.many(2)).toEqual(['succeeded', 'deferred'])
+  })
+
+  it('belong to one connection each', async () => {
+    const { calls, connector, operation, provider, many } = await set(fine, [limit()])
+    expect(await many(4)).toEqual(['succeeded', 'succeeded', 'succeeded', 'deferred'])
+    const other = connectionTo(provider.url, connector, 'con_2')
+    expect((await calls.call(callOf(other, operation))).as).toBe('succeeded')
+    const otherTenant = { ...connectionTo(provider.url, connector), tenant: 'other' }
+    expect((await calls.call(callOf(otherTenant, operation))).as).toBe('succeeded')
+  })
+
+  it('limit what is in flight, and free the place whatever becomes of the call', async () => {
+    let finish: (() => void) | undefined
+    let arrived!: () => void
+    const waiting = new Promise<void>((resolve) => {
+      arrived = resolve
+    })
+    const { call } = await set(
+      (response, received, n) => {
+        if (n > 1) return fine(response, received, n)
+        finish = () => response.socket!.destroy()
+        return arrived()
+      },
+      [limit({ allowed: 100, concurrency: 1 })],
+    )
+    const first = call()
+    await waiting
+    expect(await call()).toMatchObject({ as: 'deferred', code: 'concurrency_reached' })
+    finish!()
+    expect(await first).toMatchObject({ as: 'failed', code: 'connection_lost' })
+    expect((await call()).as).toBe('succeeded')
+  })
+
+  it('are empty until the time that a 429 names, but no longer than the longest window', async () => {
+    const throttled =
+      (seconds: string): Reply =>
+      (response, received, n) =>
+        n === 1 ? json(response, 429, {}, { 'retry-after': seconds }) : fine(response, received, n)
+    const short = await set(throttled('20'), [limit({ windowMs: MINUTE, allowed: 100 })])
+    expect(await short.call()).toMatchObject({
+      as: 'failed',
+      code: 'rate_limited',
+      retryAt: BEGUN + 20 * SECOND,
+    })
+    expect(await short.call()).toMatchObject({ as: 'deferred', until: BEGUN + 20 * SECOND })
+    await short.clock.advance(20 * SECOND)
+    expect((await short.call()).as).toBe('succeeded')
+
+    const absurd = await set(throttled('1000000000'), [limit({ windowMs: MINUTE, allowed: 100 })])
+    expect(await absurd.call()).toMatchObject({ as: 'failed', retryAt: BEGUN + 1e12 })
+    expect(await absurd.call()).toMatchObject({ as: 'deferred', until: BEGUN + MINUTE })
+  })
+
+  it('are empty for a window when a 429 names no time', async () => {
+    const { call, clock } = await set(
+      (response, received, n) => (n === 1 ? json(response, 429, {}) : fine(response, received, n)),
+      [limit({ allowed: 100 }), limit({ name: 'day', windowMs: DAY, allowed: 1000 })],
+    )
+    await call()
+    expect(await call()).toMatchObject({ as: 'deferred', until: BEGUN + SECOND })
+    await clock.advance(SECOND)
+    expect((await call()).as).toBe('succeeded')
+  })
+
+  it('believe the provider that its window is used up, by others perhaps', async () => {
+    const { call, clock } = await set(
+      (response, received, n) =>
+        n === 1
+          ? json(
+              response,
+              200,
+              { id: 't', amount: 1 },
+              { ratelimit: '"day";r=0;t=3600', 'ratelimit-policy': '"day";q=1000;w=86400' },
+            )
+          : fine(response, received, n),
+      [limit({ allowed: 100 }), limit({ name: 'per-day', windowMs: DAY, allowed: 5000 })],
+    )
+    expect((await call()).as).toBe('succeeded')
+    expect(await call()).toMatchObject({
+      as: 'deferred',
+      until: BEGUN + HOUR,
+      reason: expect.stringContaining('per-day'),
+    })
+    await clock.advance(HOUR)
+    expect((await call()).as).toBe('succeeded')
+  })
+
+  it('are not touched by calls whose input is wrong', async () => {
+    const { call, many } = await set(fine, [limit()])
+    for (let i = 0; i < 10; i++) expect(await call({ input: {} })).toMatchObject({ code: 'input_invalid' })
+    expect(await many(3)).toEqual(['succeeded', 'succeeded', 'succeeded'])
+  })
+})
+
+describe('breakers', () => {
+  it('open when a provider keeps failing, defer without sending, and find its return by single calls', async () => {
+    let healthy = false
+    const { call, many, calls, connection, provider, clock } = await set((response, received, n) =>
+      (healthy ? fine : down)(response, received, n),
+    )
+    await many(10)
+    expect(calls.breakerOf(connection)).toBe('open')
+    expect(await call()).toMatchObject({ as: 'deferred', code: 'circuit_open', until: BEGUN + 5 * SECOND })
+    expect(provider.received).toHaveLength(10)
+
+    await clock.advance(5 * SECOND)
+    expect((await call()).as).toBe('failed')
+    expect(calls.breakerOf(connection)).toBe('open')
+    expect(provider.received).toHaveLength(11)
+
+    healthy = true
+    await clock.advance(10 * SECOND)
+    expect(await many(2)).toEqual(['succeeded', 'succeeded'])
+    expect(calls.breakerOf(connection)).toBe('closed')
+  })
+
+  it('let one probe out at a time', async () => {
+    let answer: (() => void) | undefined
+    let arrived!: () => void
+    const waiting = new Promise<void>((resolve) => {
+      arrived = resolve
+    })
+    const { call, many, clock, provider } = await set((response, received, n) => {
+      if (n <= 10) return down(response, received, n)
+      answer = () => fine(response, received, n)
+      return arrived()
+    })
+    await many(10)
+    await clock.advance(5 * SECOND)
+    const probe = call()
+    await waiting
+    expect(await call()).toMatchObject({ as: 'deferred', code: 'circuit_open' })
+    expect(provider.received).toHaveLength(11)
+    answer!()
+    expect((await probe).as).toBe('succeeded')
+  })
+
+  it('take no heed of refusals, which tell that the provider is there', async () => {
+    for (const status of [400, 401, 403, 404, 422, 429]) {
+      const { many, calls, connection } = await set((response) => json(response, status, {}))
+      await many(20)
+      expect([status, calls.breakerOf(connection)]).toEqual([status, 'closed'])
+    }
+  })
+
+  it('open for lost connections, and for ports where nobody listens', async () => {
+    const { many, calls, connection } = await set((response) => response.socket!.destroy())
+    await many(10)
+    expect(calls.breakerOf(connection)).toBe('open')
+    const gone = await set(fine)
+    await gone.provider.close()
+    await gone.many(10)
+    expect(gone.calls.breakerOf(gone.connection)).toBe('open')
+  })
+
+  it('give the probe back when it ends for reasons of ours', async () => {
+    let fault: Error | undefined
+    const { call, many, clock, calls, connection } = await set(down, [], {
+      secretValuesOf: async () => {
+        if (fault) throw fault
+        return []
+      },
+    })
+    await many(10)
+    await clock.advance(5 * SECOND)
+    fault = new Error('the database is gone')
+    // Another operation of the connection, whose redactor is not known yet.
+    await expect(call({ operationName: 'things.other' })).rejects.toBe(fault)
+    expect(calls.breakerOf(connection)).toBe('half_open')
+    fault = undefined
+    expect((await call()).as).toBe('failed')
+  })
+
+  it('are isolated and restored by hand', async () => {
+    const { call, calls, connection, provider } = await set(fine)
+    calls.isolate(connection)
+    expect(await call()).toMatchObject({
+      as: 'deferred',
+      code: 'circuit_open',
+      reason: expect.stringContaining('by hand'),
+    })
+    expect(provider.received).toEqual([])
+    calls.restore(connection)
+    expect((await call()).as).toBe('succeeded')
+  })
+})
+
+describe('the state of connections', () => {
+  it('is bounded: the longest unused is forgotten, one isolated by hand never', async () => {
+    const { calls, connector, operation, provider } = await set(
+      fine,
+      [limit({ allowed: 1, windowMs: HOUR })],
+      { maxConnections: 3 },
+    )
+    const callTo = (id: string) => calls.call(callOf(connectionTo(provider.url, connector, id), operation))
+    calls.isolate({ tenant: 'default', id: 'held' })
+    expect((await callTo('a')).as).toBe('succeeded')
+    expect((await callTo('b')).as).toBe('succeeded')
+    expect((await callTo('a')).as).toBe('deferred')
+    expect((await callTo('c')).as).toBe('succeeded')
+    expect((await callTo('a')).as).toBe('deferred')
+    expect((await callTo('b')).as).toBe('succeeded')
+    expect(calls.breakerOf({ tenant: 'default', id: 'held' })).toBe('isolated')
+  })
+})
+
+describe('testing a connection', () => {
+  it('makes the check that the connector declares', async () => {
+    const { calls, connection, provider } = await set(fine)
+    expect((await calls.testConnection(connection)).as).toBe('succeeded')
+    expect(provider.received).toMatchObject([{ method: 'GET', url: '/things' }])
+  })
+
+  it('is refused where the check is a write', async () => {
+    const { calls, connection } = await set(fine)
+    const operation = createThing('none')
+    const writes = { ...connection.connector, operationsByName: new Map([['things.list', operation]]) }
+    expect(() => calls.testConnection({ ...connection, connector: writes as never })).toThrow(
+      /may be repeated/,
+    )
+  })
+})
