@@ -84,6 +84,7 @@ async function bench({ webhooks, secrets, ...options }: Setting = {}): Promise<B
     ...options,
   })
   const server = createServer((request, response) => void intake(request, response))
+  server.keepAliveTimeout = 0 // What is closed here, the intake closed.
   servers.push(server)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -9,7 +9,7 @@ interface Tables {
   readonly counts: Map<string, number>
   readonly samples: Map<string, { reason: string; headers: string; body: Buffer }>
   statements: number
-  away: boolean
+  away: boolean | 'samples'
   faults: unknown[]
 }
 
@@ -21,7 +21,8 @@ function bench(): { clock: FakeClock; tables: Tables; counter: RejectionCounter 
     onFault: (fault) => tables.faults.push(fault),
     query: (statement, values) => {
       tables.statements++
-      if (tables.away) return Promise.reject(new Error('the database is away'))
+      if (tables.away === true || (tables.away === 'samples' && statement.includes('into rejected_samples')))
+        return Promise.reject(new Error('the database is away'))
       if (statement.includes('into rejected_counts')) {
         for (const [tenant, endpoint, minute, reason, count] of rowsOf(values, 5)) {
           const key = [tenant, endpoint, (minute as Date).getTime() / MINUTE, reason].join(' ')
@@ -130,6 +131,17 @@ describe('refused deliveries', () => {
     await clock.advance(20_000)
     expect(tables.counts.get('default ep_1 0 signature_invalid')).toBe(2)
     expect(tables.samples.size).toBe(2)
+  })
+
+  it('are not counted twice where the counts were written and the samples were not', async () => {
+    const { tables, counter } = bench()
+    tables.away = 'samples'
+    counter.count(rejection())
+    await counter.flush()
+    tables.away = false
+    await counter.flush()
+    expect(tables.counts.get('default ep_1 0 signature_invalid')).toBe(1)
+    expect(tables.samples.size).toBe(1)
   })
 
   it('hold a bounded memory in a long outage: beyond it they are counted by the hour', async () => {

@@ -208,6 +208,15 @@ describe('requests made to break the check', () => {
     )
   })
 
+  it('refuses a second timestamp in the header, even behind the one that was signed', () => {
+    const request = signed(signatureSchemes.stripe)
+    const headers = request.headers.map(([name, value]): [string, string] => [
+      name,
+      name === 'stripe-signature' ? `${value},t=1` : value,
+    ])
+    expect(codeOf(signatureSchemes.stripe, { ...request, headers })).toBe('signature_malformed')
+  })
+
   it('refuses the one base64 text beside the canonical one that decodes to the same bytes', () => {
     const request = signed(signatureSchemes.shopify)
     const [, value] = request.headers.find(([name]) => name === 'x-shopify-hmac-sha256')!
