@@ -10,7 +10,6 @@
  */
 export * from './connect.ts'
 export * from './cursor.ts'
-export * from './cursor.ts'
 export * from './embedded/index.ts'
 export * from './groupCommit.ts'
 export * from './migrate.ts'

@@ -38,6 +38,7 @@ export {
   type RedactedExchange,
   type SecretMarks,
 } from './redact/index.ts'
+export { listEntries, type EntryFilter } from './read.ts'
 export type { Gap, Problem, ProblemCode, VerifyReport } from './report.ts'
 export { LedgerSealer, type SealerOptions } from './sealer.ts'
 export { databaseSource } from './source.ts'

@@ -50,6 +50,7 @@ const STATEMENTS = [
      occurred_at timestamptz, received_at timestamptz not null default now(),
      visible_xid xid8 not null default pg_current_xact_id(),
      primary key (tenant, id))`,
+  `create index events_in_order on events (tenant, visible_xid, id)`,
   `create index events_by_connection on events (tenant, connection_id, received_at)`,
   `create index events_not_dispatched on events (tenant, state, id) where state <> 'dispatched'`,
   // Values of event fields that waitFor may match on.
@@ -82,6 +83,7 @@ const STATEMENTS = [
      created_at timestamptz not null default now(), updated_at timestamptz not null default now(),
      finished_at timestamptz, visible_xid xid8 not null default pg_current_xact_id(),
      primary key (tenant, id)) with (fillfactor = 80)`,
+  `create index runs_in_order on runs (tenant, visible_xid, id)`,
   `create index runs_due on runs (due_at) where state in ('queued', 'waiting', 'parked', 'undoing')`,
   `create index runs_running on runs (node_id) where state in ('running', 'undoing')`,
   `create index runs_lane on runs (tenant, flow, lane_key, lane_seq) where lane_open`,
@@ -135,9 +137,9 @@ const STATEMENTS = [
   `create table ledger_default partition of ledger default`,
   `create index ledger_by_run on ledger (tenant, run_id) where run_id is not null`,
   `create index ledger_by_target on ledger (tenant, target)`,
+  `create index ledger_in_order on ledger (tenant, visible_xid, id)`,
   `create table ledger_batches (
-     id text primary key, at timestamptz not null, entries integer not null, root bytea not null, block bigint,
-     visible_xid xid8 not null default pg_current_xact_id())`,
+     id text primary key, at timestamptz not null, entries integer not null, root bytea not null, block bigint)`,
   `create index ledger_batches_by_block on ledger_batches (block, id)`,
   `create table ledger_blocks (
      number bigint primary key, at timestamptz not null, batches integer not null, entries bigint not null, root bytea not null,
