@@ -237,7 +237,7 @@ function entryOf({ id, delivery }: PreparedDelivery, written: Written & { reason
     tenant: delivery.tenant,
     at: delivery.receivedAt,
     actor: `provider:${delivery.connectionName}`,
-    action: written.state === 'accepted' ? 'delivery.accepted' : 'delivery.duplicate',
+    action: written.state === 'accepted' ? 'delivery.accepted' : 'delivery.duplicated',
     target: id,
     outcome: written.state,
     connectionId: delivery.connectionId,
