@@ -632,6 +632,27 @@ describe('look-ups', () => {
     expect(await call({ kind: 'lookup' })).toMatchObject({ as: 'failed', retryable: true })
   })
 
+  it.each([
+    ['will not be clearer another time', new PermanentError('lookup_ambiguous', 'two of them'), false],
+    ['may be clearer another time', new RetryableError('lookup_unanswered', 'busy'), true],
+  ])('an answer that the connector says %s is asked for again accordingly', async (_, thrown, retryable) => {
+    const operation = createThing('lookup', {
+      idempotency: {
+        ...KINDS.lookup,
+        found: () => {
+          throw thrown
+        },
+      },
+    })
+    const { call } = await set((response) => json(response, 200, { results: [] }), { operation })
+    expect(await call({ kind: 'lookup' })).toMatchObject({
+      as: 'failed',
+      code: thrown.code,
+      retryable,
+      reason: expect.stringContaining(thrown.message) as string,
+    })
+  })
+
   it('a 404 does not mean "not done": the question itself may be wrong', async () => {
     const { call } = await set((response) => json(response, 404, { results: [] }), { kind: 'lookup' })
     expect(await call({ kind: 'lookup' })).toMatchObject({ as: 'failed', retryable: false })

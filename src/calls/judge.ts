@@ -1,4 +1,4 @@
-import { reasonOf } from '../base/index.ts'
+import { codeOf, PermanentError, reasonOf } from '../base/index.ts'
 import { checkAnswer } from '../contracts/index.ts'
 import type { AnyOperation, Classification, IdempotencyKind } from '../define/index.ts'
 import type { NotSent, Unknown } from '../egress/index.ts'
@@ -126,7 +126,10 @@ function readOutput(answered: Answered): Read {
   }
 }
 
-/** Only a clear answer settles a doubt: one that cannot be read is asked for again. */
+/**
+ * Only a clear answer settles a doubt: one that cannot be read is asked for again. A `PermanentError` of the
+ * connector says that asking again will not make it clearer.
+ */
 function readLookup(answered: Answered): Read {
   const { call, input, answer, exchange } = answered
   const { connection, idempotencyKey, begunAt } = call
@@ -140,7 +143,9 @@ function readLookup(answered: Answered): Read {
     return raw === undefined ? { outcome: { as: 'not_found', exchange } } : { raw }
   } catch (error) {
     const reason = `The answer to the look-up does not tell whether it was done: ${reasonOf(error)}`
-    return { outcome: { ...notDone('lookup_inconclusive', reason), retryable: true, exchange } }
+    const code = codeOf(error, 'lookup_inconclusive')
+    const retryable = !(error instanceof PermanentError)
+    return { outcome: { ...notDone(code, reason), retryable, exchange } }
   }
 }
 
