@@ -35,6 +35,7 @@ const BLOCKS = {
 
 /** Day by day, so that PostgreSQL never sorts more than one. */
 async function* readEntries(client: Queryable): AsyncGenerator<EntryRow> {
+  await client.query(`set local work_mem = '64MB'`) // Sorting a day on disk is what would take longest.
   const { rows } = await client.query<{ day: string }>(
     `select to_char(to_date(substr(relname, 8), 'YYYYMMDD'), 'YYYY-MM-DD') as day
      from pg_inherits join pg_class on pg_class.oid = inhrelid
@@ -43,18 +44,18 @@ async function* readEntries(client: Queryable): AsyncGenerator<EntryRow> {
   )
   for (const { day } of rows) {
     const query = { cursor: 'ledger_entries_of_day', text: entriesOf(day) }
-    yield* readRows(client, query, (row: EntryColumns): EntryRow => ({ ...row, at: row.at.getTime() }))
+    yield* readRows(client, query, (row: EntryColumns): EntryRow => Object.assign(row, { day }))
   }
 }
 
 function entriesOf(day: string): string {
   return `
-select tenant, to_char(day, 'YYYY-MM-DD') as day, id, batch_id as "batchId", position, at, actor, action, target, outcome,
+select tenant, id, batch_id as "batchId", position, (extract(epoch from at) * 1000)::float8 as at, actor, action, target, outcome,
        run_id as "runId", connection_id as "connectionId", entry
 from ledger where day = '${day}' order by batch_id collate "C", position`
 }
 
-type EntryColumns = Omit<EntryRow, 'at'> & { readonly at: Date } & Record<string, unknown>
+type EntryColumns = Omit<EntryRow, 'day'> & Record<string, unknown>
 type BatchColumns = Omit<BatchRow, 'at' | 'block'> & {
   readonly at: Date
   readonly block: string | null
