@@ -17,6 +17,8 @@ export interface DialOptions {
   readonly resolve?: Resolve
   /** Trusted certificate authorities in PEM beside the system's, for systems with their own. */
   readonly ca?: string
+  /** What makes the sockets. Default: undici's. */
+  readonly connectorOf?: (options: buildConnector.BuildOptions) => buildConnector.connector
 }
 
 export type Resolve = (
@@ -35,7 +37,7 @@ export const systemResolve: Resolve = (hostname, done) => {
  * resolution can give another (DNS rebinding), and once more on the connected socket before a byte is written.
  */
 export function createDial(options: DialOptions): buildConnector.connector {
-  const { policy, allowPrivate, resolve = systemResolve } = options
+  const { policy, allowPrivate, resolve = systemResolve, connectorOf = buildConnector } = options
   // One connector per scheme, since http may only go to private addresses.
   const connectors = {
     'https:': connectorFor(true),
@@ -43,7 +45,7 @@ export function createDial(options: DialOptions): buildConnector.connector {
   }
 
   function connectorFor(secure: boolean): buildConnector.connector {
-    const connect = buildConnector({
+    const connect = connectorOf({
       timeout: policy.connectTimeoutMs,
       allowH2: false,
       lookup: guardedLookup(resolve, (address) => refusalOfAddress(address, allowPrivate, secure)),

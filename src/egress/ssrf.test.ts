@@ -1,8 +1,8 @@
-import { createServer, type Server } from 'node:net'
-import type { AddressInfo } from 'node:net'
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { systemClock } from '../base/index.ts'
-import { createEgress, type Egress, type EgressResult, type Resolve } from './index.ts'
+import { createDial } from './dial.ts'
+import { createEgress, EGRESS_POLICY, type Egress, type EgressResult, type Resolve } from './index.ts'
 
 /** A server on loopback that nobody may reach: every connection that it sees is a failure of the policy. */
 let canary: Server
@@ -166,6 +166,33 @@ describe('names', () => {
       expect(await send(egress, `http://127.0.0.1:${port}/`)).toMatchObject({ code: 'egress_denied' })
       expect(await send(egress, `https://127.0.0.1:${port}/`)).toMatchObject({ code: 'egress_denied' })
     })
+  })
+})
+
+describe('the connected peer', () => {
+  it('is looked at before a byte is written, whatever was resolved', () => {
+    let destroyed = 0
+    const socket = (remoteAddress: string | undefined): Socket =>
+      ({ remoteAddress, destroyed: false, on: () => ({ destroy: () => destroyed++ }) }) as unknown as Socket
+    const dial = (allowPrivate: boolean, peer: string | undefined): unknown => {
+      let outcome: unknown
+      const connect = createDial({
+        policy: EGRESS_POLICY,
+        allowPrivate,
+        connectorOf: () => (_, done) => done(null, socket(peer)),
+      })
+      connect({ hostname: 'api.example', protocol: 'https:', port: '443' }, (...[error]) => {
+        outcome = error === null ? 'connected' : (error as NodeJS.ErrnoException).code
+      })
+      return outcome
+    }
+    expect(dial(false, '8.8.8.8')).toBe('connected')
+    expect(dial(true, '127.0.0.1')).toBe('connected')
+    expect(destroyed).toBe(0)
+    for (const peer of ['127.0.0.1', '::ffff:10.0.0.1', '169.254.169.254'])
+      expect(dial(false, peer)).toBe('EGRESS_DENIED')
+    expect(dial(false, undefined)).toBe('ECONNRESET')
+    expect(destroyed).toBe(4)
   })
 })
 
