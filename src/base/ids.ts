@@ -59,3 +59,19 @@ export function newId<P extends IdPrefix>(prefix: P): Id<P> {
 export function isId<P extends IdPrefix>(prefix: P, text: unknown): text is Id<P> {
   return typeof text === 'string' && text.startsWith(`${prefix}_`) && /^[0-9a-z_]+$/.test(text)
 }
+
+/** When an id was made, in milliseconds since 1970; by the clock of its process. */
+export function timeOfId(id: string): number {
+  let time = 0
+  for (const character of id.slice(id.indexOf('_') + 1).slice(0, 10))
+    time = time * 32 + ALPHABET.indexOf(character)
+  return time
+}
+
+/** Sorts before every id with this prefix that is made at `ms` or later: for ranges of ids. */
+export function firstIdAt(prefix: IdPrefix, ms: number): string {
+  let time = ''
+  for (let rest = Math.max(0, Math.floor(ms)), i = 0; i < 10; i++, rest = Math.floor(rest / 32))
+    time = ALPHABET[rest % 32] + time
+  return `${prefix}_${time}`
+}

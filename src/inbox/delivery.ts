@@ -1,13 +1,17 @@
 import type { JsonValue } from '../base/index.ts'
 import type { AnyConnector, IncomingEvent } from '../define/index.ts'
+import type { Actor } from '../ledger/index.ts'
 
 /** A delivery whose signature was checked, as it is handed to the inbox. Nothing of it is stored yet. */
 export interface VerifiedDelivery {
   readonly tenant: string
-  readonly endpointId: string
+  /** Absent where it came through the API. */
+  readonly endpointId?: string
   readonly connectionId: string
   readonly connectionName: string
   readonly connector: AnyConnector
+  /** Who handed it in, for the ledger. Default: the provider, by the connection's name. */
+  readonly actor?: Actor
   /** As they came, repeated ones kept, without `authorization`, `proxy-authorization` and `cookie`. */
   readonly headers: readonly (readonly [name: string, value: string])[]
   /** Lower case, without parameters. */
