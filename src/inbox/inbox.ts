@@ -236,7 +236,7 @@ function entryOf({ id, delivery }: PreparedDelivery, written: Written & { reason
   return {
     tenant: delivery.tenant,
     at: delivery.receivedAt,
-    actor: `provider:${delivery.connectionName}`,
+    actor: delivery.actor ?? `provider:${delivery.connectionName}`,
     action: written.state === 'accepted' ? 'delivery.accepted' : 'delivery.duplicated',
     target: id,
     outcome: written.state,
