@@ -5,6 +5,7 @@
  * Leaves to others: everything that knows PostgreSQL, HTTP or a provider. Imports nothing of ours.
  */
 export * from './clock.ts'
+export * from './crashPoint.ts'
 export * from './duration.ts'
 export * from './errors.ts'
 export * from './ids.ts'

@@ -1,4 +1,4 @@
-import { encodeJson, newId, parseJson, reasonOf, type Clock, type Random } from '../base/index.ts'
+import { crashPoint, encodeJson, newId, parseJson, reasonOf, type Clock, type Random } from '../base/index.ts'
 import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
 import { checkAnswer } from '../contracts/index.ts'
 import type { AnyOperation, AttemptState, StepOptions } from '../define/index.ts'
@@ -161,6 +161,7 @@ async function attempt(
     throw error
   }
 
+  crashPoint('call.answered')
   const now = host.clock.now()
   const context = { operation: step.operation, policy: step.policy, now, random: host.random, asked }
   if (outcome.as === 'deferred' || outcome.as === 'parked') {

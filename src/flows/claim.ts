@@ -1,4 +1,4 @@
-import { parseJson, type RunId } from '../base/index.ts'
+import { crashPoint, parseJson, type RunId } from '../base/index.ts'
 import { transaction, type Database, type Queryable } from '../db/index.ts'
 import type { RunRef, WakeUp } from '../dispatch/index.ts'
 import type { StoredEvent } from '../inbox/index.ts'
@@ -26,6 +26,7 @@ export async function claimRuns(
     const [claimed] = await Promise.all([claim(client, runs, node, now), drop(client, wakeUps)])
     return claimed
   })
+  crashPoint('runs.claimed')
   // A first execution has no history to load.
   const history = rows.filter((row) => row.fence !== '1')
   const [journal, attempts] = await Promise.all([

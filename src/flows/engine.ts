@@ -1,4 +1,4 @@
-import { MINUTE, pause, SECOND, type Clock, type Random } from '../base/index.ts'
+import { crashPoint, MINUTE, pause, SECOND, type Clock, type Random } from '../base/index.ts'
 import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
 import { transaction, type Database, type Queryable } from '../db/index.ts'
 import type { AnyConnector } from '../define/index.ts'
@@ -155,6 +155,7 @@ export class Engine {
     const due = this.#due
     this.#due = []
     const wakeUps = await dispatch.take(WAKE_UPS_AT_ONCE)
+    if (wakeUps.length > 0) crashPoint('wake_ups.taken')
     const runs = [...due, ...wakeUps.flatMap((wakeUp) => wakeUp.runs)]
     if (runs.length === 0) return false
     const claimed = await claimRuns(distinct(runs), wakeUps, {
@@ -229,6 +230,7 @@ export class Engine {
   }
 
   #moved(run: ClaimedRun, move: RunMove): void {
+    crashPoint('run.moved')
     if (run.laneOpen && !move.holdsLane)
       this.#lanes
         .freed({ tenant: run.tenant, flow: run.flow, laneKey: run.laneKey! })

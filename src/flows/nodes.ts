@@ -1,5 +1,5 @@
 import { hostname } from 'node:os'
-import { MINUTE, newId, SECOND, type Clock } from '../base/index.ts'
+import { crashPoint, MINUTE, newId, SECOND, type Clock } from '../base/index.ts'
 import { transaction, type Database, type Queryable } from '../db/index.ts'
 import type { RunRef } from '../dispatch/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
@@ -103,6 +103,7 @@ export async function rescueRuns({
             })),
           ]),
     ])
+    crashPoint('rescue.before_commit')
     return rows
   })
 }

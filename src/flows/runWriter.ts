@@ -1,4 +1,4 @@
-import { encodeJson, pause, RetryableError, type Clock, type Id } from '../base/index.ts'
+import { crashPoint, encodeJson, pause, RetryableError, type Clock, type Id } from '../base/index.ts'
 import { createGroupCommit, transaction, type Database, type Queryable } from '../db/index.ts'
 import type { AttemptState } from '../define/index.ts'
 import type { RunRef } from '../dispatch/index.ts'
@@ -83,7 +83,9 @@ export function createRunWriter(options: {
     async write(write) {
       for (let repeated = false; ; repeated = true) {
         try {
-          return await commit.add({ ...write, repeated })
+          const answer = await commit.add({ ...write, repeated })
+          crashPoint('writes.committed')
+          return answer
         } catch (error) {
           if (!(error instanceof RetryableError)) throw error
           await pause(options.clock, RETRY_MS)
@@ -129,6 +131,7 @@ async function writeBatch(
         )
       : undefined,
   ])
+  crashPoint('writes.before_commit')
   return answers
 }
 

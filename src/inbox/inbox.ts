@@ -1,4 +1,4 @@
-import type { Clock } from '../base/index.ts'
+import { crashPoint, type Clock } from '../base/index.ts'
 import { createGroupCommit, transaction, type Database, type Queryable } from '../db/index.ts'
 import type { RunRef } from '../dispatch/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
@@ -49,6 +49,7 @@ export function createInbox(options: InboxOptions): Inbox {
   return {
     async accept(delivery) {
       const written = await commit.add(prepareDelivery(delivery, options.flows))
+      crashPoint('inbox.committed')
       announce(delivery, written.fresh, options.onEvents)
       return { state: written.state, deliveryId: written.deliveryId }
     },
@@ -79,6 +80,7 @@ async function writeBatch(
   batch: readonly PreparedDelivery[],
   options: InboxOptions,
 ): Promise<Written[]> {
+  crashPoint('inbox.before_keys')
   const taken = await takeKeys(client, batch)
   const written = batch.map((prepared) => decide(prepared, taken))
   const fresh = batch.flatMap((prepared, i) =>
@@ -97,6 +99,7 @@ async function writeBatch(
       batch.map((prepared, i) => entryOf(prepared, written[i]!)),
     ),
   ])
+  crashPoint('inbox.before_commit')
   return written
 }
 
