@@ -54,13 +54,21 @@ export function secretFieldsOf(auth: AuthScheme): readonly string[] {
   }
 }
 
+/** The connector's own scheme, and those that a connection may use instead. */
+export function schemesOf(auth: AuthScheme): readonly AuthScheme[] {
+  return auth.kind === 'oauth2' ? [auth, ...(auth.alternatives ?? [])] : [auth]
+}
+
+/** The schemes all of whose secret fields are there; the connector's own before its alternatives. */
+export function completeSchemes(auth: AuthScheme, fields: Iterable<string>): readonly AuthScheme[] {
+  const held = new Set(fields)
+  return schemesOf(auth).filter((scheme) => secretFieldsOf(scheme).every((field) => held.has(field)))
+}
+
 /**
  * The scheme that a connection uses: the first, of the connector's own and its alternatives, all of whose secret
  * fields the connection has. Where none fits: the connector's own, so that what is missing is named after it.
  */
 export function authFor(auth: AuthScheme, fields: Iterable<string>): AuthScheme {
-  if (auth.kind !== 'oauth2') return auth
-  const held = new Set(fields)
-  const complete = (scheme: AuthScheme) => secretFieldsOf(scheme).every((field) => held.has(field))
-  return [auth, ...(auth.alternatives ?? [])].find(complete) ?? auth
+  return completeSchemes(auth, fields)[0] ?? auth
 }

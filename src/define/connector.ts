@@ -57,7 +57,10 @@ export type AnyConnector = Connector<any, any>
 export interface ConnectOptions {
   /** Another base URL than the connector's: a sandbox, or a twin. */
   readonly baseUrl?: string
-  /** Another OAuth token URL than the connector's, where it is not below `baseUrl`: a twin of QuickBooks. */
+  /**
+   * Another OAuth token URL than the connector's, where it is not below `baseUrl`: a twin of QuickBooks. Absolute, or a
+   * path below `baseUrl`. Refresh tokens and the client's secret are sent there.
+   */
   readonly tokenUrl?: string
   readonly settings?: Settings
   /**

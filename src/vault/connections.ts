@@ -1,5 +1,5 @@
 import { NotFoundError, parseJson, SECOND, UsageError, type Clock } from '../base/index.ts'
-import type { AuthScheme, ConnectionState, Settings } from '../define/index.ts'
+import { authFor, type AuthScheme, type ConnectionState, type Settings } from '../define/index.ts'
 import type { Actor } from '../ledger/index.ts'
 import { createExpiringCache } from './expiringCache.ts'
 import { GRANT_FIELD, type SecretStore } from './secrets.ts'
@@ -10,11 +10,16 @@ export interface Connection extends ConnectionRef {
   readonly name: string
   /** Name of the connector. */
   readonly connector: string
-  /** `undefined` where the configuration has no connector of that name any more. */
+  /**
+   * The scheme in use: of the connector's own and its alternatives, the one whose secrets the connection has.
+   * `undefined` where the configuration has no connector of that name any more.
+   */
   readonly auth: AuthScheme | undefined
   readonly state: ConnectionState
   /** Without a trailing slash. */
   readonly baseUrl: string
+  /** Where an OAuth connection asks for tokens instead of the connector's token URL. */
+  readonly tokenUrl: string | undefined
   readonly settings: Settings
   readonly allowPrivateNetwork: boolean
   /** Whether trestle.config.ts has it; the others were added by `trestle connections add`. */
@@ -69,12 +74,15 @@ interface ConnectionRow {
   readonly connector: string
   readonly state: ConnectionState
   readonly base_url: string
+  readonly token_url: string | null
   readonly settings: string
   readonly allow_private: boolean
   readonly declared: boolean
   readonly created_at: Date
   readonly endpoint_id: string | null
   readonly path: string | null
+  /** Names of its sealed fields. */
+  readonly fields: readonly string[]
 }
 
 interface LoadedConnections {
@@ -90,8 +98,9 @@ export function createConnectionStore(options: ConnectionStoreOptions): Connecti
 
   async function readAll(tenant: string): Promise<readonly Connection[]> {
     const { rows } = await storage.reader.query<ConnectionRow>(
-      `select c.tenant, c.id, c.name, c.connector, c.state, c.base_url, c.settings, c.allow_private, c.declared,
-         c.created_at, e.id as endpoint_id, e.path
+      `select c.tenant, c.id, c.name, c.connector, c.state, c.base_url, c.token_url, c.settings, c.allow_private,
+         c.declared, c.created_at, e.id as endpoint_id, e.path,
+         array(select s.field from secrets s where s.tenant = c.tenant and s.connection_id = c.id) as fields
        from connections c left join endpoints e on e.tenant = c.tenant and e.connection_id = c.id
        where c.tenant = $1 order by c.name`,
       [tenant],
@@ -203,9 +212,10 @@ function connectionOf(row: ConnectionRow, auth: AuthScheme | undefined): Connect
     id: row.id,
     name: row.name,
     connector: row.connector,
-    auth,
+    auth: auth && authFor(auth, row.fields),
     state: row.state,
     baseUrl: row.base_url,
+    tokenUrl: row.token_url ?? undefined,
     settings: parseJson(row.settings) as Settings,
     allowPrivateNetwork: row.allow_private,
     declared: row.declared,

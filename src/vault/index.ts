@@ -19,6 +19,7 @@
  * 6. With another master key than the one that sealed what is there, nothing is written.
  * 7. Secrets are in memory for 5 s at most after they were read (an OAuth grant: 60 s), and never longer than the
  *    cache's limit allows. A token endpoint's answer that could not be committed is kept until it is.
+ * 8. A connection holds the credentials of one scheme: secrets that are complete for another take the former's place.
  */
 export {
   type AuthorizationContext,

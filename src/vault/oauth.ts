@@ -12,6 +12,7 @@ import {
   type GrantStore,
   type VersionedGrant,
 } from './grants.ts'
+import { tokenUrlOf } from './plan.ts'
 import type { ConnectionSecrets, SecretStore } from './secrets.ts'
 import { keyOf, type ConnectionRef, type RecordEntry, type VaultStorage } from './storage.ts'
 import { askForTokens, judgeTokenAnswer, TOKEN_TIMEOUT_MS, type TokenQuestion } from './tokenEndpoint.ts'
@@ -295,9 +296,10 @@ async function questionOf(
       'secret_missing',
       `Connection "${connection.name}" has no clientId or clientSecret. Give them with: trestle connections add ${connection.name}`,
     )
+  const scheme = schemeOf(connection)
   return {
-    scheme: schemeOf(connection),
-    baseUrl: connection.baseUrl,
+    tokenUrl: tokenUrlOf(scheme, connection),
+    clientAuth: scheme.clientAuth,
     allowPrivateNetwork: connection.allowPrivateNetwork,
     clientId,
     clientSecret,

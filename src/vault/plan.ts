@@ -1,4 +1,7 @@
 import {
+  authFor,
+  completeSchemes,
+  schemesOf,
   secretFieldsOf,
   type AuthScheme,
   type ConnectionDefinition,
@@ -12,9 +15,12 @@ export interface ConnectionPlan {
   readonly name: string
   readonly connector: string
   readonly title: string
+  /** As the connector declares it, alternatives and all. */
   readonly auth: AuthScheme
   /** Without a trailing slash. */
   readonly baseUrl: string
+  /** Where tokens are asked for instead of the connector's token URL. */
+  readonly tokenUrl: string | undefined
   readonly settings: Settings
   readonly allowPrivateNetwork: boolean
   readonly secrets: ReadonlyMap<string, string>
@@ -53,9 +59,19 @@ export function isWebhookSecretField(field: string): boolean {
   return field.startsWith('webhookSecret.')
 }
 
-/** Secret fields that may be given beside the needed ones. */
-function optionalFieldsOf(auth: AuthScheme): readonly string[] {
-  return auth.kind === 'oauth2' ? ['accessToken', 'expiresAt'] : []
+/** Every secret field that a scheme knows, those that may be left out included. */
+function fieldsOfScheme(scheme: AuthScheme): readonly string[] {
+  return scheme.kind === 'oauth2'
+    ? [...secretFieldsOf(scheme), 'accessToken', 'expiresAt']
+    : secretFieldsOf(scheme)
+}
+
+/** The fields of the other schemes, which are no credentials of a connection that uses this one. */
+export function fieldsOfOtherSchemes(auth: AuthScheme, used: AuthScheme): string[] {
+  const own = fieldsOfScheme(used)
+  return schemesOf(auth)
+    .flatMap(fieldsOfScheme)
+    .filter((field) => !own.includes(field))
 }
 
 /** Reads a declaration and finds every mistake that shows without the database. */
@@ -81,13 +97,13 @@ export function planConnection(
     return undefined
   }
   const checkedSecret = (value: string, field: string, origin: string): string | undefined => {
-    const fault = faultOfSecret(connector.auth, field, value)
+    const fault = faultOfSecret(field, value)
     if (fault === undefined) return value
     complain(`its secret "${field}" ${origin}, and ${fault}`)
     return undefined
   }
 
-  const allowed = [...secretFieldsOf(connector.auth), ...optionalFieldsOf(connector.auth)]
+  const allowed = [...new Set(schemesOf(connector.auth).flatMap(fieldsOfScheme))]
   const secrets = new Map<string, string>()
   for (const [field, secret] of Object.entries(definition.secrets ?? {})) {
     if (!allowed.includes(field))
@@ -97,6 +113,11 @@ export function planConnection(
     const value = readSecret(secret, field)
     if (value !== undefined) secrets.set(field, value)
   }
+  const ways = completeSchemes(connector.auth, secrets.keys())
+  if (ways.length > 1)
+    complain(
+      `it has the secrets of two ways to authorize: ${ways.map((way) => secretFieldsOf(way).join(', ')).join(', or ')}. Leave one out.`,
+    )
 
   const webhookSecrets = definition.webhookSecrets?.flatMap((secret, index) => {
     const value = readSecret(secret, webhookSecretField(index))
@@ -113,10 +134,14 @@ export function planConnection(
   if (!isHttpUrl(baseUrl))
     complain(`its base URL "${baseUrl}" is not one. Write for example "https://api.example.com".`)
 
-  if (connector.auth.kind === 'oauth2' && !isHttpUrl(tokenUrlOf(connector.auth, baseUrl)))
+  const { tokenUrl } = definition
+  const oauth = schemesOf(connector.auth).find((scheme) => scheme.kind === 'oauth2')
+  if (oauth !== undefined && !isHttpUrl(tokenUrlOf(oauth, { baseUrl, tokenUrl })))
     complain(
-      `the token URL "${connector.auth.tokenUrl}" of ${connector.title} is neither absolute nor a path that begins with "/".`,
+      `the token URL "${tokenUrl ?? oauth.tokenUrl}" of ${connector.title} is neither absolute nor a path that begins with "/".`,
     )
+  if (oauth === undefined && tokenUrl !== undefined)
+    complain(`it has a token URL, but ${connector.title} is not authorized by OAuth 2.0. Remove "tokenUrl".`)
 
   const endpointPath = definition.endpoint ?? name
   if (!/^[a-z0-9][a-z0-9._-]{0,99}$/i.test(endpointPath))
@@ -134,6 +159,7 @@ export function planConnection(
       title: connector.title,
       auth: connector.auth,
       baseUrl,
+      tokenUrl,
       settings: definition.settings ?? {},
       allowPrivateNetwork: definition.allowPrivateNetwork ?? false,
       secrets,
@@ -167,7 +193,7 @@ export function problemsWithExisting(
   }
   for (const field of missingFields(plan, existing))
     complain(
-      `it has no secret "${field}". Declare it in "secrets", for example ${field}: env('…'), or give it with: trestle connections add ${plan.name}`,
+      `it has no secret "${field}". Declare it in "secrets", for example ${field}: env('…'), or give it with: trestle connections add ${plan.name}${insteadOf(plan.auth)}`,
     )
   if (plan.endpointIsExplicit && plan.webhooks === 'secret' && !willVerify(plan, existing))
     complain(
@@ -178,9 +204,18 @@ export function problemsWithExisting(
 
 /** Fields that are neither planned nor sealed. An OAuth grant may be missing: it comes with the authorization. */
 function missingFields(plan: ConnectionPlan, existing: ExistingConnection | undefined): readonly string[] {
-  return secretFieldsOf(plan.auth).filter(
-    (field) => field !== 'refreshToken' && !plan.secrets.has(field) && !existing?.fields.includes(field),
+  const held = new Set([...plan.secrets.keys(), ...(existing?.fields ?? [])])
+  return secretFieldsOf(authFor(plan.auth, held)).filter(
+    (field) => field !== 'refreshToken' && !held.has(field),
   )
+}
+
+/** Which secrets would do as well, in words. */
+function insteadOf(auth: AuthScheme): string {
+  return schemesOf(auth)
+    .slice(1)
+    .map((scheme) => `. Instead of OAuth it may have: ${secretFieldsOf(scheme).join(', ')}`)
+    .join('')
 }
 
 /** What is wrong with the endpoints: two connections cannot have one path. */
@@ -213,15 +248,17 @@ function willVerify(plan: ConnectionPlan, existing: ExistingConnection | undefin
   return canVerify(plan, fields)
 }
 
+/** Secrets that are sent in a header as they are. */
+const HEADER_FIELDS: ReadonlySet<string> = new Set(['token', 'apiKey', 'accessToken'])
+
 /** What makes a secret unusable where it goes. The value itself is never in the text. */
-function faultOfSecret(auth: AuthScheme, field: string, value: string): string | undefined {
+function faultOfSecret(field: string, value: string): string | undefined {
   if (value === '') return 'it is empty.'
   if (value !== value.trim())
     return 'it begins or ends with white space, as when a line break was copied along. Remove it.'
   // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
   if (/[\u0000-\u001f\u007f]/.test(value)) return 'it has a control character in it. Copy it again.'
-  const goesIntoHeader = auth.kind === 'bearer' || auth.kind === 'api_key' || field === 'accessToken'
-  if (goesIntoHeader && !isWebhookSecretField(field) && !/^[\x20-\x7e]+$/.test(value))
+  if (HEADER_FIELDS.has(field) && !/^[\x20-\x7e]+$/.test(value))
     return 'it has a character that cannot stand in an HTTP header. Copy it again.'
   if (field === 'username' && value.includes(':'))
     return 'it has a colon in it, which a user name cannot have (RFC 7617, 2).'
@@ -240,9 +277,13 @@ export function signingKeyOf(secret: string): Buffer | undefined {
   return key.length >= 24 && key.length <= 64 ? key : undefined
 }
 
-/** The token endpoint: absolute, or below the connection's base URL. */
-export function tokenUrlOf(scheme: OAuth2Scheme, baseUrl: string): string {
-  return scheme.tokenUrl.startsWith('/') ? `${baseUrl}${scheme.tokenUrl}` : scheme.tokenUrl
+/** The token endpoint, the connection's own before the connector's: absolute, or below the connection's base URL. */
+export function tokenUrlOf(
+  scheme: OAuth2Scheme,
+  connection: { readonly baseUrl: string; readonly tokenUrl: string | undefined },
+): string {
+  const url = connection.tokenUrl ?? scheme.tokenUrl
+  return url.startsWith('/') ? `${connection.baseUrl}${url}` : url
 }
 
 function isHttpUrl(text: string): boolean {

@@ -2,14 +2,14 @@ import * as oauth from 'oauth4webapi'
 import { parseJson, reasonOf, type JsonValue } from '../base/index.ts'
 import type { OAuth2Scheme } from '../define/index.ts'
 import type { Egress, EgressResult } from '../egress/index.ts'
-import { tokenUrlOf } from './plan.ts'
 
 /** Longest that a token endpoint may take. The grant's row is locked meanwhile. */
 export const TOKEN_TIMEOUT_MS = 20_000
 
 export interface TokenQuestion {
-  readonly scheme: OAuth2Scheme
-  readonly baseUrl: string
+  /** Absolute. */
+  readonly tokenUrl: string
+  readonly clientAuth: OAuth2Scheme['clientAuth']
   readonly allowPrivateNetwork: boolean
   readonly clientId: string
   readonly clientSecret: string
@@ -37,10 +37,9 @@ export type TokenAnswer =
 
 /** Asks for new tokens (RFC 6749, 6), once. */
 export async function askForTokens(send: Egress['send'], question: TokenQuestion): Promise<EgressResult> {
-  const { scheme } = question
   let result: EgressResult | undefined
   const client: oauth.Client = { client_id: question.clientId }
-  const authenticate = scheme.clientAuth === 'basic' ? oauth.ClientSecretBasic : oauth.ClientSecretPost
+  const authenticate = question.clientAuth === 'basic' ? oauth.ClientSecretBasic : oauth.ClientSecretPost
   await oauth.refreshTokenGrantRequest(
     serverOf(question),
     client,
@@ -66,8 +65,7 @@ export async function askForTokens(send: Egress['send'], question: TokenQuestion
 }
 
 function serverOf(question: TokenQuestion): oauth.AuthorizationServer {
-  const url = tokenUrlOf(question.scheme, question.baseUrl)
-  return { issuer: new URL(url).origin, token_endpoint: url }
+  return { issuer: new URL(question.tokenUrl).origin, token_endpoint: question.tokenUrl }
 }
 
 /** Judges what came back. No text in it holds a token or the client's secret. */

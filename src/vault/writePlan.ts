@@ -1,10 +1,16 @@
 import { newId, type Clock } from '../base/index.ts'
-import type { ConnectionState } from '../define/index.ts'
+import { authFor, completeSchemes, type ConnectionState } from '../define/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { Actor, LedgerAction, LedgerEntry } from '../ledger/index.ts'
 import type { GrantStore } from './grants.ts'
-import { canVerify, isWebhookSecretField, webhookSecretField, type ConnectionPlan } from './plan.ts'
-import type { SecretStore } from './secrets.ts'
+import {
+  canVerify,
+  fieldsOfOtherSchemes,
+  isWebhookSecretField,
+  webhookSecretField,
+  type ConnectionPlan,
+} from './plan.ts'
+import { GRANT_FIELD, type SecretStore } from './secrets.ts'
 import type { ConnectionRef, RecordEntry } from './storage.ts'
 
 /** A plan that is to be written, and by whom. */
@@ -60,7 +66,7 @@ export function createPlanWriter(
   }
 
   function entryOf({ tenant, plan, actor }: Application, id: string, action: LedgerAction): LedgerEntry {
-    const { name, connector, baseUrl, settings } = plan
+    const { name, connector, baseUrl, tokenUrl, settings } = plan
     return {
       tenant,
       at: options.clock.now(),
@@ -69,7 +75,7 @@ export function createPlanWriter(
       target: id,
       outcome: 'succeeded',
       connectionId: id,
-      detail: { name, connector, baseUrl, settings },
+      detail: { name, connector, baseUrl, settings, ...(tokenUrl === undefined ? {} : { tokenUrl }) },
     }
   }
 
@@ -78,10 +84,16 @@ export function createPlanWriter(
     client: Queryable,
     { tenant, plan, by }: Application,
   ): Promise<WrittenConnection> {
-    const planned = [plan.baseUrl, settingsText(plan), plan.allowPrivateNetwork, by === 'configuration']
+    const planned = [
+      plan.baseUrl,
+      plan.tokenUrl ?? null,
+      settingsText(plan),
+      plan.allowPrivateNetwork,
+      by === 'configuration',
+    ]
     const inserted = await client.query<{ id: string }>(
-      `insert into connections (tenant, id, name, connector, base_url, settings, allow_private, declared)
-       values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict (tenant, name) do nothing returning id`,
+      `insert into connections (tenant, id, name, connector, base_url, token_url, settings, allow_private, declared)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict (tenant, name) do nothing returning id`,
       [tenant, newId('con'), plan.name, plan.connector, ...planned],
     )
     if (inserted.rows[0]) return { id: inserted.rows[0].id, added: true, changed: true, fixed: false }
@@ -89,11 +101,12 @@ export function createPlanWriter(
       id: string
       state: string
       base_url: string
+      token_url: string | null
       settings: string
       allow_private: boolean
       declared: boolean
     }>(
-      `select id, state, base_url, settings, allow_private, declared from connections
+      `select id, state, base_url, token_url, settings, allow_private, declared from connections
        where tenant = $1 and name = $2 for update`,
       [tenant, plan.name],
     )
@@ -104,10 +117,13 @@ export function createPlanWriter(
       return { id: now.id, added: false, changed: false, fixed: true }
     const same =
       !revoked &&
-      [now.base_url, now.settings, now.allow_private, now.declared].every((value, i) => value === planned[i])
+      [now.base_url, now.token_url, now.settings, now.allow_private, now.declared].every(
+        (value, i) => value === planned[i],
+      )
     if (!same)
       await client.query(
-        `update connections set base_url = $3, settings = $4, allow_private = $5, declared = $6, updated_at = now(),
+        `update connections set base_url = $3, token_url = $4, settings = $5, allow_private = $6, declared = $7,
+           updated_at = now(),
            state = case when state = 'revoked' then 'active' else state end
          where tenant = $1 and id = $2`,
         [tenant, now.id, ...planned],
@@ -115,7 +131,7 @@ export function createPlanWriter(
     return { id: now.id, added: revoked, changed: !same, fixed: false }
   }
 
-  /** Seals what differs, drops webhook secrets that are rotated out; gives the fields that were written. */
+  /** Seals what differs, drops what has no use any more; gives the fields that were written. */
   async function writeSecrets(
     client: Queryable,
     connection: ConnectionRef,
@@ -138,9 +154,25 @@ export function createPlanWriter(
       )
       if (surplus.length > 0) await secrets.remove(client, connection, surplus, actor)
     }
-    if (plan.auth.kind === 'oauth2' && written.includes('refreshToken'))
-      await plantGrant(client, connection, plan)
+    await dropOtherSchemes(client, connection, { plan, actor })
+    if (written.includes('refreshToken')) await plantGrant(client, connection, plan)
     return written
+  }
+
+  /**
+   * Secrets that are complete for one way to authorize take the place of those for another: HubSpot's private app
+   * instead of OAuth. Otherwise those would go on being used.
+   */
+  async function dropOtherSchemes(
+    client: Queryable,
+    connection: ConnectionRef,
+    { plan, actor }: Pick<Application, 'plan' | 'actor'>,
+  ): Promise<void> {
+    const [given] = completeSchemes(plan.auth, plan.secrets.keys())
+    if (given === undefined) return
+    const others = fieldsOfOtherSchemes(plan.auth, given).filter((field) => !plan.secrets.has(field))
+    if (others.includes('refreshToken')) others.push(GRANT_FIELD, DECLARED_REFRESH_TOKEN)
+    if (others.length > 0) await secrets.remove(client, connection, others, actor)
   }
 
   /** A refresh token that was not seen before is a new authorization: the grant begins again with it. */
@@ -169,8 +201,8 @@ export function createPlanWriter(
     plan: ConnectionPlan,
     sealed: readonly string[],
   ): Promise<ConnectionState | undefined> {
-    const authorized =
-      plan.auth.kind !== 'oauth2' || (await fieldsOf(client, connection)).includes('refreshToken')
+    const fields = await fieldsOf(client, connection)
+    const authorized = authFor(plan.auth, fields).kind !== 'oauth2' || fields.includes('refreshToken')
     const credentials = sealed.filter((field) => !isWebhookSecretField(field))
     if (authorized && credentials.length === 0) return undefined
     const state: ConnectionState = authorized ? 'active' : 'needs_reauthorization'

@@ -12,7 +12,7 @@ const STATEMENTS = [
   // --- connections and their secrets ------------------------------------------------------------------
   `create table connections (
      tenant text not null, id text not null, name text not null, connector text not null,
-     state text not null default 'active', base_url text not null, settings text not null default '{}',
+     state text not null default 'active', base_url text not null, token_url text, settings text not null default '{}',
      allow_private boolean not null default false, declared boolean not null default true,
      created_at timestamptz not null default now(), updated_at timestamptz not null default now(),
      primary key (tenant, id), unique (tenant, name))`,
