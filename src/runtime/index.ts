@@ -9,7 +9,7 @@
  * 1. Nothing listens before everything behind it is ready; intake closes last.
  * 2. A mistake in the configuration is refused before anything is started.
  */
-export { loadConfig, type LoadedConfig } from './loadConfig.ts'
+export { findConfig, loadConfig, type LoadedConfig } from './loadConfig.ts'
 export { findDatabase, type FoundDatabase } from './findDatabase.ts'
-export { openInstallation, type Installation, type InstallationOptions } from './installation.ts'
+export { openInstallation, TENANT, type Installation, type InstallationOptions } from './installation.ts'
 export { createPlatform, ROLES, type Platform, type PlatformOptions, type Role } from './platform.ts'

@@ -20,7 +20,7 @@ const NAMES = ['trestle.config.ts', 'trestle.config.mts', 'trestle.config.js', '
  * are set already win. Throws a {@link UsageError} with file, line and what to write instead.
  */
 export async function loadConfig(folder: string, name?: string): Promise<LoadedConfig> {
-  const file = findFile(folder, name)
+  const file = findConfig(folder, name)
   loadEnvironment(folder)
   let exported: unknown
   try {
@@ -38,7 +38,8 @@ export async function loadConfig(folder: string, name?: string): Promise<LoadedC
   return { config: config.isConfig === true ? config : checked(config, file), file, folder }
 }
 
-function findFile(folder: string, name: string | undefined): string {
+/** The configuration's file. Throws `config_missing` where there is none. */
+export function findConfig(folder: string, name?: string): string {
   const candidates = name === undefined ? NAMES : [name]
   const file = candidates
     .map((candidate) => resolve(folder, candidate))

@@ -1,0 +1,114 @@
+import { Option, type Command } from 'commander'
+import colors from 'picocolors'
+import { UsageError } from '../../base/index.ts'
+import { ROLES, type Role } from '../../runtime/index.ts'
+import { addCommand } from '../command.ts'
+import { facts, table } from '../output.ts'
+import { wholeNumber } from '../parse.ts'
+import { serve, type Ready } from '../serving/serve.ts'
+import { stopSignal } from '../serving/signals.ts'
+
+interface Options {
+  readonly role: string
+  readonly port: number
+  readonly host: string
+  readonly supervised?: boolean
+}
+
+export const portOption = (): Option =>
+  new Option('-p, --port <port>', 'where to listen; 0 takes any free port')
+    .argParser(wholeNumber('port', 0, 65_535))
+    .default(3000)
+
+export const hostOption = (): Option =>
+  new Option('--host <address>', 'address to listen on; 0.0.0.0 for every one').default('127.0.0.1')
+
+/** `trestle serve`: one process, for servers. */
+export function addServe(program: Command): void {
+  addCommand(program, {
+    usage: 'serve',
+    summary: 'serve in one process, for servers',
+    details: [
+      'Needs TRESTLE_MASTER_KEY, and DATABASE_URL unless the embedded PostgreSQL is wanted. SIGTERM or Ctrl-C stops it',
+      'in order within 15 s; a second one at once. Something else restarts it: systemd, Docker, "trestle dev".',
+    ].join('\n'),
+    examples: [
+      'trestle serve --host 0.0.0.0 --port 8080',
+      'trestle serve --role worker',
+      'trestle serve --role intake,api --port 8080',
+    ],
+    options: [
+      new Option(
+        '--role <roles>',
+        `what this process does: ${ROLES.join(', ')}; several with commas`,
+      ).default(ROLES.join(','), 'all'),
+      portOption(),
+      hostOption(),
+      new Option('--supervised').hideHelp(),
+    ],
+    async run({ output, folder, config, clock }, _args, options: Options) {
+      const supervised = options.supervised === true && process.send !== undefined
+      const say = (line: string): void => void process.stderr.write(`${line}\n`)
+      const told = stopSignal({
+        atOnce: () => process.exit(130),
+        // Ctrl-C reaches the whole group; the supervisor decides what it means.
+        ...(supervised && { ignored: ['SIGINT', 'SIGHUP'] as const }),
+      })
+      const alone = new Promise<void>((resolve) => {
+        if (supervised) process.once('disconnect', resolve)
+      })
+      const code = await serve({
+        folder,
+        config,
+        roles: rolesOf(options.role),
+        port: options.port,
+        host: options.host,
+        clock,
+        say,
+        // The supervisor holds the same database, and has said so.
+        onDatabaseNotice: (line) => {
+          if (!supervised || !/^(Using the PostgreSQL|PostgreSQL keeps running)/.test(line)) say(line)
+        },
+        stopped: Promise.race([told, alone]),
+        onReady: (ready) => (supervised ? process.send!(ready) : output.answer(ready, () => banner(ready))),
+      }).finally(() => {
+        // Its open channel would keep a server that could not start.
+        if (supervised && process.connected) process.disconnect()
+      })
+      // What a stop could not end must not keep the process.
+      process.exit(code)
+    },
+  })
+}
+
+/** Roles from `intake,worker`. */
+export function rolesOf(text: string): readonly Role[] {
+  const given = text.split(',').map((role) => role.trim())
+  for (const role of given)
+    if (!ROLES.includes(role as Role))
+      throw new UsageError(
+        'role_unknown',
+        `There is no role "${role}". There are: ${ROLES.join(', ')}; several with commas, such as --role intake,api.`,
+      )
+  return [...new Set(given as Role[])]
+}
+
+/** What a server that has come up says to people. */
+export function banner(ready: Ready): string {
+  const where = facts([
+    ['Listens on', ready.url],
+    ['Live page', ready.live && `${ready.live} ${colors.dim('(works once)')}`],
+    ['Roles', ready.roles.join(', ')],
+  ])
+  const flows = table(
+    ['FLOW', 'STARTS ON', 'WHAT FOR'],
+    ready.flows.map((flow) => [flow.name, flow.on, flow.summary]),
+    'There are no flows yet. Add one to "flows" in trestle.config.ts.',
+  )
+  const connections = table(
+    ['CONNECTION', 'CONNECTOR', 'STATE', 'WEBHOOKS COME IN AT'],
+    ready.connections.map((one) => [one.name, one.connector, one.state, one.webhooks ?? '-']),
+    'There are no connections yet. Add one to "connections" in trestle.config.ts.',
+  )
+  return `${where}\n\n${flows}\n\n${connections}\n`
+}

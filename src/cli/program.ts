@@ -1,0 +1,42 @@
+import { Command } from 'commander'
+import { addDev } from './commands/dev.ts'
+import { addInit } from './commands/init.ts'
+import { addServe } from './commands/serve.ts'
+import { addTokens } from './commands/tokens.ts'
+import { fullName } from './command.ts'
+import { EXIT_WORDS } from './exitCodes.ts'
+import { version } from './version.ts'
+
+/** The whole command line. Mistakes end with exit code 2 and a sentence on stderr. */
+export function createProgram(): Command {
+  const program = new Command('trestle')
+    .description(
+      'Self-hosted, code-first platform for API integrations: webhooks in, durable flows, safe calls out.',
+    )
+    .version(version(), '-V, --version', 'the version of Trestle')
+    .helpOption('-h, --help', 'what a command does, with an example')
+    .showSuggestionAfterError()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'error ')) })
+    .addHelpText('after', afterHelp())
+  for (const add of [addInit, addDev, addServe, addTokens]) add(program)
+  for (const command of everyCommand(program))
+    command.exitOverride().showHelpAfterError(`See: ${fullName(command)} --help`)
+  return program
+}
+
+/** The command itself and all below it. */
+export function everyCommand(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(everyCommand)]
+}
+
+function afterHelp(): string {
+  const codes = Object.entries(EXIT_WORDS).map(([code, words]) => `  ${code}  ${words}`)
+  return `
+Exit codes:
+${codes.join('\n')}
+
+Examples:
+  $ trestle init shop && cd shop && trestle dev
+  $ trestle runs --state held
+  $ trestle runs show run_01jd…`
+}
