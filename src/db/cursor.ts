@@ -2,15 +2,13 @@ import { UsageError } from '../base/index.ts'
 import type { Queryable } from './connect.ts'
 
 /** Most rows on one page. */
-export const PAGE_LIMIT = 1_000
-
-export type PageOrder = 'oldest_first' | 'newest_first'
+const PAGE_LIMIT = 1_000
 
 export interface PageOptions {
   /** {@link Page.next} of the page before. Left out: from the start. */
   readonly cursor?: string | undefined
-  readonly order: PageOrder
-  /** Most rows, 1 to {@link PAGE_LIMIT}. */
+  readonly order: 'oldest_first' | 'newest_first'
+  /** Most rows, 1 to 1,000. */
   readonly limit: number
   /** Number of the statement's first free parameter: 2 where `$1` is taken. */
   readonly parameter: number
@@ -29,7 +27,7 @@ export interface PageQuery {
   read<Row extends PageRow>(rows: readonly Row[]): Page<Omit<Row, 'page_xid'>>
 }
 
-export interface PageRow {
+interface PageRow {
   readonly id: string
   readonly page_xid: string
 }

@@ -92,7 +92,15 @@ export function makeCheckpoint(block: Block, publicKey: Buffer): Checkpoint {
   }
 }
 
-export function readCheckpoint(checkpoint: Checkpoint): Block {
+const HEX_FIELDS = ['root', 'previous', 'signature'] as const
+const NUMBER_FIELDS = ['number', 'at', 'batches', 'entries'] as const
+
+/** The block that a checkpoint shows; `undefined` where it is none, since checkpoints come from a file. */
+export function readCheckpoint(checkpoint: Checkpoint): Block | undefined {
+  if (typeof checkpoint !== 'object' || checkpoint === null || typeof checkpoint.keyId !== 'string')
+    return undefined
+  if (!NUMBER_FIELDS.every((field) => Number.isSafeInteger(checkpoint[field]))) return undefined
+  if (!HEX_FIELDS.every((field) => isHex(checkpoint[field]))) return undefined
   const { number, at, batches, entries, keyId } = checkpoint
   return {
     number,
@@ -104,4 +112,8 @@ export function readCheckpoint(checkpoint: Checkpoint): Block {
     keyId,
     signature: Buffer.from(checkpoint.signature, 'hex'),
   }
+}
+
+function isHex(value: unknown): boolean {
+  return typeof value === 'string' && /^([0-9a-f]{2})+$/.test(value)
 }

@@ -25,13 +25,11 @@
  */
 export type { Actor, LedgerAction } from './actions.ts'
 export type { Block, Checkpoint } from './block.ts'
-export { DETAIL_LIMIT, type LedgerEntry, type WrittenEntry } from './entry.ts'
-export { keyIdOf, openLedgerKey, type KeySeal, type LedgerKey } from './key.ts'
+export type { LedgerEntry, WrittenEntry } from './entry.ts'
+export { openLedgerKey, type KeySeal, type LedgerKey } from './key.ts'
 export { dropExpired, ensurePartitions, KEEP_DAYS, type Expired } from './partitions.ts'
 export {
-  BODY_LIMIT,
   Redactor,
-  redactExchange,
   type Exchange,
   type ExchangeHeaders,
   type KeptBody,

@@ -49,7 +49,8 @@ export class LedgerSealer {
 
   constructor(options: SealerOptions) {
     this.#options = options
-    if (options.known) this.#published = { block: readCheckpoint(options.known), at: -Infinity }
+    const known = options.known && readCheckpoint(options.known)
+    if (known) this.#published = { block: known, at: -Infinity }
   }
 
   start(): void {

@@ -314,6 +314,36 @@ describe('verification', () => {
     expect(await problems()).toEqual(['checkpoint_differs', 'checkpoint_forged'])
   })
 
+  it.each([
+    null,
+    5,
+    {},
+    { number: 'x' },
+    { number: 9, keyId: '', signature: 'zz' },
+    { number: 9, at: 1, batches: 1, entries: 1, keyId: '', root: 55 },
+  ])('finds a line of checkpoints that is none: %j', async (line) => {
+    checkpoints.push(line as unknown as Checkpoint)
+    expect(await problems()).toEqual(['checkpoint_forged'])
+  })
+
+  it('finds a signature that is cut short', async () => {
+    await tamper(`update ledger_blocks set signature = substring(signature from 1 for 10) where number = 2`)
+    expect(await problems()).toEqual(['signature_invalid'])
+    checkpoints[0] = { ...checkpoints[0]!, signature: '00' }
+    expect(await problems()).toEqual(['signature_invalid', 'checkpoint_forged'])
+  })
+
+  it('finds a batch that is there twice', async () => {
+    await pool.query('alter table ledger_batches drop constraint ledger_batches_pkey')
+    try {
+      await tamper('insert into ledger_batches select * from ledger_batches order by id limit 1')
+      expect(await problems()).toEqual(['batch_inserted', 'entries_missing', 'block_changed'].sort())
+    } finally {
+      await pool.query('truncate ledger_batches')
+      await pool.query('alter table ledger_batches add primary key (id)')
+    }
+  })
+
   it('takes repeated and unordered checkpoints', async () => {
     checkpoints = [...checkpoints.toReversed(), ...checkpoints]
     expect((await verify()).checkpoints).toEqual({ given: 6, matched: 3, newest: 3 })

@@ -1,4 +1,4 @@
-import { DAY, UsageError } from '../base/index.ts'
+import { DAY } from '../base/index.ts'
 import {
   batchLeaf,
   blockHash,
@@ -82,7 +82,7 @@ export interface VerifyOptions {
 export async function verifyLedger(options: VerifyOptions): Promise<VerifyReport> {
   const report = new ReportBuilder()
   const keys = new Map(options.publicKeys.map((key) => [keyIdOf(key), publicKeyObject(key)]))
-  const checkpoints = collectCheckpoints(options.checkpoints)
+  const checkpoints = collectCheckpoints(options.checkpoints, report)
   const isSigned = (block: Block): boolean => {
     const key = keys.get(block.keyId)
     return key !== undefined && isSignedBy(key, headerBytes(block), block.signature)
@@ -112,9 +112,10 @@ async function verifyBatches(source: LedgerSource, report: ReportBuilder): Promi
   for await (const batch of source.batches()) {
     const place = `${utcDay(batch.at)} ${batch.id}`
     if (place <= last)
-      throw new UsageError(
-        'ledger_out_of_order',
-        `Batch ${batch.id} is out of order. Give the batches by the UTC day of their time, then by id in byte order.`,
+      report.problem(
+        'batch_inserted',
+        batch.id,
+        'The batch comes twice or out of order. Batches are read by the UTC day of their time, then by id in byte order.',
       )
     last = place
     await skipOrphans(entries, place, report)
@@ -335,9 +336,18 @@ function isSameBlock(one: Block, other: Block): boolean {
   return one.signature.equals(other.signature) && blockHash(one).equals(blockHash(other))
 }
 
-function collectCheckpoints(given: Iterable<Checkpoint>): Checkpoints {
+function collectCheckpoints(given: Iterable<Checkpoint>, report: ReportBuilder): Checkpoints {
   const checkpoints = new Checkpoints()
-  for (const checkpoint of given) checkpoints.add(readCheckpoint(checkpoint))
+  for (const checkpoint of given) {
+    const block = readCheckpoint(checkpoint)
+    if (block) checkpoints.add(block)
+    else
+      report.problem(
+        'checkpoint_forged',
+        '?',
+        `Not a checkpoint: ${JSON.stringify(checkpoint)?.slice(0, 100)}`,
+      )
+  }
   return checkpoints
 }
 

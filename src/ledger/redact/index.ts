@@ -11,9 +11,7 @@
  * 3. It never throws, whatever the bytes are.
  */
 export {
-  BODY_LIMIT,
   Redactor,
-  redactExchange,
   type Exchange,
   type ExchangeHeaders,
   type KeptBody,

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { isSecretName, isSecretParameter } from './names.ts'
-import { BODY_LIMIT, Redactor, redactExchange, type Exchange, type KeptBody } from './redactor.ts'
+import { BODY_LIMIT, Redactor, type Exchange, type KeptBody } from './redactor.ts'
 
 const JSON_TYPE = { 'content-type': 'application/json; charset=utf-8' }
 
@@ -26,7 +26,7 @@ describe('an exchange', () => {
       },
       answer: { status: 200, headers: { ...JSON_TYPE, 'x-request-id': 'req_1' }, body },
     }
-    expect(redactExchange(exchange, { secretValues: ['unrelated secret'] })).toEqual({
+    expect(new Redactor({ secretValues: ['unrelated secret'] }).exchange(exchange)).toEqual({
       request: exchange.request,
       answer: {
         status: 200,
@@ -37,30 +37,27 @@ describe('an exchange', () => {
   })
 
   it('loses its secrets by name: headers, query, fragment, user info, JSON and form fields', () => {
-    const redacted = redactExchange(
-      {
-        request: {
-          method: 'POST',
-          url: 'https://user:pass@api.example.com/x?api_key=k1&limit=2&%61ccess_token=k2#access_token=k3&a=b',
-          headers: {
-            Authorization: 'Bearer abc',
-            Cookie: ['a=1', 'b=2'],
-            'X-Api-Key': 'k4',
-            'X-Custom': 'k5',
-            'Idempotency-Key': 'run_1.step',
-            'content-type': 'application/x-www-form-urlencoded',
-          },
-          body: 'amount=5&client_secret=k6&card%5Bnumber%5D=k7&card[cvc]=k8&empty_token=&flag',
+    const redacted = new Redactor({ secretHeaders: ['x-custom'] }).exchange({
+      request: {
+        method: 'POST',
+        url: 'https://user:pass@api.example.com/x?api_key=k1&limit=2&%61ccess_token=k2#access_token=k3&a=b',
+        headers: {
+          Authorization: 'Bearer abc',
+          Cookie: ['a=1', 'b=2'],
+          'X-Api-Key': 'k4',
+          'X-Custom': 'k5',
+          'Idempotency-Key': 'run_1.step',
+          'content-type': 'application/x-www-form-urlencoded',
         },
-        answer: {
-          status: 200,
-          headers: { 'Set-Cookie': 'sid=k9', ...JSON_TYPE },
-          body: '{"access_token":"k10","token_type":"bearer","nested":{"password":{"deep":["k11"]},"list":[{"ApiKey":12}]},"has_password":true,"iban":null,"pin":""}',
-        },
-        error: 'request failed: password=k12 at https://u:p@h/',
+        body: 'amount=5&client_secret=k6&card%5Bnumber%5D=k7&card[cvc]=k8&empty_token=&flag',
       },
-      { secretHeaders: ['x-custom'] },
-    )
+      answer: {
+        status: 200,
+        headers: { 'Set-Cookie': 'sid=k9', ...JSON_TYPE },
+        body: '{"access_token":"k10","token_type":"bearer","nested":{"password":{"deep":["k11"]},"list":[{"ApiKey":12}]},"has_password":true,"iban":null,"pin":""}',
+      },
+      error: 'request failed: password=k12 at https://u:p@h/',
+    })
     expect(redacted).toEqual({
       request: {
         method: 'POST',

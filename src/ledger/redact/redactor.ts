@@ -208,11 +208,6 @@ export class Redactor {
   }
 }
 
-/** One exchange with these marks. For many, make one {@link Redactor}. */
-export function redactExchange(exchange: Exchange, marks: SecretMarks): RedactedExchange {
-  return new Redactor(marks).exchange(exchange)
-}
-
 /** `name=value` pairs between `&`, with the values of secret names replaced. */
 function redactPairs(text: string, isSecret: (name: string) => boolean): string {
   return text
