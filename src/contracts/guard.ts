@@ -54,9 +54,10 @@ function brokenBy(issues: readonly Issue[], value: unknown): Checked<never> {
   const first = issues[0]
   if (first === undefined) return broken('', 'the contract refused it without saying why')
   const { keys, message } = deepest(first)
+  const expected = message.replace(/, received \w+$/, '') // zod's own word for what came; ours says more
   const path = keys.map((key) => `/${escapePointer(String(key))}`).join('')
   const more = issues.length > 1 ? `, and ${issues.length - 1} more` : ''
-  return broken(path, `${message}; got ${kindOf(valueAt(value, keys))}${more}`)
+  return broken(path, `${expected}; got ${kindOf(valueAt(value, keys))}${more}`)
 }
 
 function broken(path: string, reason: string): Checked<never> {
