@@ -1,0 +1,37 @@
+/**
+ *     npm run bench [-- --json] [-- --seconds 10] [NAME…]
+ *
+ * Each benchmark stands beside its baseline in the same run. No assertion on time. The last line of --json is one
+ * object with the names as keys.
+ */
+import { parseArgs } from 'node:util'
+import { flows } from './flows.ts'
+import { intake } from './intake.ts'
+import { latency } from './latency.ts'
+import { peers } from './peers.ts'
+import { recovery } from './recovery.ts'
+
+const BENCHMARKS: Readonly<Record<string, (seconds: number) => Promise<Record<string, unknown>>>> = { intake, flows, latency, peers, recovery }
+
+const { values, positionals } = parseArgs({
+  options: { json: { type: 'boolean' }, seconds: { type: 'string', default: '10' }, help: { type: 'boolean' } },
+  allowPositionals: true,
+})
+if (values.help) {
+  process.stdout.write(`npm run bench [-- --json] [-- --seconds 10] [NAME…]\nNames: ${Object.keys(BENCHMARKS).join(', ')}. Default: all.\n`)
+  process.exit(0)
+}
+const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS)
+const unknown = names.filter((name) => !(name in BENCHMARKS))
+if (unknown.length > 0) {
+  process.stderr.write(`There is no benchmark ${unknown.join(', ')}. There are: ${Object.keys(BENCHMARKS).join(', ')}.\n`)
+  process.exit(2)
+}
+const results: Record<string, unknown> = {}
+for (const name of names) {
+  process.stderr.write(`${name} …\n`)
+  results[name] = await BENCHMARKS[name]!(Number(values.seconds))
+  process.stderr.write(`${name} ${JSON.stringify(results[name], undefined, 2)}\n`)
+}
+if (values.json) process.stdout.write(`${JSON.stringify(results)}\n`)
+process.exit(0)

@@ -1,0 +1,4 @@
+/** Placeholder replaced below. */
+export async function peers(): Promise<Record<string, unknown>> {
+  return Promise.resolve({})
+}
