@@ -17,7 +17,7 @@ import { createEgress } from '../egress/index.ts'
 import { createCalls, type CallConnection, type CallRequest, type Calls, type CallsOptions } from './index.ts'
 
 /** One request that the provider received. */
-export interface Received {
+interface Received {
   readonly method: string
   readonly url: string
   readonly headers: IncomingMessage['headers']

@@ -24,7 +24,7 @@ export type Leave =
   | { readonly as: 'admitted'; readonly ticket: Ticket }
   | { readonly as: 'deferred'; readonly until: number; readonly code: DeferredCode; readonly reason: string }
 
-export type DeferredCode = 'circuit_open' | 'rate_limited' | 'concurrency_reached'
+type DeferredCode = 'circuit_open' | 'rate_limited' | 'concurrency_reached'
 
 /** Held while an attempt is made. */
 export interface Ticket {

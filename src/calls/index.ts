@@ -19,14 +19,10 @@
  * 6. A breaker or a budget that says wait costs no attempt and sends nothing.
  */
 export { createCalls, type Calls, type CallsOptions } from './calls.ts'
-export type { CallParts } from './call.ts'
-export type { DeferredCode } from './connectionStates.ts'
 export type { CallOutcome, Exchange } from './outcome.ts'
-export type { SecretValuesOf } from './redaction.ts'
 export {
   decodeRecorded,
   encodeRecorded,
-  idempotencyAt,
   type CallConnection,
   type CallRequest,
   type RecordedRequest,

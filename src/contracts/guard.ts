@@ -2,7 +2,7 @@ import { escapePointer, LosslessNumber, reasonOf } from '../base/index.ts'
 import type { Schema } from '../define/index.ts'
 
 /** The outcome of a check. */
-export type Checked<Value> =
+type Checked<Value> =
   | { readonly as: 'valid'; readonly value: Value }
   /** `path`: JSON Pointer to the place, `''` for the whole. `reason`: what was expected and what kind of thing came. */
   | { readonly as: 'broken'; readonly path: string; readonly reason: string }

@@ -12,4 +12,4 @@
  * 2. A reason tells kinds and lengths, never the value: it may be a secret, and reasons are stored and shown.
  * 3. The check is synchronous: a schema that answers later is refused, since a check that waits can be raced.
  */
-export { checkAnswer, checkEvent, checkInput, guard, type Checked } from './guard.ts'
+export { checkAnswer, checkEvent, checkInput, guard } from './guard.ts'

@@ -10,7 +10,7 @@ import ipaddr from 'ipaddr.js'
  *   unspecified, documentation, benchmarking, and everything that carries another address inside (6to4, Teredo,
  *   NAT64), whose inner address we cannot vouch for.
  */
-export type AddressClass = 'public' | 'private' | 'forbidden'
+type AddressClass = 'public' | 'private' | 'forbidden'
 
 /**
  * Metadata services and host agents of clouds outside the link-local range, which hand out credentials to whoever

@@ -27,7 +27,7 @@ export type Resolve = (
 ) => void
 
 /** The machine's resolver, hosts file included. */
-export const systemResolve: Resolve = (hostname, done) => {
+const systemResolve: Resolve = (hostname, done) => {
   systemLookup(hostname, { all: true }, done)
 }
 

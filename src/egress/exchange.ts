@@ -18,7 +18,7 @@ export interface NotSent {
  * - `egress_denied`: the policy, or a request that is not valid HTTP. The same again fails again.
  * - `egress_busy`: a limit on exchanges or origins was reached.
  */
-export type NotSentCode =
+type NotSentCode =
   | 'dns_failed'
   | 'connect_refused'
   | 'connect_timeout'
@@ -37,7 +37,7 @@ export interface Unknown {
 }
 
 /** An answer as it came, its body still encoded. */
-export interface RawAnswer {
+interface RawAnswer {
   readonly as: 'answered'
   readonly status: number
   readonly headers: Record<string, string>

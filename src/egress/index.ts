@@ -13,9 +13,8 @@
  * 4. A socket opened with leave to reach private addresses is never used for an exchange without it.
  * 5. Everything is bounded: time, headers, body received, body decoded, sockets, exchanges and origins.
  */
-export { classOfAddress, type AddressClass } from './addresses.ts'
 export type { Resolve } from './dial.ts'
 export { createEgress } from './egress.ts'
 export type { Answered, Egress, EgressOptions, EgressRequest, EgressResult } from './egress.ts'
-export type { NotSent, NotSentCode, Unknown } from './exchange.ts'
-export { EGRESS_POLICY, type EgressPolicy } from './policy.ts'
+export type { NotSent, Unknown } from './exchange.ts'
+export { EGRESS_POLICY } from './policy.ts'

@@ -22,7 +22,7 @@ export interface NextAttemptContext {
   readonly random: Pick<Random, 'next'>
 }
 
-export type NextAttempt =
+type NextAttempt =
   /** Attempt again at this time, in milliseconds since 1970. */
   | { readonly as: 'retry'; readonly at: number }
   /** The attempts or the horizon are used up. */

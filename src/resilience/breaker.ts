@@ -66,7 +66,7 @@ export const BREAKER_MOVES: Readonly<Record<BreakerState, readonly BreakerState[
   isolated: ['closed'],
 }
 
-export type Permission =
+type Permission =
   /** Go ahead, and {@link record} the result with the same `probe`. */
   | { readonly as: 'permitted'; readonly probe: boolean; readonly breaker: Breaker }
   /** Ask again at `until`. Those who wait get different times. */

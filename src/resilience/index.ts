@@ -13,7 +13,7 @@
  * 4. What has to wait is given its own time: those who wait for the same thing come back one after another, at the
  *    pace that will be allowed, and not all at once.
  */
-export { LONGEST_RETRY_AFTER_MS, nextAttempt, type NextAttempt, type NextAttemptContext } from './backoff.ts'
+export { LONGEST_RETRY_AFTER_MS, nextAttempt, type NextAttemptContext } from './backoff.ts'
 export {
   BREAKER_MOVES,
   BREAKER_POLICY,
@@ -25,7 +25,6 @@ export {
   type Breaker,
   type BreakerPolicy,
   type BreakerResult,
-  type Permission,
 } from './breaker.ts'
 export { admit, blockUntil, emptyBudget, release, type Admission, type Budget } from './bucket.ts'
 export { observedLimits, type ObservedLimit } from './limitHeaders.ts'
