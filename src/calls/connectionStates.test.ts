@@ -292,7 +292,7 @@ describe('testing a connection', () => {
     const { calls, connection } = await set(fine)
     const operation = createThing('none')
     const writes = { ...connection.connector, operationsByName: new Map([['things.list', operation]]) }
-    expect(() => calls.testConnection({ ...connection, connector: writes as never })).toThrow(
+    await expect(calls.testConnection({ ...connection, connector: writes as never })).rejects.toThrow(
       /may be repeated/,
     )
   })
