@@ -191,7 +191,8 @@ describe('the official package, standardwebhooks 1.1.1', () => {
 })
 
 describe('CloudEvents', () => {
-  const eventsOf = (body: unknown) => businessApp.webhooks!.events({ body: body as never, headers: {} })
+  const eventsOf = (body: unknown) =>
+    businessApp.webhooks!.events({ body: body as never, headers: {}, settings: {} })
   const cloudEvent = { specversion: '1.0', id: '1', source: '/a', type: 'com.example.appointment.no_show' }
 
   it('are the same event by source and id together', () => {

@@ -217,7 +217,7 @@ describe('calcom operations', () => {
 })
 
 describe('calcom webhooks', () => {
-  const read = (body: JsonValue) => calcom.webhooks?.events({ body, headers: {} })
+  const read = (body: JsonValue) => calcom.webhooks?.events({ body, headers: {}, settings: {} })
 
   it('find the payload in the envelope and the time at which it was sent', () => {
     expect(read(fixture('BOOKING_CREATED'))).toEqual([

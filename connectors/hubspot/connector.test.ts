@@ -125,7 +125,8 @@ describe('an event', () => {
     propertyName: 'email',
     propertyValue: 'ada@example.com',
   }
-  const idOf = (event: object) => eventsOf({ body: [{ ...event }] as never, headers: {} })[0]?.id
+  const idOf = (event: object) =>
+    eventsOf({ body: [{ ...event }] as never, headers: {}, settings: {} })[0]?.id
 
   it('is the same in a later attempt', () => {
     expect(idOf({ ...change, attemptNumber: 3 })).toBe(idOf(change))
@@ -146,19 +147,19 @@ describe('an event', () => {
 
   it('of a generic subscription has the name of its object', () => {
     const generic = { ...change, subscriptionType: 'object.propertyChange', objectTypeId: '0-3' }
-    expect(eventsOf({ body: [generic], headers: {} })[0]).toMatchObject({
+    expect(eventsOf({ body: [generic], headers: {}, settings: {} })[0]).toMatchObject({
       type: 'deal.propertyChange',
       occurredAt: '2026-11-22T10:00:00.000Z',
       at: '/0',
     })
     const custom = { ...generic, objectTypeId: '2-77' }
-    expect(eventsOf({ body: [custom], headers: {} })[0]?.type).toBe('object.propertyChange')
+    expect(eventsOf({ body: [custom], headers: {}, settings: {} })[0]?.type).toBe('object.propertyChange')
   })
 
   it('of a body that is not what HubSpot documents is refused with its place', () => {
-    expect(() => eventsOf({ body: { a: 1 }, headers: {} })).toThrow(/list of events/)
-    expect(() => eventsOf({ body: [change, 7], headers: {} })).toThrow(/Entry 1/)
-    expect(() => eventsOf({ body: [{}], headers: {} })).toThrow(/Entry 0/)
+    expect(() => eventsOf({ body: { a: 1 }, headers: {}, settings: {} })).toThrow(/list of events/)
+    expect(() => eventsOf({ body: [change, 7], headers: {}, settings: {} })).toThrow(/Entry 1/)
+    expect(() => eventsOf({ body: [{}], headers: {}, settings: {} })).toThrow(/Entry 0/)
   })
 
   it('keeps what HubSpot adds, and takes what it has not announced', async () => {

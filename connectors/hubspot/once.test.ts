@@ -69,7 +69,7 @@ describe('events of one moment', () => {
     await twin.contactCreated({ email: 'ada@example.com', firstname: 'Ada' })
     const body = JSON.parse(twin.deliveries()[0]!.body) as { eventId: number }[]
     expect(new Set(body.map(({ eventId }) => eventId)).size).toBe(1)
-    expect(new Set(eventsOf({ body, headers: {} }).map(({ id }) => id)).size).toBe(3)
+    expect(new Set(eventsOf({ body, headers: {}, settings: {} }).map(({ id }) => id)).size).toBe(3)
     await twin.stop()
   })
 })

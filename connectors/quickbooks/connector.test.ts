@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { ProviderAnswer, RequestContext } from 'trestle'
+import type { JsonValue, ProviderAnswer, RequestContext } from 'trestle'
 import { changedEntity, eventsOf } from './events.ts'
 import { classify } from './faults.ts'
 import { quickbooks } from './index.ts'
@@ -218,7 +218,7 @@ describe('events', () => {
   ]
 
   it('without ids get one of signed content, each its own and the same every time', () => {
-    const read = () => eventsOf({ body: structuredClone(legacy), headers: {} })
+    const read = () => eventsOf({ body: structuredClone(legacy), headers: {}, settings: {} })
     expect(read()).toEqual([
       {
         id: '42:Payment:1:Create:2015-10-05T14:42:19-0700',
@@ -237,7 +237,7 @@ describe('events', () => {
   })
 
   it('of the new format are known by source and id, and dated to the millisecond', () => {
-    expect(eventsOf({ body: cloud, headers: {} })).toEqual([
+    expect(eventsOf({ body: cloud, headers: {}, settings: {} })).toEqual([
       { id: 'intuit.x e-1', type: 'payment.created', occurredAt: '2025-09-10T21:31:25.179Z', at: '/0' },
     ])
   })
@@ -251,8 +251,42 @@ describe('events', () => {
     })
   })
 
+  it('of another company than the connection is for are left out, in both formats', () => {
+    const mixed = [
+      { ...cloud[0]!, id: 'e-other', intuitaccountid: '43' },
+      cloud[0]!,
+      // Not for this connection to judge.
+      { intuitaccountid: '43' },
+    ]
+    const read = (body: JsonValue, realmId: string) =>
+      eventsOf({ body, headers: {}, settings: { realmId } }).map(({ at }) => at)
+    expect(read(mixed, '42')).toEqual(['/1'])
+    expect(read(mixed.slice(0, 2), '43')).toEqual(['/0'])
+    const older = {
+      eventNotifications: [
+        { realmId: '43' },
+        legacy.eventNotifications[0]!,
+        { ...legacy.eventNotifications[0]!, realmId: '43' },
+      ],
+    }
+    expect(read(older, '42')).toEqual([
+      '/eventNotifications/1/dataChangeEvent/entities/0',
+      '/eventNotifications/1/dataChangeEvent/entities/1',
+    ])
+    expect(read(older, '44')).toEqual([])
+  })
+
+  it('that do not say whose they are stay, for their contract to judge', () => {
+    const { intuitaccountid: _gone, ...unsaid } = cloud[0]!
+    expect(eventsOf({ body: [unsaid], headers: {}, settings: { realmId: '42' } })).toHaveLength(1)
+  })
+
   it('that Intuit adds one day pass under a name of their own', () => {
-    const [event] = eventsOf({ body: [{ ...cloud[0]!, type: 'qbo.payment.unvoided.v2' }], headers: {} })
+    const [event] = eventsOf({
+      body: [{ ...cloud[0]!, type: 'qbo.payment.unvoided.v2' }],
+      headers: {},
+      settings: {},
+    })
     expect(event?.type).toBe('payment.unvoided')
   })
 
@@ -268,6 +302,6 @@ describe('events', () => {
     ['a CloudEvent without id', [{ source: 'x', type: 'y' }], /at \/0/],
     ['a notification without a company', { eventNotifications: [{}] }, /eventNotifications\/0/],
   ])('of %s are refused with the place', (_what, body, message) => {
-    expect(() => eventsOf({ body, headers: {} })).toThrow(message)
+    expect(() => eventsOf({ body, headers: {}, settings: {} })).toThrow(message)
   })
 })

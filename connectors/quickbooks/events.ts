@@ -55,16 +55,28 @@ export const events = {
   'payment.emailed': event('payment', 'emailed'),
 } as const
 
-/** The events of a delivery, in either format. Intuit sets no limit to their number. */
-export function eventsOf({ body }: IncomingDelivery): readonly IncomingEvent[] {
-  if (Array.isArray(body)) return body.map(fromCloudEvent)
+/**
+ * The events of a delivery, in either format. Intuit sets no limit to their number. An app has one endpoint for all the
+ * companies that it is connected to, and one delivery may hold changes of several. Those of another company than the
+ * setting `realmId` names are not this connection's, and are left out. Without the setting none is.
+ */
+export function eventsOf({ body, settings }: IncomingDelivery): readonly IncomingEvent[] {
+  const own = settings['realmId']
+  const isOthers = (realmId: unknown): boolean =>
+    typeof realmId === 'string' && own !== undefined && realmId !== own
+  if (Array.isArray(body))
+    return body.flatMap((event: unknown, i) =>
+      isOthers(record(event)?.['intuitaccountid']) ? [] : [fromCloudEvent(event, i)],
+    )
   const notifications = record(body)?.['eventNotifications']
   if (!Array.isArray(notifications))
     throw new PermanentError(
       'body_unexpected',
       'An Intuit webhook is a list of CloudEvents or has "eventNotifications"; this body is neither.',
     )
-  return notifications.flatMap(fromNotification)
+  return notifications.flatMap((notification: unknown, i) =>
+    isOthers(record(notification)?.['realmId']) ? [] : fromNotification(notification, i),
+  )
 }
 
 /** `source` and `id` together are unique (CloudEvents 1.0, 3.1.1). */

@@ -307,7 +307,7 @@ describe('the look-up for a message', () => {
 })
 
 describe('twilio webhooks', () => {
-  const read = (body: Record<string, string>) => twilio.webhooks?.events({ body, headers: {} })
+  const read = (body: Record<string, string>) => twilio.webhooks?.events({ body, headers: {}, settings: {} })
 
   it('give each status of a message an id of its own, the same when Twilio repeats it', () => {
     const sent = { MessageSid: 'SM1', MessageStatus: 'sent', SmsStatus: 'sent' }

@@ -1,4 +1,5 @@
 import type { JsonValue } from '../base/index.ts'
+import type { Settings } from './operation.ts'
 
 /** Parts that a signature is made over, in order. A literal is written as `{ text: '.' }`. */
 export type SignedPart =
@@ -71,6 +72,8 @@ export interface IncomingDelivery {
   /** The body, parsed losslessly; a form body is an object of its fields. */
   readonly body: JsonValue
   readonly headers: Readonly<Record<string, string>>
+  /** The connection's settings: they tell which events are its own, where one endpoint gets those of many accounts. */
+  readonly settings: Settings
 }
 
 export interface WebhookDefinition {
@@ -78,7 +81,7 @@ export interface WebhookDefinition {
   /** Content types that are accepted, without parameters. Default `['application/json']`; anything else is 415. */
   readonly contentTypes?: readonly string[]
   /**
-   * The 0 to n events in a delivery. Throw to say that the body is not what the provider documents; the delivery
+   * The 0 to n events in a delivery. Leave out what is not the connection's. Throw to say that the body is not what the provider documents; the delivery
    * is then accepted and quarantined.
    */
   readonly events: (delivery: IncomingDelivery) => readonly IncomingEvent[]

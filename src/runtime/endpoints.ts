@@ -21,6 +21,7 @@ export function createEndpointTable(
       connectionId: connection.id,
       connectionName: connection.name,
       connector,
+      settings: connection.settings,
       secrets: () => vault.webhookSecrets(connection),
     }
   }

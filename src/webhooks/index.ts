@@ -21,7 +21,7 @@ export {
   type WebhookIntake,
   type WebhookIntakeOptions,
 } from './intake.ts'
-export { readDelivery, withoutCredentials, type Reading } from './read-delivery.ts'
+export { readDelivery, withoutCredentials, type DeliveryToRead, type Reading } from './read-delivery.ts'
 export { pairsOf, RECEIVE_LIMITS, type ReceiveLimits } from './receive.ts'
 export { createRejectionCounter, type RejectionCounter, type RejectionCounterOptions } from './rejections.ts'
 export { signPayload, type PayloadToSign, type SignedPayload } from './sign.ts'

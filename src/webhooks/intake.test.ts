@@ -71,6 +71,7 @@ async function bench({ webhooks, secrets, ...options }: Setting = {}): Promise<B
     connectionId: 'con_1',
     connectionName: 'stripe',
     connector,
+    settings: { account: 'acct_1' },
     secrets: secrets ?? (() => Promise.resolve([SECRET])),
   }
   const intake = createWebhookIntake({
@@ -255,6 +256,20 @@ describe('a good delivery', () => {
       contentUnique: true,
     })
     expect(await send(here, { ...sending, path: `${PATH}?x=2` })).toMatchObject({ status: 401 })
+  })
+
+  it("holds the events that the connector takes by the connection's settings", async () => {
+    const here = await bench({
+      webhooks: {
+        events: ({ body, settings }) => {
+          const { account, id } = body as { account: string; id: string }
+          return account === settings['account'] ? [{ id, type: 'made', at: '' }] : []
+        },
+      },
+    })
+    for (const account of ['acct_1', 'acct_2'])
+      expect(await send(here, { body: `{"id":"1","account":"${account}"}` })).toMatchObject({ status: 200 })
+    expect(here.accepted.map(({ events }) => events.length)).toEqual([1, 0])
   })
 
   it('needs no signature where the connector says so', async () => {

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { reasonOf, type Clock } from '../base/index.ts'
-import type { AnyConnector } from '../define/index.ts'
+import type { AnyConnector, IncomingDelivery } from '../define/index.ts'
 import type { AcceptResult, VerifiedDelivery } from '../inbox/index.ts'
 import { readDelivery, withoutCredentials } from './read-delivery.ts'
 import {
@@ -28,6 +28,8 @@ export interface Endpoint {
   readonly connectionId: string
   readonly connectionName: string
   readonly connector: AnyConnector
+  /** The connection's. */
+  readonly settings: IncomingDelivery['settings']
   /** The secrets that are valid now, several during rotation. It rejects where they cannot be opened. */
   readonly secrets: () => Promise<readonly string[]>
 }
@@ -182,7 +184,12 @@ function deliveryOf(
     contentType,
     body,
     receivedAt,
-    ...readDelivery(endpoint.connector.webhooks!, contentType, kept, body),
+    ...readDelivery(endpoint.connector.webhooks!, {
+      contentType,
+      headers: kept,
+      body,
+      settings: endpoint.settings,
+    }),
   }
 }
 

@@ -1,5 +1,5 @@
 import { atPath, codeOf, JsonError, parseJson, reasonOf, type JsonValue } from '../base/index.ts'
-import type { IncomingEvent, WebhookDefinition } from '../define/index.ts'
+import type { IncomingEvent, Settings, WebhookDefinition } from '../define/index.ts'
 import type { VerifiedDelivery } from '../inbox/index.ts'
 import { FORM_CONTENT_TYPE, FormError, parseForm } from './form.ts'
 import type { RawHeaders } from './signed-content.ts'
@@ -19,15 +19,22 @@ export function withoutCredentials(headers: RawHeaders): RawHeaders {
   return headers.filter(([name]) => !CREDENTIAL_HEADERS.has(name.toLowerCase()))
 }
 
+export interface DeliveryToRead {
+  /** Lower case, without parameters. */
+  readonly contentType: string
+  readonly headers: RawHeaders
+  readonly body: Buffer
+  /** The connection's. */
+  readonly settings: Settings
+}
+
 /**
  * Reads a body whose signature is good. It never throws: a body that is not what the provider documents gives a
  * reading with `quarantine`, for the provider did send it and would not send it better another time.
  */
 export function readDelivery(
   webhooks: WebhookDefinition,
-  contentType: string,
-  headers: RawHeaders,
-  body: Buffer,
+  { contentType, headers, body, settings }: DeliveryToRead,
 ): Reading {
   let parsed: JsonValue
   try {
@@ -43,6 +50,7 @@ export function readDelivery(
       get headers() {
         return joinHeaders(headers)
       },
+      settings,
     })
   } catch (error) {
     return quarantined(parsed, codeOf(error, 'events_unreadable'), pathOf(error), reasonOf(error))

@@ -17,6 +17,12 @@ export function describeWebhooks<T extends Twin>(
   describe('webhooks', () => {
     const events = options.connector.events as Record<string, EventDefinition>
     const given = options.webhooks
+    const eventsIn = (delivery: Received) =>
+      webhooks.events({
+        body: bodyOf(delivery),
+        headers: delivery.headers,
+        settings: options.settings ?? {},
+      })
     let subject: Subject<T>
     let receiver: Receiver
 
@@ -35,7 +41,7 @@ export function describeWebhooks<T extends Twin>(
       const found = new Set<string>()
       for (const delivery of receiver.received) {
         const body = bodyOf(delivery)
-        for (const event of webhooks.events({ body, headers: delivery.headers })) {
+        for (const event of eventsIn(delivery)) {
           found.add(event.type)
           const data = atPointer(body, event.at)
           expect(data, `data of ${event.type} at ${event.at}`).toBeDefined()
@@ -58,7 +64,7 @@ export function describeWebhooks<T extends Twin>(
       )
       for (const delivery of receiver.received) {
         const body = bodyOf(delivery)
-        for (const event of webhooks.events({ body, headers: delivery.headers }))
+        for (const event of eventsIn(delivery))
           for (const path of events[event.type]?.match ?? [])
             if (atPath({ data: atPointer(body, event.at) }, path) !== undefined)
               missing.delete(`${event.type} ${path}`)
@@ -70,8 +76,7 @@ export function describeWebhooks<T extends Twin>(
       const first = receiver.received[0]!
       await subject.twin.webhooks.resend(1)
       const again = receiver.received.at(-1)!
-      const idsOf = (delivery: Received) =>
-        webhooks.events({ body: bodyOf(delivery), headers: delivery.headers }).map(({ id }) => id)
+      const idsOf = (delivery: Received) => eventsIn(delivery).map(({ id }) => id)
       expect(idsOf(again)).toEqual(idsOf(first))
       const ids = receiver.received
         .slice(0, -1)
