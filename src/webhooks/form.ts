@@ -1,7 +1,7 @@
 import { PermanentError, type JsonValue } from '../base/index.ts'
 
 /** Fields that a form body may have. Providers send a few dozen; sorting very many would cost a forger nothing and us much. */
-export const FORM_FIELD_LIMIT = 1000
+const FORM_FIELD_LIMIT = 1000
 
 export const FORM_CONTENT_TYPE = 'application/x-www-form-urlencoded'
 

@@ -14,13 +14,8 @@
  * 5. Signatures are compared in constant time, and dated ones are refused on both sides of the tolerance.
  * 6. Body, headers, time, form fields, events in a delivery, samples and bytes held at once have a limit.
  */
-export {
-  createWebhookIntake,
-  type Endpoint,
-  type Rejection,
-  type WebhookIntake,
-  type WebhookIntakeOptions,
-} from './intake.ts'
+export { type Endpoint, type Rejection } from './endpoint.ts'
+export { createWebhookIntake, type WebhookIntake, type WebhookIntakeOptions } from './intake.ts'
 export { readDelivery, withoutCredentials, type DeliveryToRead, type Reading } from './read-delivery.ts'
 export { pairsOf, RECEIVE_LIMITS, type ReceiveLimits } from './receive.ts'
 export { createRejectionCounter, type RejectionCounter, type RejectionCounterOptions } from './rejections.ts'

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createTestDatabase, type TestDatabase } from '../../tests/support/database.ts'
 import { openDatabase, type Database } from '../db/index.ts'
 import { createFakeClock } from '../testing/index.ts'
-import type { Endpoint, Rejection } from './intake.ts'
+import type { Endpoint, Rejection } from './endpoint.ts'
 import { createRejectionCounter, type RejectionCounter } from './rejections.ts'
 
 const MINUTE_0 = Date.parse('2026-11-22T09:00:00Z')

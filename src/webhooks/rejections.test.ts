@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { MINUTE } from '../base/index.ts'
 import { createFakeClock, type FakeClock } from '../testing/index.ts'
-import type { Endpoint, Rejection } from './intake.ts'
+import type { Endpoint, Rejection } from './endpoint.ts'
 import { createRejectionCounter, SAMPLE_BODY_BYTES, type RejectionCounter } from './rejections.ts'
 
 /** The two tables, as the statements would leave them; the statements themselves run in the journeys. */

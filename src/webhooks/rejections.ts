@@ -1,8 +1,8 @@
 import { MINUTE, type Clock } from '../base/index.ts'
-import type { Rejection } from './intake.ts'
+import type { Rejection } from './endpoint.ts'
 
 /** Runs one SQL statement, as a pool does. */
-export type RunStatement = (statement: string, values: unknown[]) => Promise<unknown>
+type RunStatement = (statement: string, values: unknown[]) => Promise<unknown>
 
 export interface RejectionCounterOptions {
   readonly clock: Clock

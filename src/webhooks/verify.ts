@@ -50,7 +50,7 @@ export type SignatureVerdict =
 type Refused = Extract<SignatureVerdict, { ok: false }>
 
 /** Signatures that one header may carry. Providers send two while a secret is being rolled. */
-export const SIGNATURES_LIMIT = 16
+const SIGNATURES_LIMIT = 16
 
 const DEFAULT_TOLERANCE_SECONDS = 300
 
