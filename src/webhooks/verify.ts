@@ -29,7 +29,7 @@ export interface SignedRequest {
  * - `timestamp_outside_tolerance`: the signature is good, but made too long ago or in the future;
  * - `secret_missing`, `secret_malformed`: the check could not be completed, by a fault of ours.
  */
-export type SignatureCode =
+type SignatureCode =
   | 'signature_missing'
   | 'signature_malformed'
   | 'signature_invalid'
