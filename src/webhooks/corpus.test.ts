@@ -13,7 +13,8 @@ const WEBHOOKS: WebhookDefinition = {
 }
 
 /** The package's own types do not fit the JSON file that it is. */
-const examples = createRequire(import.meta.url)('@octokit/webhooks-examples') as readonly {
+const require = createRequire(import.meta.url)
+const examples = require('@octokit/webhooks-examples') as readonly {
   readonly name: string
   readonly examples: readonly unknown[]
 }[]
