@@ -59,7 +59,13 @@ export function parseJson(source: string | Uint8Array): JsonValue {
       cause,
     )
   }
-  if (countKeys(value, 0, '') !== countColons(text)) throw duplicateKey(text)
+  let keys: number
+  try {
+    keys = countKeys(value, 0)
+  } catch (error) {
+    throw refused(value, error)
+  }
+  if (keys !== countColons(text)) throw duplicateKey(text)
   return value
 }
 
@@ -108,23 +114,25 @@ function decimalParts(text: string): string {
 }
 
 /** Own keys in the whole value; refuses what is too deep and `__proto__`. */
-function countKeys(value: JsonValue, depth: number, path: string): number {
+function countKeys(value: JsonValue, depth: number): number {
   if (value === null || typeof value !== 'object' || value instanceof LosslessNumber) return 0
-  if (depth >= JSON_DEPTH_LIMIT) throw tooDeep(path)
+  if (depth >= JSON_DEPTH_LIMIT) throw new TooDeep()
   let count = 0
   if (Array.isArray(value)) {
-    for (let i = 0; i < value.length; i++) count += countKeys(value[i]!, depth + 1, path)
+    for (const item of value) if (typeof item === 'object') count += countKeys(item, depth + 1)
     return count
   }
-  if (Object.getPrototypeOf(value) !== Object.prototype) throw protoKey(path)
-  for (const key of Object.keys(value)) {
-    if (key === '__proto__') throw protoKey(path)
+  if (Object.getPrototypeOf(value) !== Object.prototype || Object.hasOwn(value, '__proto__'))
+    throw new ProtoKey()
+  for (const key in value) {
     const child = value[key]!
-    count +=
-      1 + (typeof child === 'object' ? countKeys(child, depth + 1, `${path}/${escapePointer(key)}`) : 0)
+    count += typeof child === 'object' ? 1 + countKeys(child, depth + 1) : 1
   }
   return count
 }
+
+class TooDeep extends Error {}
+class ProtoKey extends Error {}
 
 /** Colons outside strings: as many as there are keys written in the text, repeated ones included. */
 function countColons(text: string): number {
@@ -132,11 +140,44 @@ function countColons(text: string): number {
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i)
     if (code === 0x3a) count++
-    else if (code === 0x22) {
-      for (i++; text.charCodeAt(i) !== 0x22; i++) if (text.charCodeAt(i) === 0x5c) i++
-    }
+    else if (code === 0x22) i = endOfString(text, i)
   }
   return count
+}
+
+/** Where the string that begins at `start` ends: the next quote before which an even number of backslashes stands. */
+function endOfString(text: string, start: number): number {
+  for (let end = text.indexOf('"', start + 1); ; end = text.indexOf('"', end + 1)) {
+    let backslashes = 0
+    while (text.charCodeAt(end - 1 - backslashes) === 0x5c) backslashes++
+    if (backslashes % 2 === 0) return end
+  }
+}
+
+/** Where in the value the key is that cannot be kept, for the reason; looked for only where there is one. */
+function pathOf(
+  value: JsonValue,
+  wanted: (value: object, depth: number) => boolean,
+  depth = 0,
+): string | undefined {
+  if (value === null || typeof value !== 'object' || value instanceof LosslessNumber) return undefined
+  if (wanted(value, depth)) return ''
+  for (const [key, child] of Object.entries(value)) {
+    const found = pathOf(child as JsonValue, wanted, depth + 1)
+    if (found !== undefined) return `/${escapePointer(key)}${found}`
+  }
+  return undefined
+}
+
+function refused(value: JsonValue, error: unknown): JsonError {
+  if (error instanceof TooDeep) return tooDeep('')
+  const path = pathOf(
+    value,
+    (found) =>
+      !Array.isArray(found) &&
+      (Object.getPrototypeOf(found) !== Object.prototype || Object.hasOwn(found, '__proto__')),
+  )
+  return protoKey(path ?? '')
 }
 
 function tooDeep(path: string): JsonError {

@@ -22,6 +22,10 @@ export function defineConfig(config: Config): Config {
       '"connections" must be an object of connections by name, such as { stripe: stripe.connect({ … }) }.',
     )
   if (!Array.isArray(config.flows)) refuse('"flows" must be a list of flows, such as [paymentReceived].')
+  if (config.publicUrl !== undefined && !/^https?:\/\/[^/?#\s]+(\/[^?#\s]*[^/?#\s])?$/.test(config.publicUrl))
+    refuse(
+      `"publicUrl" is "${config.publicUrl}"; write the address that providers reach this installation at, without a trailing slash: 'https://hooks.example.com'.`,
+    )
   for (const [name, connection] of Object.entries(config.connections)) {
     if (!/^[a-z][a-z0-9-]*$/.test(name))
       refuse(

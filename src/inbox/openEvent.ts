@@ -1,7 +1,14 @@
-import { atPointer, parseJson, PermanentError, type EventId, type JsonValue } from '../base/index.ts'
+import {
+  atPointer,
+  FORM_CONTENT_TYPE,
+  parseForm,
+  parseJson,
+  PermanentError,
+  type EventId,
+  type JsonValue,
+} from '../base/index.ts'
 import { checkEvent } from '../contracts/index.ts'
 import type { AnyConnector, EventDefinition, FlowEvent } from '../define/index.ts'
-import { parseForm } from './form.ts'
 
 /** An event's row together with the body of the delivery that reported it. */
 export interface StoredEvent {
@@ -17,9 +24,7 @@ export interface StoredEvent {
 
 /** Reads a stored event's body again. The raw bytes are the truth; the event is a pointer into them. */
 export function openEvent(stored: StoredEvent): JsonValue | undefined {
-  const body = stored.content_type.startsWith('application/x-www-form-urlencoded')
-    ? parseForm(stored.body)
-    : parseJson(stored.body)
+  const body = stored.content_type === FORM_CONTENT_TYPE ? parseForm(stored.body) : parseJson(stored.body)
   return atPointer(body, stored.data_at)
 }
 

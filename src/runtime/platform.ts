@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:http'
+import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { MINUTE, pause, RetryableError, SECOND, UsageError } from '../base/index.ts'
 import { createCalls, type CallConnection, type Calls } from '../calls/index.ts'
@@ -54,7 +54,7 @@ export async function createPlatform(
   installation: Installation,
   options: PlatformOptions,
 ): Promise<Platform> {
-  const { config, database, vault, flows, dispatch, clock, connectorNamed } = installation
+  const { config, database, vault, flows, dispatch, clock } = installation
   const onFault = options.onFault ?? (() => {})
   await vault.checkMasterKey()
   await vault.syncDeclared(TENANT, config.connections)
@@ -215,10 +215,11 @@ async function startServer(
   options: PlatformOptions,
 ): Promise<Listening> {
   const { database, clock, config } = installation
+  const onFault = options.onFault ?? (() => {})
   const rejections = createRejectionCounter({
     clock,
     query: (statement, values) => database.pool.query(statement, values),
-    onFault: (error) => (options.onFault ?? (() => {}))('count rejections', error),
+    onFault: (error) => onFault('count rejections', error),
   })
   let url = ''
   const endpoints = createEndpointTable(installation, TENANT, () => config.publicUrl ?? url)
@@ -226,7 +227,10 @@ async function startServer(
     clock,
     endpoints,
     accept: (delivery) => inbox.accept(delivery),
-    reject: (rejection) => rejections.count(rejection),
+    reject: (rejection) => {
+      rejections.count(rejection)
+      if (rejection.cause !== undefined) onFault('accept a delivery', rejection.cause)
+    },
   })
   const api = options.roles.includes('api')
     ? createApi({ ...installation, tenant: TENANT, inbox, publicUrl: () => config.publicUrl ?? url })
@@ -282,7 +286,7 @@ function listen(server: Server, port: number, host: string): Promise<string> {
   })
 }
 
-function answerPlain(response: import('node:http').ServerResponse, status: number, text: string): void {
+function answerPlain(response: ServerResponse, status: number, text: string): void {
   response.writeHead(status, { 'content-type': 'text/plain' }).end(text)
 }
 

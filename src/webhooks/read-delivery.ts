@@ -1,7 +1,16 @@
-import { atPath, codeOf, JsonError, parseJson, reasonOf, type JsonValue } from '../base/index.ts'
+import {
+  atPath,
+  codeOf,
+  JsonError,
+  parseJson,
+  reasonOf,
+  type JsonValue,
+  FORM_CONTENT_TYPE,
+  FormError,
+  parseForm,
+} from '../base/index.ts'
 import type { IncomingEvent, Settings, WebhookDefinition } from '../define/index.ts'
 import type { VerifiedDelivery } from '../inbox/index.ts'
-import { FORM_CONTENT_TYPE, FormError, parseForm } from './form.ts'
 import type { RawHeaders } from './signed-content.ts'
 
 /** What a verified delivery says. */

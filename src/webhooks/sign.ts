@@ -1,6 +1,5 @@
-import { UsageError } from '../base/index.ts'
+import { UsageError, sortedFormText } from '../base/index.ts'
 import type { SignatureScheme } from '../define/index.ts'
-import { sortedFormText } from './form.ts'
 import { bodyDigestOf, digestOf, isForm, keyOf } from './signed-content.ts'
 
 /** A webhook that is to be sent as its provider would. */

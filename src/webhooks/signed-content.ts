@@ -1,6 +1,6 @@
+import { FORM_CONTENT_TYPE } from '../base/index.ts'
 import { createHash, createHmac } from 'node:crypto'
 import type { SignatureScheme } from '../define/index.ts'
-import { FORM_CONTENT_TYPE } from './form.ts'
 
 /** Headers as they came, repeated ones kept. */
 export type RawHeaders = readonly (readonly [name: string, value: string])[]

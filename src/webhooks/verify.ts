@@ -1,6 +1,6 @@
+import { sortedFormText } from '../base/index.ts'
 import { timingSafeEqual } from 'node:crypto'
 import type { SignatureScheme } from '../define/index.ts'
-import { sortedFormText } from './form.ts'
 import {
   bodyDigestOf,
   DIGEST_BYTES,

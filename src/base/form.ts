@@ -1,4 +1,5 @@
-import { PermanentError, type JsonValue } from '../base/index.ts'
+import { PermanentError } from './errors.ts'
+import type { JsonValue } from './json.ts'
 
 /** Fields that a form body may have. Providers send a few dozen; sorting very many would cost a forger nothing and us much. */
 const FORM_FIELD_LIMIT = 1000
