@@ -1,0 +1,29 @@
+import type { Clock, Random } from '../base/index.ts'
+import type { CallOutcome } from '../calls/index.ts'
+import type { Database } from '../db/index.ts'
+import type { AnyConnector } from '../define/index.ts'
+import type { FlowTable, Inbox } from '../inbox/index.ts'
+import type { Operator } from '../operator/index.ts'
+import type { Vault } from '../vault/index.ts'
+
+/** What the HTTP API is built from. An installation has most of it. */
+export interface ApiDeps {
+  readonly database: Pick<Database, 'pool'>
+  readonly vault: Pick<Vault, 'tokens' | 'loadConnection' | 'loadConnectionById' | 'listConnections'>
+  readonly operator: Operator
+  readonly inbox: Pick<Inbox, 'accept'>
+  readonly flows: Pick<FlowTable, 'byName'>
+  readonly connectorNamed: (name: string) => AnyConnector | undefined
+  readonly clock: Clock
+  readonly random: Random
+  /** Whose data the live page shows to who enters by a one-time link. Tokens carry their own tenant. */
+  readonly tenant: string
+  /** The address that others reach us at, without a trailing slash. */
+  readonly publicUrl: () => string
+  /** Makes the connector's check over a connection. Throws `not_found`. */
+  readonly testConnection: (tenant: string, name: string) => Promise<CallOutcome>
+  /** Whether this node is on its way down, so that `/ready` says so. Default: never. */
+  readonly stopping?: () => boolean
+  /** Told of faults of ours that were answered with 500. */
+  readonly onFault?: (what: string, error: unknown) => void
+}

@@ -1,0 +1,110 @@
+import { durationWords } from '../../base/index.ts'
+import type { RunState } from '../../define/index.ts'
+import type { PendingStep } from '../../flows/index.ts'
+
+/** A time in words, seen from `now`: `in 41 s, at 2026-11-22 12:00:41 UTC`. */
+export function timeWords(at: number, now: number): string {
+  if (at <= now) return 'now'
+  return `in ${durationWords(at - now)}, at ${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`
+}
+
+/** What a suspended step waits for, in a sentence without its full stop. */
+export function waitWords(step: PendingStep, now: number): string {
+  switch (step.kind) {
+    case 'sleep':
+      return step.until <= now
+        ? 'Has slept enough, and goes on now'
+        : `Sleeps, and goes on ${timeWords(step.until, now)}`
+    case 'wait':
+      return `Waits for ${step.connector} "${step.type}" with ${step.field} = ${step.value}${step.connection === undefined ? '' : ` over ${step.connection}`}; gives up waiting ${timeWords(step.until, now)}`
+    case 'operation':
+      return callWords(step, now)
+  }
+}
+
+function callWords(step: Extract<PendingStep, { kind: 'operation' }>, now: number): string {
+  const why = step.reason === undefined ? '' : ` (${trimStop(step.reason)})`
+  const when = step.until === null ? 'when it can' : timeWords(step.until, now)
+  switch (step.phase) {
+    case 'none':
+      return `${step.name} is about to be tried`
+    case 'retry':
+      return `Attempt ${step.attempts} of ${step.name} failed${why}; the next one is made ${when}`
+    case 'deferred':
+      return `${step.name} is held back${why}; it is asked for again ${when}`
+    case 'parked':
+      return `${step.name} waits for something outside${why}; it is looked at again ${when}`
+    case 'in_doubt':
+      return `Whether ${step.name} was done is not known${why}; that is found out ${when}`
+    case 'held':
+      return `A person must say whether ${step.name} was done${why}`
+    case 'late':
+      return `A person must say whether ${step.name} still makes sense${why}`
+  }
+}
+
+export interface LanePlace {
+  /** 1: it is its turn. */
+  readonly position: number
+  /** The run that goes before all others of the lane. */
+  readonly behind: { readonly id: string; readonly state: RunState } | undefined
+}
+
+export interface RunFacts {
+  readonly state: RunState
+  readonly reason: string | undefined
+  readonly undoTo: string | undefined
+  readonly createdAt: number
+  readonly finishedAt: number | undefined
+  readonly waits: readonly PendingStep[]
+  readonly lane: LanePlace | undefined
+}
+
+/** Where a run stands and what would move it, in one or two sentences. */
+export function runWords(run: RunFacts, now: number): string {
+  const why = run.reason === undefined ? '' : ` ${withStop(run.reason)}`
+  const waits = run.waits.map((step) => withStop(waitWords(step, now))).join(' ')
+  switch (run.state) {
+    case 'queued':
+      return queuedWords(run)
+    case 'running':
+      return 'A worker executes it now.'
+    case 'waiting':
+      return waits === '' ? 'It waits.' : waits
+    case 'parked':
+      return `It waits for something outside it.${waits === '' ? why : ` ${waits}`} When that is mended, retry it; else cancel it.`
+    case 'held':
+      return `It waits for a person.${waits === '' ? why : ` ${waits}`}`
+    case 'undoing':
+      return `It is being undone${run.undoTo === 'cancelled' ? ', because it was cancelled' : ''}.${why}${waits === '' ? '' : ` ${waits}`}`
+    case 'succeeded':
+      return `It succeeded ${tookWords(run)}.${why}`
+    case 'undone':
+      return `It gave up, and what it had done was undone.${why}`
+    case 'dead_lettered':
+      return `It gave up.${why} Retry it (the same run goes on), replay its event (a new run), or cancel it.`
+    case 'cancelled':
+      return `It was cancelled.${why}`
+  }
+}
+
+function queuedWords({ lane }: RunFacts): string {
+  if (lane?.behind === undefined) return 'It is ready: a worker takes it up next.'
+  const before =
+    lane.position === 2 ? 'One run of its lane goes first' : `${lane.position - 1} runs of its lane go first`
+  return `${before}: ${lane.behind.id} is ${lane.behind.state.replace('_', ' ')}.`
+}
+
+function tookWords({ createdAt, finishedAt }: RunFacts): string {
+  return finishedAt === undefined
+    ? ''
+    : `${durationWords(Math.max(0, finishedAt - createdAt))} after its event`
+}
+
+function withStop(text: string): string {
+  return /[.!?…]$/.test(text) ? text : `${text}.`
+}
+
+function trimStop(text: string): string {
+  return text.replace(/\.$/, '')
+}

@@ -1,0 +1,24 @@
+import type { ApiDeps } from '../deps.ts'
+import type { AnyRoute } from '../http/route.ts'
+import { connectionRoutes } from './connections.ts'
+import { deliveryRoutes } from './deliveries.ts'
+import { emitRoutes } from './emit.ts'
+import { eventRoutes } from './events.ts'
+import { ledgerRoutes } from './ledger.ts'
+import { quarantineRoutes } from './quarantine.ts'
+import { runActionRoutes } from './runActions.ts'
+import { runRoutes } from './runs.ts'
+
+/** Every route below `/api/v1`, but for the document that describes them. */
+export function apiRoutes(deps: ApiDeps): readonly AnyRoute[] {
+  return [
+    ...emitRoutes(deps),
+    ...eventRoutes(deps),
+    ...deliveryRoutes(deps),
+    ...runRoutes(deps),
+    ...runActionRoutes(deps),
+    ...quarantineRoutes(deps),
+    ...ledgerRoutes(deps),
+    ...connectionRoutes(deps),
+  ]
+}
