@@ -153,11 +153,11 @@ export class ReportBuilder {
     this.#checkpoints.newest = newest
   }
 
-  /** What is missing before `keptSince`, or in blocks 1 to `prunedThrough` sealed before it, is a gap; the rest a problem. */
+  /** What is missing before `keptSince`, or in blocks up to `prunedThrough` sealed before it, is a gap; the rest a problem. */
   judgeGaps(stated: { readonly keptSince: string; readonly prunedThrough: number }): void {
     for (const { from, to, at, batches, entries } of this.#pruned) {
       const what = from === to ? `block ${from}` : `blocks ${from} to ${to}`
-      if (from === 1 && to <= stated.prunedThrough && utcDay(at) < stated.keptSince)
+      if (to <= stated.prunedThrough && utcDay(at) < stated.keptSince)
         this.#gaps.push({ what, batches, entries })
       else
         this.problem(

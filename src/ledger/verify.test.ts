@@ -156,6 +156,11 @@ describe('verification', () => {
       `update ledger set position = case position when 1 then 3 else 1 end where position in (1, 3) and batch_id = (select min(batch_id) from ledger)`,
       ['batch_changed'],
     ],
+    [
+      'entries with other positions',
+      `update ledger set position = position * 2 where batch_id = (select min(batch_id) from ledger)`,
+      ['batch_changed'],
+    ],
     ['two entries with each other’s content', SWAP, ['column_changed', 'column_changed', 'batch_changed']],
     [
       'an entry moved to another batch',
@@ -469,6 +474,69 @@ describe('retention', () => {
     await expire()
     await tamper(statement)
     expect((await problems()).sort()).toEqual(expected)
+  })
+
+  it('keeps the batches of a block where one of them has a time ahead of it', async () => {
+    await write(1, NOON + 11 * DAY)
+    await growOld()
+    expect((await expire()).prunedThrough).toBe(3)
+    expect(await problems()).toEqual([])
+    await tamper(
+      `with gone as (delete from ledger_batches where block = 4 returning id) delete from ledger using gone where batch_id = gone.id`,
+    )
+    expect(await problems()).toEqual(['batches_missing'])
+  })
+
+  it('keeps the batches of a block that was sealed late', async () => {
+    now = NOON + 35 * DAY
+    await growOld()
+    expect((await expire()).prunedThrough).toBe(3)
+    const report = await verify()
+    expect(report.problems).toEqual([])
+    expect(report.gaps).toHaveLength(2)
+  })
+
+  const STATEMENT: LedgerEntry = {
+    tenant: 'default',
+    at: NOON + 40 * DAY,
+    actor: 'system',
+    action: 'ledger.expired',
+    target: 'ledger',
+    outcome: 'dropped',
+    detail: { keptSince: '2026-11-25', prunedThrough: 2, keepDays: 30 },
+  }
+  const REMOVE = `with gone as (delete from ledger_batches where block < 3 returning id) delete from ledger using gone where batch_id = gone.id`
+
+  it('excuses nothing by a statement that is not sealed yet', async () => {
+    await growOld()
+    await writeEntries(pool, [STATEMENT])
+    await tamper(REMOVE)
+    expect(await problems()).toEqual(['batches_missing'])
+    // Control: what the statement says is old enough to be dropped, so once sealed it would excuse it.
+    await seal()
+    expect(await problems()).toEqual([])
+  })
+
+  it('excuses nothing by a statement in a block that was changed', async () => {
+    await growOld()
+    await writeEntries(pool, [STATEMENT])
+    await tamper(`update ledger_batches set block = 5 where block is null`)
+    await tamper(REMOVE)
+    expect(await problems()).toEqual(['block_changed', 'batches_missing'])
+    await tamper(`update ledger_blocks set batches = 2, entries = 6 where number = 5`)
+    await mendBlock(5)
+    expect(await problems()).toEqual(['signature_invalid', 'checkpoint_differs', 'batches_missing'])
+  })
+
+  it('excuses nothing by an entry that was made a statement', async () => {
+    await growOld()
+    await tamper(REMOVE)
+    await tamper(
+      `update ledger set entry = replace(replace(encode(entry, 'escape'), 'call.succeeded', 'ledger.expired'),
+         '"detail":{', '"detail":{"keptSince":"2026-11-25","prunedThrough":2,')::bytea, action = 'ledger.expired'
+       where batch_id = (select id from ledger_batches where block = 5)`,
+    )
+    expect(await problems()).toEqual(['batch_changed', 'batches_missing'])
   })
 
   it('does not excuse a gap by a statement that was smuggled in, however it was sealed', async () => {

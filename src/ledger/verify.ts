@@ -74,10 +74,10 @@ export interface VerifyOptions {
  * - The tail that is in no block yet (normally under 30 s) proves nothing, and is reported as such. So are the blocks
  *   after the newest checkpoint, whose removal together would go unnoticed.
  * - Entries that are missing are a gap, not a problem, only if (1) an entry `ledger.expired` states that everything
- *   before a day was dropped; (2) that entry lies in a signed block whose checks all hold; (3) the missing
- *   days lie at least `keepDays` (the verifier's own option) before the time at which that block was sealed; and (4) whole batches are missing, or all
- *   batches of the first blocks, sealed before that day. So whoever can write to the database but not sign
- *   can at most remove what retention would have removed.
+ *   before a day was dropped; (2) that entry lies in a signed block whose checks all hold; (3) what is missing dates
+ *   from at least `keepDays` (the verifier's own option) before that block was sealed, by times that are signed; and
+ *   (4) whole batches are missing, or all batches of blocks up to the one that the entry names. So whoever can write
+ *   to the database but not sign can at most remove what retention would have removed.
  */
 export async function verifyLedger(options: VerifyOptions): Promise<VerifyReport> {
   const report = new ReportBuilder()
