@@ -25,10 +25,21 @@ export async function flows(seconds: number): Promise<Record<string, unknown>> {
     }
     const { calls } = await stage.provider.ask<{ calls: number }>({})
     const flowsPerSecond = round(load.accepted / (load.seconds + drainMs / 1000), 0)
-    const size = await stage.database.pool.query<{ bytes: string }>('select pg_database_size(current_database()) as bytes')
+    const size = await stage.database.pool.query<{ bytes: string }>(
+      'select pg_database_size(current_database()) as bytes',
+    )
     return {
-      flowsPerSecond, bare: without.perSecond, ratio: round(flowsPerSecond / without.perSecond, 3), accepted: load.accepted, failed: load.failed,
-      cpuMsPerFlow, calls, expectedCalls: load.accepted * 2, drainMs: round(drainMs, 0), acknowledged: load.latency, databaseBytes: Number(size.rows[0]!.bytes),
+      flowsPerSecond,
+      bare: without.perSecond,
+      ratio: round(flowsPerSecond / without.perSecond, 3),
+      accepted: load.accepted,
+      failed: load.failed,
+      cpuMsPerFlow,
+      calls,
+      expectedCalls: load.accepted * 2,
+      drainMs: round(drainMs, 0),
+      acknowledged: load.latency,
+      databaseBytes: Number(size.rows[0]!.bytes),
     }
   } finally {
     await stage.close()

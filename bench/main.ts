@@ -11,20 +11,34 @@ import { latency } from './latency.ts'
 import { peers } from './peers.ts'
 import { recovery } from './recovery.ts'
 
-const BENCHMARKS: Readonly<Record<string, (seconds: number) => Promise<Record<string, unknown>>>> = { intake, flows, latency, peers, recovery }
+const BENCHMARKS: Readonly<Record<string, (seconds: number) => Promise<Record<string, unknown>>>> = {
+  intake,
+  flows,
+  latency,
+  peers,
+  recovery,
+}
 
 const { values, positionals } = parseArgs({
-  options: { json: { type: 'boolean' }, seconds: { type: 'string', default: '10' }, help: { type: 'boolean' } },
+  options: {
+    json: { type: 'boolean' },
+    seconds: { type: 'string', default: '10' },
+    help: { type: 'boolean' },
+  },
   allowPositionals: true,
 })
 if (values.help) {
-  process.stdout.write(`npm run bench [-- --json] [-- --seconds 10] [NAME…]\nNames: ${Object.keys(BENCHMARKS).join(', ')}. Default: all.\n`)
+  process.stdout.write(
+    `npm run bench [-- --json] [-- --seconds 10] [NAME…]\nNames: ${Object.keys(BENCHMARKS).join(', ')}. Default: all.\n`,
+  )
   process.exit(0)
 }
 const names = positionals.length > 0 ? positionals : Object.keys(BENCHMARKS)
 const unknown = names.filter((name) => !(name in BENCHMARKS))
 if (unknown.length > 0) {
-  process.stderr.write(`There is no benchmark ${unknown.join(', ')}. There are: ${Object.keys(BENCHMARKS).join(', ')}.\n`)
+  process.stderr.write(
+    `There is no benchmark ${unknown.join(', ')}. There are: ${Object.keys(BENCHMARKS).join(', ')}.\n`,
+  )
   process.exit(2)
 }
 const results: Record<string, unknown> = {}

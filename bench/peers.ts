@@ -15,8 +15,13 @@ const IN_FLIGHT = [64, 256, 1024]
  * over connections that send as fast as they are answered. The time counts until the last flow has ended.
  */
 export async function peers(seconds: number): Promise<Record<string, unknown>> {
-  if (!existsSync(join(FOLDER, 'node_modules'))) execFileSync('npm', ['ci'], { cwd: FOLDER, stdio: ['ignore', 'ignore', 'inherit'] })
-  const trestle = await best(seconds, async (stage) => ({ child: await stage.startNode(), load: {}, drained: () => stage.drained() }))
+  if (!existsSync(join(FOLDER, 'node_modules')))
+    execFileSync('npm', ['ci'], { cwd: FOLDER, stdio: ['ignore', 'ignore', 'inherit'] })
+  const trestle = await best(seconds, async (stage) => ({
+    child: await stage.startNode(),
+    load: {},
+    drained: () => stage.drained(),
+  }))
   const dbos = await best(seconds, async (stage) => {
     await stage.database.pool.query('create database dbos')
     const child = await startDbos(stage)
@@ -25,7 +30,8 @@ export async function peers(seconds: number): Promise<Record<string, unknown>> {
       load: { path: '/' },
       async drained() {
         const begun = performance.now()
-        while ((await child.ask<{ open: number }>({})).open > 0) await new Promise((resolve) => setTimeout(resolve, 50))
+        while ((await child.ask<{ open: number }>({})).open > 0)
+          await new Promise((resolve) => setTimeout(resolve, 50))
         return performance.now() - begun
       },
     }
@@ -36,7 +42,7 @@ export async function peers(seconds: number): Promise<Record<string, unknown>> {
 interface Contestant {
   readonly child: Child
   readonly load: Record<string, unknown>
-  drained(): Promise<number>
+  readonly drained: () => Promise<number>
 }
 
 interface Best {
@@ -69,7 +75,10 @@ function startDbos(stage: Stage): Promise<Child> {
   const url = new URL(stage.databaseUrl)
   url.pathname = '/dbos'
   const argument = { databaseUrl: url.href, providerUrl: stage.provider.ready['url'], secret: SECRET }
-  const child = fork(join(FOLDER, 'dbos.mjs'), [JSON.stringify(argument)], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], execArgv: [] })
+  const child = fork(join(FOLDER, 'dbos.mjs'), [JSON.stringify(argument)], {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    execArgv: [],
+  })
   const next = <Answer>(): Promise<Answer> =>
     new Promise((resolve, reject) => {
       const gone = (): void => reject(new Error('The DBOS process ended.'))

@@ -7,7 +7,9 @@ const EVENTS = 100_000
 export async function recovery(seconds: number, events = EVENTS): Promise<Record<string, unknown>> {
   const stage = await setStage()
   try {
-    const rss = async (child: { ask<Answer>(question: Record<string, unknown>): Promise<Answer> }): Promise<number> => round((await child.ask<{ rss: number }>({})).rss / 1048576, 0)
+    const rss = async (child: {
+      ask<Answer>(question: Record<string, unknown>): Promise<Answer>
+    }): Promise<number> => round((await child.ask<{ rss: number }>({})).rss / 1048576, 0)
     const node = await stage.startNode()
     const idleMiB = await rss(node)
     const load = await stage.load(node, { seconds, connections: 64 })
@@ -17,12 +19,17 @@ export async function recovery(seconds: number, events = EVENTS): Promise<Record
     while (sent < events) sent += (await stage.load(node, { seconds: 10, connections: 64 })).accepted
     await stage.drained()
     const afterEventsMiB = await rss(node)
-    const { rows } = await stage.database.pool.query<{ bytes: string; runs: string }>('select pg_database_size(current_database()) as bytes, count(*) as runs from runs')
+    const { rows } = await stage.database.pool.query<{ bytes: string; runs: string }>(
+      'select pg_database_size(current_database()) as bytes, count(*) as runs from runs',
+    )
 
     const second = await stage.startNode(['worker'])
     const loading = stage.load(node, { rate: 300, seconds: 4, connections: 32 })
     await new Promise((resolve) => setTimeout(resolve, 2_000))
-    const { rows: held } = await stage.database.pool.query<{ id: string }>(`select id from runs where node_id = $1 and state = 'running'`, [second.ready['node']])
+    const { rows: held } = await stage.database.pool.query<{ id: string }>(
+      `select id from runs where node_id = $1 and state = 'running'`,
+      [second.ready['node']],
+    )
     second.kill('SIGKILL')
     const killedAt = performance.timeOrigin + performance.now()
     await loading
@@ -32,8 +39,14 @@ export async function recovery(seconds: number, events = EVENTS): Promise<Record
     )
     const first = rescued.rows[0]!.at
     return {
-      killToFirstRescuedStepMs: first === null ? null : round(first.getTime() - killedAt, 0), rescuedRuns: Number(rescued.rows[0]!.runs), heldAtKill: held.length,
-      idleMiB, underLoadMiB, afterEventsMiB, events: sent, bytesPerRun: round(Number(rows[0]!.bytes) / Number(rows[0]!.runs), 0),
+      killToFirstRescuedStepMs: first === null ? null : round(first.getTime() - killedAt, 0),
+      rescuedRuns: Number(rescued.rows[0]!.runs),
+      heldAtKill: held.length,
+      idleMiB,
+      underLoadMiB,
+      afterEventsMiB,
+      events: sent,
+      bytesPerRun: round(Number(rows[0]!.bytes) / Number(rows[0]!.runs), 0),
     }
   } finally {
     await stage.close()

@@ -17,7 +17,7 @@ function filesBelow(folder: string): string[] {
     const path = join(folder, name)
     if (name === 'node_modules' || name === 'dist' || name.startsWith('.')) return []
     if (statSync(path).isDirectory()) return filesBelow(path)
-    return /\.ts$/.test(name) ? [path] : []
+    return name.endsWith('.ts') ? [path] : []
   })
 }
 
@@ -43,7 +43,7 @@ function wrongImport(file: string, specifier: string): string | undefined {
   const target = resolve(dirname(file), specifier)
   const to = folderOf(target)
   if (relative(src, target).startsWith('..'))
-    return to === '..' && /package\.json$/.test(target)
+    return to === '..' && target.endsWith('package.json')
       ? undefined
       : `imports ${relative(ROOT, target)}, outside src`
   if (from === to) return undefined

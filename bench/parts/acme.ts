@@ -50,7 +50,10 @@ export const acme = defineConnector({
       schema: z.looseObject({ amount: z.number(), customer: z.string(), sentAt: z.number() }),
       summary: 'a payment succeeded',
     }),
-    'payment.noted': defineEvent({ schema: z.looseObject({ amount: z.number() }), summary: 'a payment that starts no flow' }),
+    'payment.noted': defineEvent({
+      schema: z.looseObject({ amount: z.number() }),
+      summary: 'a payment that starts no flow',
+    }),
   },
   webhooks: {
     signature: hmac({ name: 'acme', header: 'x-acme-signature', source: 'bench/parts/acme.ts' }),

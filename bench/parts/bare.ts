@@ -20,7 +20,14 @@ const intake = createWebhookIntake({
   endpoints: (path) =>
     path === ENDPOINT
       ? {
-          tenant: 'default', id: 'ep_bench', path, publicUrl: path, connectionId: 'con_bench', connectionName: 'acme', connector: acme, settings: {},
+          tenant: 'default',
+          id: 'ep_bench',
+          path,
+          publicUrl: path,
+          connectionId: 'con_bench',
+          connectionName: 'acme',
+          connector: acme,
+          settings: {},
           secrets: () => Promise.resolve([SECRET]),
         }
       : undefined,
@@ -40,7 +47,10 @@ async function act(body: Buffer, request: IncomingMessage, response: ServerRespo
     response.writeHead(401).end()
     return
   }
-  const { id, data } = JSON.parse(body.toString()) as { id: string; data: { customer: string; amount: number; sentAt: number } }
+  const { id, data } = JSON.parse(body.toString()) as {
+    id: string
+    data: { customer: string; amount: number; sentAt: number }
+  }
   const contact = await call('/v1/contacts', `${id}:1`, { email: data.customer })
   await call('/v1/invoices', `${id}:2`, { contact: contact.id, amount: data.amount, sentAt: data.sentAt })
   response.writeHead(200, { 'content-length': 0 }).end()
@@ -50,7 +60,11 @@ async function call(path: string, key: string, body: unknown): Promise<{ id: str
   const answer = await provider.request({
     path,
     method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: 'Bearer bench-token', 'idempotency-key': key },
+    headers: {
+      'content-type': 'application/json',
+      authorization: 'Bearer bench-token',
+      'idempotency-key': key,
+    },
     body: JSON.stringify(body),
   })
   return (await answer.body.json()) as { id: string }
@@ -62,5 +76,9 @@ const server = createServer((request, response) => {
 })
 server.keepAliveTimeout = 60_000
 server.listen(0, '127.0.0.1', () =>
-  serveParent({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` }, () => Promise.resolve({}), () => Promise.resolve()),
+  serveParent(
+    { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` },
+    () => Promise.resolve({}),
+    () => Promise.resolve(),
+  ),
 )

@@ -34,7 +34,8 @@ export async function startChild(name: string, argument: Record<string, unknown>
 
 function next<Message>(child: ChildProcess, name: string): Promise<Message> {
   return new Promise((resolve, reject) => {
-    const onExit = (code: number | null, signal: string | null): void => reject(new Error(`The process ${name} ended (${code ?? signal}).`))
+    const onExit = (code: number | null, signal: string | null): void =>
+      reject(new Error(`The process ${name} ended (${code ?? signal}).`))
     child.once('exit', onExit)
     child.once('message', (message) => {
       child.off('exit', onExit)
@@ -52,7 +53,11 @@ function stop(child: ChildProcess): Promise<void> {
 }
 
 /** In the child: says that it is ready, answers questions, and ends when its parent is gone. */
-export function serveParent(ready: Record<string, unknown>, answer: (question: Record<string, unknown>) => Promise<unknown>, stop: () => Promise<void>): void {
+export function serveParent(
+  ready: Record<string, unknown>,
+  answer: (question: Record<string, unknown>) => Promise<unknown>,
+  stop: () => Promise<void>,
+): void {
   process.on('message', (question) => {
     void answer(question as Record<string, unknown>).then((result) => process.send?.(result ?? {}))
   })
@@ -64,6 +69,7 @@ export function serveParent(ready: Record<string, unknown>, answer: (question: R
   process.send?.(ready)
 }
 
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- the caller says what its parent gives it
 export function argument<T>(): T {
   return JSON.parse(process.argv[2] ?? '{}') as T
 }

@@ -9,8 +9,15 @@ export interface Latency {
 
 export function latencyOf(samples: number[]): Latency {
   const sorted = Float64Array.from(samples).sort()
-  const at = (share: number): number => round(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN)
-  return { count: sorted.length, p50: at(0.5), p99: at(0.99), p999: at(0.999), max: round(sorted.at(-1) ?? Number.NaN) }
+  const at = (share: number): number =>
+    round(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? Number.NaN)
+  return {
+    count: sorted.length,
+    p50: at(0.5),
+    p99: at(0.99),
+    p999: at(0.999),
+    max: round(sorted.at(-1) ?? Number.NaN),
+  }
 }
 
 export function round(value: number, digits = 2): number {

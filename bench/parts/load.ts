@@ -22,7 +22,11 @@ export interface Load {
 }
 
 argument()
-serveParent({}, (question) => run(question as unknown as Load), () => Promise.resolve())
+serveParent(
+  {},
+  (question) => run(question as unknown as Load),
+  () => Promise.resolve(),
+)
 
 const FILLER = 'x'.repeat(800)
 let serial = 0
@@ -43,8 +47,11 @@ async function run(load: Load): Promise<unknown> {
   const count = Math.ceil((load.rate ?? load.prepare ?? 12_000) * load.seconds)
   // Preparing takes some 10 µs a request; the schedule begins when that is done.
   const start = performance.timeOrigin + performance.now() + 100 + count * 0.03
-  const due = (index: number): number => (load.rate === undefined ? start : start + (index / load.rate) * 1000)
-  const requests = Array.from({ length: count }, (_, index) => request(load, `${hostname}:${port}`, due(index)))
+  const due = (index: number): number =>
+    load.rate === undefined ? start : start + (index / load.rate) * 1000
+  const requests = Array.from({ length: count }, (_, index) =>
+    request(load, `${hostname}:${port}`, due(index)),
+  )
   const samples: number[] = []
   let failed = 0
   let next = 0
@@ -71,7 +78,13 @@ async function run(load: Load): Promise<unknown> {
   }
   await Promise.all(Array.from({ length: load.connections }, sender))
   const seconds = (performance.now() - begun) / 1000
-  return { accepted: samples.length, failed, seconds: round(seconds), perSecond: round(samples.length / seconds, 0), latency: latencyOf(samples) }
+  return {
+    accepted: samples.length,
+    failed,
+    seconds: round(seconds),
+    perSecond: round(samples.length / seconds, 0),
+    latency: latencyOf(samples),
+  }
 }
 
 /** One keep-alive connection that carries one request at a time. */

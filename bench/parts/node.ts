@@ -25,7 +25,13 @@ const installation = await openInstallation({
   connections: 8,
   onFault,
 })
-const platform = await createPlatform(installation, { roles, port: 0, version: 'bench', watchdog: false, onFault })
+const platform = await createPlatform(installation, {
+  roles,
+  port: 0,
+  version: 'bench',
+  watchdog: false,
+  onFault,
+})
 serveParent(
   { url: platform.url, node: platform.node },
   () => Promise.resolve({ rss: process.memoryUsage().rss, cpu: process.cpuUsage() }),

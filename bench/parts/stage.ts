@@ -53,14 +53,25 @@ export async function setStage(): Promise<Stage> {
     provider,
     folder,
     databaseCpuMs: () => cpuMsOfTree(server.pid),
-    startNode: (roles = ['intake', 'worker', 'api']) => begin('node', { databaseUrl: server.url, folder, roles, masterKey }),
+    startNode: (roles = ['intake', 'worker', 'api']) =>
+      begin('node', { databaseUrl: server.url, folder, roles, masterKey }),
     startBare: () => begin('bare', {}),
     load: (target, load) =>
-      sender.ask<LoadResult>({ url: target.ready['url'], path: ENDPOINT, secret: SECRET, type: 'payment.succeeded', connections: 64, seconds: 10, ...load }),
+      sender.ask<LoadResult>({
+        url: target.ready['url'],
+        path: ENDPOINT,
+        secret: SECRET,
+        type: 'payment.succeeded',
+        connections: 64,
+        seconds: 10,
+        ...load,
+      }),
     async drained() {
       const begun = performance.now()
       for (;;) {
-        const { rows } = await database.pool.query<{ open: string }>(`select count(*) as open from runs where state not in ('succeeded', 'dead_lettered', 'undone', 'cancelled')`)
+        const { rows } = await database.pool.query<{ open: string }>(
+          `select count(*) as open from runs where state not in ('succeeded', 'dead_lettered', 'undone', 'cancelled')`,
+        )
         if (rows[0]!.open === '0') return performance.now() - begun
         await new Promise((resolve) => setTimeout(resolve, 50))
       }

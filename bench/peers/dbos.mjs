@@ -15,7 +15,11 @@ async function call(path, key, body) {
   const answer = await provider.request({
     path,
     method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: 'Bearer bench-token', 'idempotency-key': key },
+    headers: {
+      'content-type': 'application/json',
+      authorization: 'Bearer bench-token',
+      'idempotency-key': key,
+    },
     body: JSON.stringify(body),
   })
   return answer.body.json()
@@ -23,16 +27,24 @@ async function call(path, key, body) {
 
 const paid = DBOS.registerWorkflow(
   async (id, data) => {
-    const contact = await DBOS.runStep(() => call('/v1/contacts', `${id}:1`, { email: data.customer }), { name: 'contact' })
+    const contact = await DBOS.runStep(() => call('/v1/contacts', `${id}:1`, { email: data.customer }), {
+      name: 'contact',
+    })
     await DBOS.runStep(
-      () => call('/v1/invoices', `${id}:2`, { contact: contact.id, amount: data.amount, sentAt: data.sentAt }),
+      () =>
+        call('/v1/invoices', `${id}:2`, { contact: contact.id, amount: data.amount, sentAt: data.sentAt }),
       { name: 'invoice' },
     )
   },
   { name: 'paid' },
 )
 
-DBOS.setConfig({ name: 'bench', systemDatabaseUrl: databaseUrl, systemDatabasePoolSize: 20, logLevel: 'error' })
+DBOS.setConfig({
+  name: 'bench',
+  systemDatabaseUrl: databaseUrl,
+  systemDatabasePoolSize: 20,
+  logLevel: 'error',
+})
 await DBOS.launch()
 
 const server = createServer((request, response) => {
@@ -41,7 +53,8 @@ const server = createServer((request, response) => {
   request.on('end', async () => {
     const body = Buffer.concat(chunks)
     const expected = createHmac('sha256', secret).update(body).digest()
-    if (!timingSafeEqual(expected, Buffer.from(request.headers['x-acme-signature'], 'hex'))) return response.writeHead(401).end()
+    if (!timingSafeEqual(expected, Buffer.from(request.headers['x-acme-signature'], 'hex')))
+      return response.writeHead(401).end()
     const { id, data } = JSON.parse(body)
     try {
       open++

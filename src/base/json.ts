@@ -163,7 +163,7 @@ function pathOf(
   if (value === null || typeof value !== 'object' || value instanceof LosslessNumber) return undefined
   if (wanted(value, depth)) return ''
   for (const [key, child] of Object.entries(value)) {
-    const found = pathOf(child as JsonValue, wanted, depth + 1)
+    const found = pathOf(child, wanted, depth + 1)
     if (found !== undefined) return `/${escapePointer(key)}${found}`
   }
   return undefined

@@ -49,7 +49,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     pipeline: true,
     // A plan made while the tables were small would be kept when they are large: plan for the parameters at hand.
     options: '-c plan_cache_mode=force_custom_plan',
-  } as pg.PoolConfig)
+  })
   // An idle connection that breaks is replaced by the pool; whoever uses the database next sees the fault.
   pool.on('error', () => {})
   const kysely = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) })

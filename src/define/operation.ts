@@ -77,7 +77,7 @@ export type Idempotency<Input, Output> =
   | LookupIdempotency<Input, Output>
   | { readonly kind: 'none' }
 
-export interface LookupIdempotency<Input, Output> {
+export interface LookupIdempotency<Input, _Output = unknown> {
   readonly kind: 'lookup'
   readonly settleAfterMs: number
   /** The question. It must be a read. */

@@ -1,5 +1,5 @@
 import { MINUTE, reasonOf } from '../base/index.ts'
-import type { AnyFlow, FlowEvent } from '../define/index.ts'
+import { mayMove, type AnyFlow, type FlowEvent } from '../define/index.ts'
 import { eventOf } from '../inbox/index.ts'
 import type { LedgerAction, LedgerEntry } from '../ledger/index.ts'
 import { VersionConflictError } from './errors.ts'
@@ -124,6 +124,7 @@ function executionOf(
 }
 
 async function settle(run: ClaimedRun, move: RunMove, deps: AdvanceDeps): Promise<Advanced> {
+  if (!mayMove(run.state, move.to)) throw new Error(`A run that is ${run.state} may not become ${move.to}.`)
   const answer = await deps.write(run, { move, entries: entriesOf(run, move, deps.clock.now()) })
   return answer === 'fenced' ? undefined : move
 }

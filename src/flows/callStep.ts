@@ -76,7 +76,7 @@ export async function advanceCall(
     case 'done':
       return finish(step, { outcome: 'succeeded', output: move.result }, {}, host)
     case 'send':
-      return attempt(step, state, 'send', host)
+      return attempt(step, move.step, 'send', host)
     case 'look_up':
       return attempt(step, state, 'lookup', host)
   }

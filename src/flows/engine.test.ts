@@ -35,7 +35,7 @@ const flow = (run: (context: FlowContext<{ n: number; customer?: string }>) => u
     name: 'test',
     on: acme.on('thing.happened'),
     retry: { first: 5, cap: 20 },
-    run: run as never,
+    run,
     ...over,
   })
 

@@ -263,7 +263,7 @@ export class Engine {
       move.pending.map((step) =>
         step.kind === 'wait'
           ? findAwaitedEvent(this.#options.database.pool, run, step, consumed, this.#options.connectorNamed)
-          : undefined,
+          : Promise.resolve(undefined),
       ),
     )
       .then((found) => (found.some((event) => event !== undefined) ? this.arrived(arrivals) : undefined))

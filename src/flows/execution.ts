@@ -39,6 +39,8 @@ import type { RunWriteAnswer } from './runWriter.ts'
 export const STEPS_PER_RUN = 10_000
 /** Steps of one run that may be under way at once; more wait their turn. */
 export const STEPS_AT_ONCE = 50
+/** Bytes that a local step may return, as JSON. */
+export const RESULT_LIMIT_BYTES = 1_048_576
 /** When only waits have remained for this long, the execution ends and the run's row waits. */
 export const SUSPEND_AFTER_MS = 100
 /** How long the flow's code may await something that is no step. */
@@ -226,7 +228,7 @@ export class Execution {
         .update(encodeJson({ operation: `${connector.name}.${operationName}`, input }))
         .digest()
     } catch (error) {
-      return Promise.reject(error as Error)
+      return Promise.reject(error)
     }
     return this.#ask(name, { kind: 'operation', inputDigest }, async (ordinal) => {
       const connection = await this.#deps.connectionFor(this.#run.tenant, connector, connectionName)
@@ -308,10 +310,11 @@ export class Execution {
       let row: Omit<JournalRow, 'seq' | 'finishedAt'>
       try {
         const result: unknown = await insideStep.run(name, async () => work())
+        const bytes = result === undefined ? undefined : boundedResult(name, result)
         row = {
           ...base,
           outcome: 'succeeded',
-          result: result === undefined ? undefined : Buffer.from(encodeJson(result)),
+          result: bytes,
           errorCode: undefined,
           error: undefined,
         }
@@ -339,7 +342,7 @@ export class Execution {
           'The date to sleep until is not valid. Pass a Date, or a duration such as "2 days".',
         )
     } catch (error) {
-      return Promise.reject(error as Error)
+      return Promise.reject(error)
     }
     const ask = this.#ask('sleep', { kind: 'sleep' }, async (ordinal) => {
       if (this.#mode === 'resolve') return
@@ -375,7 +378,7 @@ export class Execution {
           `waitFor("${trigger.type}") needs a text, number or boolean in "equals".`,
         )
     } catch (error) {
-      return Promise.reject(error as Error)
+      return Promise.reject(error)
     }
     const name = `wait:${trigger.connector}.${trigger.type}`
     const ask = this.#ask(name, { kind: 'wait' }, async (ordinal) => {
@@ -391,7 +394,7 @@ export class Execution {
         connection: trigger.connection,
         type: trigger.type,
         field: options.on,
-        value: value!,
+        value,
       }
       const look = async (): Promise<void> => {
         const event = await this.#deps.findEvent(this.#run, step, this.#consumed)
@@ -611,6 +614,15 @@ function conflicts(
     what.inputDigest !== undefined &&
     row.inputDigest !== undefined &&
     !row.inputDigest.equals(what.inputDigest)
+  )
+}
+
+function boundedResult(name: string, result: unknown): Buffer {
+  const bytes = Buffer.from(encodeJson(result))
+  if (bytes.length <= RESULT_LIMIT_BYTES) return bytes
+  throw new PermanentError(
+    'result_too_large',
+    `The step "${name}" returned ${bytes.length} bytes; at most ${RESULT_LIMIT_BYTES} are kept in the journal. Return an id or a summary, and read the rest where it is needed.`,
   )
 }
 

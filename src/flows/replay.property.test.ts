@@ -169,6 +169,7 @@ async function history(
     void execution.start().then((ended) => {
       end = ended
     })
+    // oxlint-disable-next-line no-unmodified-loop-condition -- both are set by callbacks
     while (!end && !killed) {
       for (let i = 0; i < 12; i++) await turn()
       const [first] = inFlight.sort((a, b) => (a.key < b.key ? -1 : 1))

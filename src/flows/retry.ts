@@ -12,7 +12,8 @@ import type { OpenAttempt, PendingCall } from './run.ts'
 
 /** What a step is to do now. */
 export type NextMove =
-  | { readonly as: 'send' }
+  /** An attempt; `step` has the generation that its key is of. */
+  | { readonly as: 'send'; readonly step: PendingCall }
   /** Ask the provider whether an attempt in doubt was done. */
   | { readonly as: 'look_up' }
   | { readonly as: 'wait'; readonly pending: PendingCall }
@@ -160,7 +161,8 @@ export function nextMove(
   if (step.until === null && step.phase !== 'none') return { as: 'wait', pending: step }
   if (step.until !== null && step.until > now) return { as: 'wait', pending: step }
   if (step.phase === 'in_doubt') return resolveDoubt(step, operation, now)
-  return lateOr(options, now, step, { as: 'send' })
+  const next = withFreshKey(step, operation, now)
+  return lateOr(options, now, next, { as: 'send', step: next })
 }
 
 /** A step whose last attempt was, for certain, not done: the next one is a new effect with a new key. */
@@ -172,10 +174,18 @@ export function notDone(step: PendingCall, now: number): PendingCall {
     since: now,
     generation: step.generation + 1,
     begunAt: undefined,
+    doubtedAt: undefined,
     settled: undefined,
     code: undefined,
     reason: undefined,
   }
+}
+
+/** A key that the provider may have forgotten is not sent again; without doubt a new one is a new effect for certain. */
+function withFreshKey(step: PendingCall, operation: AnyOperation, now: number): PendingCall {
+  const outlived =
+    operation.idempotency.kind === 'key' && effectiveIdempotency(operation, step.begunAt, now).kind !== 'key'
+  return outlived ? notDone(step, now) : step
 }
 
 function lateOr(
@@ -207,7 +217,7 @@ function resolveDoubt(step: PendingCall, operation: AnyOperation, now: number): 
   switch (idempotency.kind) {
     case 'key':
     case 'natural':
-      return { as: 'send' }
+      return { as: 'send', step }
     case 'lookup': {
       const settled = (step.doubtedAt ?? step.since) + idempotency.settleAfterMs
       return settled > now ? { as: 'wait', pending: { ...step, until: settled } } : { as: 'look_up' }
@@ -299,7 +309,15 @@ function failedOnce(
   context: AfterAttemptContext,
 ): AfterAttempt {
   const { policy, now, random } = context
-  if (!outcome.retryable) return { as: 'failed', code: outcome.code, reason: outcome.reason }
+  // What never reached the provider, or was turned away before it looked at the key, settles no earlier doubt.
+  const doubtful =
+    step.doubtedAt !== undefined && !outcome.newKey && (outcome.retryable || outcome.exchange === undefined)
+  const unknown = (why: string): AfterAttempt => ({
+    as: 'wait',
+    pending: held(step, now, 'outcome_unknown', `${why} An earlier attempt may have been done.`),
+  })
+  if (!outcome.retryable)
+    return doubtful ? unknown(outcome.reason) : { as: 'failed', code: outcome.code, reason: outcome.reason }
   const next = nextAttempt({
     attempt: step.attempts,
     policy,
@@ -308,22 +326,24 @@ function failedOnce(
     now,
     random,
   })
+  const gaveUp = `Gave up after ${step.attempts} attempts: ${outcome.reason}`
   if (next.as === 'exhausted')
-    return {
-      as: 'failed',
-      code: 'attempts_exhausted',
-      reason: `Gave up after ${step.attempts} attempts: ${outcome.reason}`,
-    }
+    return doubtful ? unknown(gaveUp) : { as: 'failed', code: 'attempts_exhausted', reason: gaveUp }
   const base = outcome.newKey ? notDone(step, now) : step
   const why = { code: outcome.code, reason: outcome.reason, since: now }
-  if (next.as === 'park')
-    return {
-      as: 'wait',
-      pending: { ...base, ...why, phase: 'parked', until: outcome.retryAt ?? now + PARKED_RECHECK_MS },
-    }
+  if (next.as === 'park') {
+    const until = outcome.retryAt ?? now + PARKED_RECHECK_MS
+    return { as: 'wait', pending: { ...base, ...why, phase: doubtful ? 'in_doubt' : 'parked', until } }
+  }
   return {
     as: 'wait',
-    pending: { ...base, ...why, phase: 'retry', until: next.at, spentMs: step.spentMs + (next.at - now) },
+    pending: {
+      ...base,
+      ...why,
+      phase: doubtful ? 'in_doubt' : 'retry',
+      until: next.at,
+      spentMs: step.spentMs + (next.at - now),
+    },
   }
 }
 

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { encodeJson, parseJson } from '../base/index.ts'
 import type { CallConnection } from '../calls/index.ts'
-import type { AnyOperation } from '../define/index.ts'
 import { advanceCall, type CallStep, type StepHost } from './callStep.ts'
 import { stepKey } from './playback.ts'
 import { afterCrash, notTried, retryPolicy } from './retry.ts'
@@ -83,7 +82,7 @@ async function undoStep(
   deps: UndoDeps,
 ): Promise<CallStep> {
   const connection = await deps.connectionNamed(run.tenant, undo.connector, undo.connection)
-  const operation = connection.connector.operationsByName.get(undo.operation) as AnyOperation | undefined
+  const operation = connection.connector.operationsByName.get(undo.operation)
   if (!operation)
     throw new Error(
       `The connector ${undo.connector} no longer has the operation ${undo.operation}, which undoes ${stepKey(row.name, row.ordinal)}. Undo it by hand, then settle the run.`,

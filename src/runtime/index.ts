@@ -13,4 +13,12 @@ export { findConfig, loadConfig, type LoadedConfig } from './loadConfig.ts'
 export { checkpointFile } from './checkpoints.ts'
 export { findDatabase, type FoundDatabase } from './findDatabase.ts'
 export { openInstallation, TENANT, type Installation, type InstallationOptions } from './installation.ts'
-export { createPlatform, ROLES, type Platform, type PlatformOptions, type Role } from './platform.ts'
+export {
+  callsOf,
+  createPlatform,
+  ROLES,
+  testConnection,
+  type Platform,
+  type PlatformOptions,
+  type Role,
+} from './platform.ts'

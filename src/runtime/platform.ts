@@ -1,7 +1,7 @@
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { MINUTE, pause, RetryableError, SECOND, UsageError } from '../base/index.ts'
-import { createCalls, type CallConnection, type Calls } from '../calls/index.ts'
+import { createCalls, type CallConnection, type CallOutcome, type Calls } from '../calls/index.ts'
 import type { AnyConnector } from '../define/index.ts'
 import { Engine } from '../flows/index.ts'
 import { createInbox, type Inbox } from '../inbox/index.ts'
@@ -42,6 +42,8 @@ export interface Platform {
   /** Where it listens, such as `http://127.0.0.1:3000`; `undefined` for a worker alone. */
   readonly url: string | undefined
   readonly node: string | undefined
+  /** A link to the live page that works once, within 10 minutes; `undefined` where the API is not among the roles. */
+  readonly liveLink: (() => string) | undefined
   /** Stops in order: no new runs, runs handed back, intake last. Safe to call twice. */
   stop(): Promise<void>
 }
@@ -80,11 +82,11 @@ export async function createPlatform(
     wake: (client, runs) => dispatch.wake(client, runs),
     onEvents: (events) => worker?.engine.arrived(events),
   })
+  let stopped: Promise<void> | undefined
   const server = options.roles.some((role) => role !== 'worker')
-    ? await startServer(installation, inbox, options)
+    ? await startServer(installation, inbox, options, () => stopped !== undefined)
     : undefined
 
-  let stopped: Promise<void> | undefined
   const stop = async (): Promise<void> => {
     // Runs first, while intake still answers; then intake, which waits for what it has begun to commit.
     await worker?.engine.stop()
@@ -94,7 +96,12 @@ export async function createPlatform(
     for (const end of stops.reverse()) await end().catch((error: unknown) => onFault('stop', error))
     if (!worker) await dispatch.stop()
   }
-  return { url: server?.url, node: worker?.engine.node, stop: () => (stopped ??= stop()) }
+  return {
+    url: server?.url,
+    node: worker?.engine.node,
+    liveLink: server?.liveLink,
+    stop: () => (stopped ??= stop()),
+  }
 }
 
 async function startSealer(
@@ -160,6 +167,22 @@ export function callsOf({ clock, egress, vault }: Installation): Calls {
   })
 }
 
+/** Makes the connector's check, a cheap read, over a connection. Throws `not_found`. */
+export async function testConnection(
+  installation: Installation,
+  tenant: string,
+  name: string,
+): Promise<CallOutcome> {
+  const found = await installation.vault.loadConnection(tenant, name)
+  const connector = installation.connectorNamed(found.connector)
+  if (!connector)
+    throw new UsageError(
+      'connector_missing',
+      `The connector "${found.connector}" is not in the configuration. Add a connection of it to trestle.config.ts.`,
+    )
+  return callsOf(installation).testConnection({ ...found, connector, allowPrivate: found.allowPrivateNetwork })
+}
+
 /** The tenant's connection of a connector: the one named, else the only one there is. */
 async function connectionFor(
   installation: Installation,
@@ -206,6 +229,7 @@ async function onlyConnection(
 
 interface Listening {
   readonly url: string
+  readonly liveLink: (() => string) | undefined
   close(): Promise<void>
 }
 
@@ -213,6 +237,7 @@ async function startServer(
   installation: Installation,
   inbox: Inbox,
   options: PlatformOptions,
+  stopping: () => boolean,
 ): Promise<Listening> {
   const { database, clock, config } = installation
   const onFault = options.onFault ?? (() => {})
@@ -233,7 +258,15 @@ async function startServer(
     },
   })
   const api = options.roles.includes('api')
-    ? createApi({ ...installation, tenant: TENANT, inbox, publicUrl: () => config.publicUrl ?? url })
+    ? createApi({
+        ...installation,
+        tenant: TENANT,
+        inbox,
+        publicUrl: () => config.publicUrl ?? url,
+        testConnection: (tenant, name) => testConnection(installation, tenant, name),
+        stopping,
+        onFault,
+      })
     : undefined
   const server = createServer((request, response) => {
     if (request.url?.startsWith('/webhooks/') && options.roles.includes('intake'))
@@ -245,7 +278,11 @@ async function startServer(
   server.headersTimeout = 20 * SECOND
   server.requestTimeout = 30 * SECOND
   url = await listen(server, options.port ?? 3000, options.host ?? '127.0.0.1')
-  return { url, close: () => closeServer(server, rejections, installation, api) }
+  return {
+    url,
+    liveLink: api && (() => `${url}/live/enter?code=${api.liveAccess.issue()}`),
+    close: () => closeServer(server, rejections, installation, api),
+  }
 }
 
 async function closeServer(

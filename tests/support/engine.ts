@@ -2,7 +2,14 @@ import { z } from 'zod'
 import { newId, systemClock, systemRandom, type EventId, type RunId } from '../../src/base/index.ts'
 import type { CallConnection, CallOutcome, CallRequest, Exchange } from '../../src/calls/index.ts'
 import { openDatabase, type Database } from '../../src/db/index.ts'
-import { defineConnector, defineEvent, defineOperation, type AnyFlow, type Idempotency, type RunState } from '../../src/define/index.ts'
+import {
+  defineConnector,
+  defineEvent,
+  defineOperation,
+  type AnyFlow,
+  type Idempotency,
+  type RunState,
+} from '../../src/define/index.ts'
 import { createDispatch } from '../../src/dispatch/index.ts'
 import { Engine } from '../../src/flows/index.ts'
 import { createFlowTable, createInbox, type Inbox } from '../../src/inbox/index.ts'
@@ -14,7 +21,11 @@ const value = z.looseObject({})
 
 function operation(idempotency: Idempotency<Record<string, unknown>, Record<string, unknown>>) {
   return defineOperation<Record<string, unknown>, Record<string, unknown>>({
-    summary: 'do something', input: value, output: value, idempotency, request: () => ({ method: 'POST', path: '/' }),
+    summary: 'do something',
+    input: value,
+    output: value,
+    idempotency,
+    request: () => ({ method: 'POST', path: '/' }),
     describe: (input) => `did ${JSON.stringify(input)}`,
   })
 }
@@ -27,15 +38,29 @@ export const acme = defineConnector({
   auth: { kind: 'none' },
   operations: {
     things: {
-      create: operation({ kind: 'key', place: { header: 'idempotency-key' }, lifetimeMs: 86_400_000, replaysErrors: false }),
+      create: operation({
+        kind: 'key',
+        place: { header: 'idempotency-key' },
+        lifetimeMs: 86_400_000,
+        replaysErrors: false,
+      }),
       upsert: operation({ kind: 'natural' }),
-      find: operation({ kind: 'lookup', settleAfterMs: 5, request: () => ({ method: 'GET', path: '/' }), found: () => undefined }),
+      find: operation({
+        kind: 'lookup',
+        settleAfterMs: 5,
+        request: () => ({ method: 'GET', path: '/' }),
+        found: () => undefined,
+      }),
       post: operation({ kind: 'none' }),
       remove: operation({ kind: 'natural' }),
     },
   },
   events: {
-    'thing.happened': defineEvent({ schema: z.looseObject({ n: z.number() }), summary: 'a thing happened', match: ['data.customer'] }),
+    'thing.happened': defineEvent({
+      schema: z.looseObject({ n: z.number() }),
+      summary: 'a thing happened',
+      match: ['data.customer'],
+    }),
     'thing.answered': defineEvent({ schema: value, summary: 'an answer came', match: ['data.customer'] }),
   },
   limits: [],
@@ -45,9 +70,24 @@ export const acme = defineConnector({
 export const exchange: Exchange = { status: 200, ms: 1 } as Exchange
 
 /** What a call to the test's provider answers. */
-export const made = (output: unknown = { ok: true }): CallOutcome => ({ as: 'succeeded', output, summary: 'made', exchange })
-export const failedFor = (code: string, retryable: boolean): CallOutcome => ({ as: 'failed', retryable, newKey: false, code, reason: `it failed: ${code}` })
-export const doubted = (): CallOutcome => ({ as: 'in_doubt', code: 'reset', reason: 'the connection was reset' })
+export const made = (output: unknown = { ok: true }): CallOutcome => ({
+  as: 'succeeded',
+  output,
+  summary: 'made',
+  exchange,
+})
+export const failedFor = (code: string, retryable: boolean): CallOutcome => ({
+  as: 'failed',
+  retryable,
+  newKey: false,
+  code,
+  reason: `it failed: ${code}`,
+})
+export const doubted = (): CallOutcome => ({
+  as: 'in_doubt',
+  code: 'reset',
+  reason: 'the connection was reset',
+})
 
 export interface TestEngine {
   readonly database: Database
@@ -55,7 +95,11 @@ export interface TestEngine {
   readonly inbox: Inbox
   readonly operator: Operator
   /** Delivers an event and gives the ids of its runs. */
-  deliver(type: string, data: Record<string, unknown>, id?: string): Promise<{ event: EventId; runs: RunId[] }>
+  deliver(
+    type: string,
+    data: Record<string, unknown>,
+    id?: string,
+  ): Promise<{ event: EventId; runs: RunId[] }>
   /** Resolves when the run is in one of these states. */
   reached(run: RunId, ...states: RunState[]): Promise<RunRow>
   stop(): Promise<void>
@@ -82,18 +126,40 @@ export const TENANT = 'default'
 export const CONNECTION = 'con_acme'
 
 /** An inbox, an engine and an operator on a real database; only the provider is a function. */
-export async function startTestEngine(testDatabase: TestDatabase, options: TestEngineOptions): Promise<TestEngine> {
+export async function startTestEngine(
+  testDatabase: TestDatabase,
+  options: TestEngineOptions,
+): Promise<TestEngine> {
   const clock = systemClock
   const database = openDatabase({ url: testDatabase.url, max: 8 })
   await ensurePartitions(database.pool, clock.now())
-  await database.pool.query(`insert into connections (tenant, id, name, connector, base_url) values ($1, $2, 'acme', 'acme', '') on conflict do nothing`, [TENANT, CONNECTION])
+  await database.pool.query(
+    `insert into connections (tenant, id, name, connector, base_url) values ($1, $2, 'acme', 'acme', '') on conflict do nothing`,
+    [TENANT, CONNECTION],
+  )
   const dispatch = createDispatch({ database, clock })
   const flows = createFlowTable(options.flows)
-  const connection = { id: CONNECTION, name: 'acme', tenant: TENANT, connector: acme, baseUrl: '', settings: {}, allowPrivate: true } as unknown as CallConnection
+  const connection = {
+    id: CONNECTION,
+    name: 'acme',
+    tenant: TENANT,
+    connector: acme,
+    baseUrl: '',
+    settings: {},
+    allowPrivate: true,
+  } as unknown as CallConnection
   const connectorNamed = (name: string) => (name === 'acme' ? acme : undefined)
   const watchers = new Set<() => void>()
   const engine = new Engine({
-    database, clock, random: systemRandom, dispatch, flows, version: 'test', roles: ['worker'], connectorNamed, writeEntries,
+    database,
+    clock,
+    random: systemRandom,
+    dispatch,
+    flows,
+    version: 'test',
+    roles: ['worker'],
+    connectorNamed,
+    writeEntries,
     call: async (request) => (options.call ? options.call(request) : made()),
     connectionFor: () => Promise.resolve(connection),
     ...(options.runsAtOnce === undefined ? {} : { runsAtOnce: options.runsAtOnce }),
@@ -101,25 +167,51 @@ export async function startTestEngine(testDatabase: TestDatabase, options: TestE
       for (const watcher of watchers) watcher()
     },
   })
-  const wake = (client: Parameters<typeof dispatch.wake>[0], runs: Parameters<typeof dispatch.wake>[1]) => dispatch.wake(client, runs)
-  const inbox = createInbox({ database, clock, flows, writeEntries, wake, onEvents: (events) => engine.arrived(events) })
+  const wake = (client: Parameters<typeof dispatch.wake>[0], runs: Parameters<typeof dispatch.wake>[1]) =>
+    dispatch.wake(client, runs)
+  const inbox = createInbox({
+    database,
+    clock,
+    flows,
+    writeEntries,
+    wake,
+    onEvents: (events) => engine.arrived(events),
+  })
   const operator = createOperator({ database, clock, flows, connectorNamed, writeEntries, wake })
   if (!options.idle) await engine.start()
 
   const load = async (run: RunId): Promise<RunRow> => {
-    const { rows } = await database.pool.query<RunRow>('select id, state, reason_code, reason, result, waits from runs where tenant = $1 and id = $2', [TENANT, run])
+    const { rows } = await database.pool.query<RunRow>(
+      'select id, state, reason_code, reason, result, waits from runs where tenant = $1 and id = $2',
+      [TENANT, run],
+    )
     return rows[0]!
   }
   return {
-    database, engine, inbox, operator,
+    database,
+    engine,
+    inbox,
+    operator,
     async deliver(type, data, id = newId('evt')) {
       const body = { id, type, data } as never
       const accepted = await inbox.accept({
-        tenant: TENANT, endpointId: 'ep_acme', connectionId: CONNECTION, connectionName: 'acme', connector: acme, headers: [], contentType: 'application/json',
-        body: Buffer.from(JSON.stringify(body)), receivedAt: clock.now(), parsed: body, events: [{ id, type, at: '/data' }], contentUnique: false,
+        tenant: TENANT,
+        endpointId: 'ep_acme',
+        connectionId: CONNECTION,
+        connectionName: 'acme',
+        connector: acme,
+        headers: [],
+        contentType: 'application/json',
+        body: Buffer.from(JSON.stringify(body)),
+        receivedAt: clock.now(),
+        parsed: body,
+        events: [{ id, type, at: '/data' }],
+        contentUnique: false,
       })
       const { rows } = await database.pool.query<{ id: RunId; event_id: EventId }>(
-        'select r.id, e.id as event_id from events e left join runs r on r.tenant = e.tenant and r.event_id = e.id where e.delivery_id = $1 order by r.id', [accepted.deliveryId])
+        'select r.id, e.id as event_id from events e left join runs r on r.tenant = e.tenant and r.event_id = e.id where e.delivery_id = $1 order by r.id',
+        [accepted.deliveryId],
+      )
       return { event: rows[0]!.event_id, runs: rows.flatMap((row) => (row.id === null ? [] : [row.id])) }
     },
     async reached(run, ...states) {
