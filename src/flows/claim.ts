@@ -85,15 +85,17 @@ async function claim(
 ): Promise<ClaimedRow[]> {
   const { rows } = await client.query<ClaimedRow>({
     name: 'claim_runs',
-    text: `with ready as (
-        select r.tenant, r.id from runs r
-        where (r.tenant, r.id) in (select * from unnest($1::text[], $2::text[]))
-          and r.node_id is null
-          and (r.state in ('queued', 'undoing') or (r.state in ('waiting', 'parked') and r.due_at <= $4))
-          and (not r.lane_open or not exists (
-            select 1 from runs first where first.tenant = r.tenant and first.flow = r.flow and first.lane_key = r.lane_key
-              and first.lane_open and first.lane_seq < r.lane_seq))
-        order by r.tenant, r.id for no key update of r skip locked),
+    // Each wanted run is looked up by its key: joined as sets, the planner may read every run that is queued.
+    text: `with wanted as materialized (select distinct tenant, id from unnest($1::text[], $2::text[]) as w(tenant, id) order by tenant, id),
+      ready as (
+        select r.tenant, r.id from wanted w cross join lateral (
+          select r.tenant, r.id from runs r
+          where r.tenant = w.tenant and r.id = w.id and r.node_id is null
+            and (r.state in ('queued', 'undoing') or (r.state in ('waiting', 'parked') and r.due_at <= $4))
+            and (not r.lane_open or not exists (
+              select 1 from runs first where first.tenant = r.tenant and first.flow = r.flow and first.lane_key = r.lane_key
+                and first.lane_open and first.lane_seq < r.lane_seq))
+          for no key update of r skip locked) r),
       claimed as (
         update runs r set state = case when r.state = 'undoing' then 'undoing' else 'running' end,
           fence = r.fence + 1, node_id = $3, claims = r.claims + 1,
@@ -104,9 +106,9 @@ async function claim(
         c.created_at, c.waits, c.undo_to, c.reason_code, c.reason,
         e.id as event_id, e.type, e.occurred_at, e.received_at, e.data_at, d.content_type, d.body, n.name as connection_name, n.connector
       from claimed c
-      join events e on e.tenant = c.tenant and e.id = c.event_id
-      join deliveries d on d.tenant = e.tenant and d.id = e.delivery_id
-      join connections n on n.tenant = e.tenant and n.id = e.connection_id`,
+      cross join lateral (select * from events e where e.tenant = c.tenant and e.id = c.event_id offset 0) e
+      cross join lateral (select * from deliveries d where d.tenant = e.tenant and d.id = e.delivery_id offset 0) d
+      cross join lateral (select * from connections n where n.tenant = e.tenant and n.id = e.connection_id offset 0) n`,
     values: [runs.map((run) => run.tenant), runs.map((run) => run.id), node, new Date(now)],
   })
   return rows

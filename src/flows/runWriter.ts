@@ -145,8 +145,10 @@ async function lockRuns(client: Queryable, batch: readonly Item[]): Promise<Read
   const refs = distinctRefs(batch)
   const { rows } = await client.query<LockedRun & { tenant: string; id: string }>({
     name: 'lock_runs',
-    text: `select r.tenant, r.id, r.fence, r.node_id, r.undo_to, r.state from runs r
-      where (r.tenant, r.id) in (select * from unnest($1::text[], $2::text[])) order by r.tenant, r.id for no key update of r`,
+    text: `select r.tenant, r.id, r.fence, r.node_id, r.undo_to, r.state
+      from (select tenant, id from unnest($1::text[], $2::text[]) as w(tenant, id) order by tenant, id) w
+      cross join lateral (
+        select r.* from runs r where r.tenant = w.tenant and r.id = w.id for no key update of r) r`,
     values: [refs.map((ref) => ref.tenant), refs.map((ref) => ref.id)],
   })
   return new Map(rows.map((row) => [refKey(row), row]))
