@@ -1,5 +1,5 @@
 /**
- * The public test kit, `trestle/testing`: twins of providers, a fake clock, seeded randomness.
+ * The public test kit, `trestle/testing`: twins of providers, a fake clock, seeded randomness, a database.
  *
  * Owns: what stands in for the world outside when flows and connectors are tested, and the witness of what a
  * provider did. It may use the network (127.0.0.1 only); nothing in production imports it.
@@ -10,6 +10,7 @@
  * 3. Every fault is one that a real provider shows; a twin is never kinder than the provider.
  */
 export { seededRandom, systemClock, systemRandom, type Clock, type Random } from '../base/index.ts'
+export { startEmbeddedPostgres, type EmbeddedPostgres } from '../db/index.ts'
 export { createFakeClock, type FakeClock } from './fakeClock.ts'
 export { connectToTwin, type RemoteTwin, type TwinActions, type TwinSwitch } from './twin/admin.ts'
 export { repeatedEffects, type Effect } from './twin/effects.ts'
