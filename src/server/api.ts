@@ -4,8 +4,8 @@ import type { ApiDeps } from './deps.ts'
 import { problemAnswer } from './http/answers.ts'
 import { HttpError } from './http/problem.ts'
 import { answerHealth, answerReady } from './http/readiness.ts'
-import { addApi, createRouter } from './http/router.ts'
-import { createLive, type LiveAccess } from './live/index.ts'
+import { addApi, createRouter, type Router } from './http/router.ts'
+import { createLive, type Live, type LiveAccess } from './live/index.ts'
 import { apiRoutes } from './routes/index.ts'
 
 /** The HTTP API and the live page, for a `node:http` server. */
@@ -19,16 +19,9 @@ export interface Api {
 }
 
 export function createApi(deps: ApiDeps): Api {
-  const { database, clock } = deps
   let closing = false
   const stopping = (): boolean => closing || deps.stopping?.() === true
-  const router = createRouter(deps)
-  router.get('/health', () => answerHealth())
-  router.get('/ready', () => answerReady({ database: database.pool, clock, stopping }))
-  addApi(router, apiRoutes(deps), deps)
-  const live = createLive(deps)
-  live.addTo(router)
-
+  const { router, live } = buildRouter({ ...deps, stopping })
   const listen = getRequestListener((request, env) => router.fetch(request, env), {
     overrideGlobalObjects: false,
     errorHandler: () =>
@@ -47,4 +40,19 @@ export function createApi(deps: ApiDeps): Api {
       await live.close()
     },
   }
+}
+
+/** Everything that answers. */
+export function buildRouter(deps: ApiDeps & { readonly stopping: () => boolean }): {
+  readonly router: Router
+  readonly live: Live
+} {
+  const { database, clock, stopping } = deps
+  const router = createRouter(deps)
+  router.get('/health', () => answerHealth())
+  router.get('/ready', () => answerReady({ database: database.pool, clock, stopping }))
+  addApi(router, apiRoutes(deps), deps)
+  const live = createLive(deps)
+  live.addTo(router)
+  return { router, live }
 }

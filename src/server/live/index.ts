@@ -36,10 +36,8 @@ export function createLive(deps: ApiDeps): Live {
   const feeds = new Map<string, Feed>()
   let closed = false
 
-  const cookieName = (): string => `trestle_live_${new URL(publicUrl()).port || 'web'}`
-
   async function viewerOf(context: ServerContext): Promise<Viewer | undefined> {
-    const session = getCookie(context, cookieName())
+    const session = getCookie(context, cookieName(context))
     return session === undefined ? undefined : door.viewerOf(session)
   }
 
@@ -61,10 +59,10 @@ export function createLive(deps: ApiDeps): Live {
         401,
         signInPage('That link or token is not good, or no longer: a link works once, within 10 minutes.'),
       )
-    setCookie(context, cookieName(), session, {
+    setCookie(context, cookieName(context), session, {
       httpOnly: true,
       sameSite: 'Strict',
-      secure: publicUrl().startsWith('https:'),
+      secure: isSecure(context, publicUrl()),
       path: '/',
       maxAge: SESSION_FOR_MS / 1000,
     })
@@ -98,8 +96,8 @@ export function createLive(deps: ApiDeps): Live {
       '/live/leave',
       guarded(async (_viewer, context) => {
         refuseForeignForm(context)
-        await door.leave(getCookie(context, cookieName())!)
-        deleteCookie(context, cookieName(), { path: '/' })
+        await door.leave(getCookie(context, cookieName(context))!)
+        deleteCookie(context, cookieName(context), { path: '/' })
         const answer = await pageAnswer(200, signInPage('You have signed out.'))
         answer.headers.append('set-cookie', context.res.headers.get('set-cookie')!)
         return answer
@@ -176,6 +174,18 @@ export function createLive(deps: ApiDeps): Live {
       return Promise.resolve()
     },
   }
+}
+
+/** Cookies know no ports: two installations on one host would sign each other's viewers out. */
+function cookieName(context: ServerContext): string {
+  const port = /:(\d+)$/.exec(context.req.header('host') ?? '')?.[1]
+  return `trestle_live_${port ?? 'web'}`
+}
+
+/** Whether the request came by the public address, and that is https: behind a proxy nothing else tells. */
+function isSecure(context: ServerContext, publicUrl: string): boolean {
+  const { protocol, host } = new URL(publicUrl)
+  return protocol === 'https:' && context.req.header('host') === host
 }
 
 /** A form of another site must not sign a viewer in or out (https://www.w3.org/TR/fetch-metadata/). */

@@ -169,7 +169,6 @@ export function factsOf(row: RunRow, waits: readonly PendingStep[], lane: LanePl
   return {
     state: row.state,
     reason: row.reason ?? undefined,
-    undoTo: row.undo_to ?? undefined,
     createdAt: row.created_at.getTime(),
     finishedAt: row.finished_at?.getTime(),
     waits,

@@ -53,7 +53,6 @@ export interface LanePlace {
 export interface RunFacts {
   readonly state: RunState
   readonly reason: string | undefined
-  readonly undoTo: string | undefined
   readonly createdAt: number
   readonly finishedAt: number | undefined
   readonly waits: readonly PendingStep[]
@@ -62,29 +61,29 @@ export interface RunFacts {
 
 /** Where a run stands and what would move it, in one or two sentences. */
 export function runWords(run: RunFacts, now: number): string {
-  const why = run.reason === undefined ? '' : ` ${withStop(run.reason)}`
-  const waits = run.waits.map((step) => withStop(waitWords(step, now))).join(' ')
+  const why = run.reason === undefined ? '.' : `: ${withStop(run.reason)}`
+  const waits = run.waits.map((step) => ` ${withStop(waitWords(step, now))}`).join('')
   switch (run.state) {
     case 'queued':
       return queuedWords(run)
     case 'running':
       return 'A worker executes it now.'
     case 'waiting':
-      return waits === '' ? 'It waits.' : waits
+      return waits === '' ? 'It waits.' : waits.slice(1)
     case 'parked':
-      return `It waits for something outside it.${waits === '' ? why : ` ${waits}`} When that is mended, retry it; else cancel it.`
+      return `It waits for something outside it${waits === '' ? why : `.${waits}`} When that is mended, retry it; else cancel it.`
     case 'held':
-      return `It waits for a person.${waits === '' ? why : ` ${waits}`}`
+      return `It waits for a person${waits === '' ? why : `.${waits}`}`
     case 'undoing':
-      return `It is being undone${run.undoTo === 'cancelled' ? ', because it was cancelled' : ''}.${why}${waits === '' ? '' : ` ${waits}`}`
+      return `What it did is being undone${why}${waits}`
     case 'succeeded':
-      return `It succeeded ${tookWords(run)}.${why}`
+      return `It succeeded${tookWords(run)}${why}`
     case 'undone':
-      return `It gave up, and what it had done was undone.${why}`
+      return `It gave up, and what it had done was undone${why}`
     case 'dead_lettered':
-      return `It gave up.${why} Retry it (the same run goes on), replay its event (a new run), or cancel it.`
+      return `It gave up${why} Retry it (the same run goes on), replay its event (a new run), or cancel it.`
     case 'cancelled':
-      return `It was cancelled.${why}`
+      return `It was cancelled${why}`
   }
 }
 
@@ -98,7 +97,7 @@ function queuedWords({ lane }: RunFacts): string {
 function tookWords({ createdAt, finishedAt }: RunFacts): string {
   return finishedAt === undefined
     ? ''
-    : `${durationWords(Math.max(0, finishedAt - createdAt))} after its event`
+    : ` ${durationWords(Math.max(0, finishedAt - createdAt))} after its event`
 }
 
 function withStop(text: string): string {

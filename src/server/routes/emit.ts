@@ -129,7 +129,7 @@ interface Part extends SentEvents {
 
 /** All in one delivery; but what is no CloudEvent is kept apart, so that it fails no other. Alone it is 422. */
 function partsOf(sent: SentEvents): readonly Part[] {
-  if (!Array.isArray(sent.parsed)) {
+  if (sent.contentType === STRUCTURED || !Array.isArray(sent.parsed)) {
     const mistakes = cloudEventMistakes(sent.parsed, '')
     if (mistakes.length === 0) return [{ ...sent, index: 0 }]
     throw new HttpError(
