@@ -2,7 +2,7 @@ import { PermanentError } from './errors.ts'
 import type { JsonValue } from './json.ts'
 
 /** Fields that a form body may have. Providers send a few dozen; sorting very many would cost a forger nothing and us much. */
-const FORM_FIELD_LIMIT = 1000
+export const FORM_FIELD_LIMIT = 1000
 
 export const FORM_CONTENT_TYPE = 'application/x-www-form-urlencoded'
 

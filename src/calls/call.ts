@@ -35,7 +35,8 @@ export interface CallParts {
   readonly redactors: Redactors
 }
 
-const DEFAULT_TIMEOUT_MS = 30 * SECOND
+/** How long an exchange may take where its operation says nothing else. */
+export const DEFAULT_TIMEOUT_MS = 30 * SECOND
 /** When to ask again for a credential that cannot be had now and names no time. */
 const CREDENTIAL_WAIT_MS = 5 * SECOND
 

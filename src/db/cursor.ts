@@ -2,7 +2,7 @@ import { UsageError } from '../base/index.ts'
 import type { Queryable } from './connect.ts'
 
 /** Most rows on one page. */
-const PAGE_LIMIT = 1_000
+export const PAGE_LIMIT = 1_000
 
 export interface PageOptions {
   /** {@link Page.next} of the page before. Left out: from the start. */

@@ -23,6 +23,9 @@ export interface GroupCommit<Item, Answer> {
   readonly size: number
 }
 
+/** What {@link GroupCommitOptions} says where it says nothing. */
+export const GROUP_COMMIT_DEFAULTS = { most: 500, lanes: 2, waiting: 20_000 } as const
+
 interface Waiting<Item, Answer> {
   readonly item: Item
   readonly key: string
@@ -40,7 +43,7 @@ interface Waiting<Item, Answer> {
 export function createGroupCommit<Item, Answer>(
   options: GroupCommitOptions<Item, Answer>,
 ): GroupCommit<Item, Answer> {
-  const { flush, key, most = 500, lanes = 2, waiting = 20_000 } = options
+  const { flush, key, most, lanes, waiting } = { ...GROUP_COMMIT_DEFAULTS, ...options }
   const queue: Waiting<Item, Answer>[] = []
   let inFlight = 0
   let unanswered = 0

@@ -40,13 +40,15 @@ export interface EngineOptions {
   readonly onMoved?: (run: ClaimedRun, move: RunMove) => void
 }
 
-const RUNS_AT_ONCE = 256
+/** Runs that a node executes at once. */
+export const RUNS_AT_ONCE = 256
 const WAKE_UPS_AT_ONCE = 8
 /** Waits that end sooner than this are timed by the node itself; later ones are found by the sweep. */
 const OWN_TIMER_MS = MINUTE
 const SWEEP_MS = SECOND
 const FORGET_NODES_MS = 10 * MINUTE
-const STOP_LIMIT_MS = 10 * SECOND
+/** How long a node waits for what is under way when it stops. */
+export const STOP_LIMIT_MS = 10 * SECOND
 const FAULT_PAUSE_MS = 500
 
 /** Executes runs on this node. Start once; stop twice safely; stop hands back what is under way. */

@@ -51,7 +51,7 @@ export interface PlanResult {
 export type Environment = Readonly<Record<string, string | undefined>>
 
 /** Most webhook secrets of one connection at once. */
-const MOST_WEBHOOK_SECRETS = 10
+export const MOST_WEBHOOK_SECRETS = 10
 
 export const webhookSecretField = (index: number): string => `webhookSecret.${index}`
 

@@ -50,9 +50,9 @@ export type SignatureVerdict =
 type Refused = Extract<SignatureVerdict, { ok: false }>
 
 /** Signatures that one header may carry. Providers send two while a secret is being rolled. */
-const SIGNATURES_LIMIT = 16
+export const SIGNATURES_LIMIT = 16
 
-const DEFAULT_TOLERANCE_SECONDS = 300
+export const DEFAULT_TOLERANCE_SECONDS = 300
 
 /**
  * Whether a request was signed with one of the secrets, not longer than the tolerance from `nowMs` on either side.
