@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { MINUTE, pause, RetryableError, SECOND, UsageError } from '../base/index.ts'
 import { createCalls, type CallConnection, type CallOutcome, type Calls } from '../calls/index.ts'
 import type { AnyConnector } from '../define/index.ts'
+import { openDatabase } from '../db/index.ts'
 import { Engine } from '../flows/index.ts'
 import { createInbox, type Inbox } from '../inbox/index.ts'
 import {
@@ -50,6 +51,10 @@ export interface Platform {
 
 const PARTITIONS_EVERY_MS = 60 * MINUTE
 const CLOSE_LIMIT_MS = 5 * SECOND
+/** What people list must not take the connections that deliveries and runs need. Opened when first used. */
+const API_CONNECTIONS = 5
+/** As long as the API waits for an answer itself. */
+const API_STATEMENT_LIMIT_MS = 10 * SECOND
 
 /** Applies the configuration, builds the parts for the roles, and starts them. */
 export async function createPlatform(
@@ -180,7 +185,11 @@ export async function testConnection(
       'connector_missing',
       `The connector "${found.connector}" is not in the configuration. Add a connection of it to trestle.config.ts.`,
     )
-  return callsOf(installation).testConnection({ ...found, connector, allowPrivate: found.allowPrivateNetwork })
+  return callsOf(installation).testConnection({
+    ...found,
+    connector,
+    allowPrivate: found.allowPrivateNetwork,
+  })
 }
 
 /** The tenant's connection of a connector: the one named, else the only one there is. */
@@ -257,9 +266,16 @@ async function startServer(
       if (rejection.cause !== undefined) onFault('accept a delivery', rejection.cause)
     },
   })
+  const reading = openDatabase({
+    url: database.url,
+    max: API_CONNECTIONS,
+    name: 'trestle api',
+    statementTimeoutMs: API_STATEMENT_LIMIT_MS,
+  })
   const api = options.roles.includes('api')
     ? createApi({
         ...installation,
+        database: reading,
         tenant: TENANT,
         inbox,
         publicUrl: () => config.publicUrl ?? url,
@@ -281,7 +297,10 @@ async function startServer(
   return {
     url,
     liveLink: api && (() => `${url}/live/enter?code=${api.liveAccess.issue()}`),
-    close: () => closeServer(server, rejections, installation, api),
+    async close() {
+      await closeServer(server, rejections, installation, api)
+      await reading.close()
+    },
   }
 }
 
