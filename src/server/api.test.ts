@@ -27,19 +27,33 @@ describe('whoever has no token', () => {
       expect(await fetch(server.url + path).then(({ status }) => status)).toBe(200)
   })
 
-  it('gets 401 from every other route', async () => {
-    const routes = everyRoute().filter((route) => !isPublic(route))
-    expect(routes.length).toBeGreaterThan(25)
-    for (const { method, path } of routes) {
-      const answer = await fetch(server.url + path, {
-        method,
-        ...(method === 'POST' ? { body: 'token=trs_x', headers: { 'content-type': 'text/plain' } } : {}),
-      })
-      expect([method, path, answer.status]).toEqual([method, path, 401])
-      if (path.startsWith('/api/')) {
-        expect(answer.headers.get('www-authenticate')).toBe('Bearer realm="trestle"')
-        expect(answer.headers.get('content-type')).toBe('application/problem+json')
-      } else expect(await answer.text()).toContain('Sign in')
+  const ask = ({ method, path }: { method: string; path: string }): Promise<Response> =>
+    fetch(server.url + path, {
+      method,
+      ...(method === 'POST' ? { body: 'token=trs_x', headers: { 'content-type': 'text/plain' } } : {}),
+    })
+
+  it('gets 401 and a challenge from every route of the API', async () => {
+    const routes = everyRoute().filter(({ path }) => path.startsWith('/api/'))
+    expect(routes.length).toBeGreaterThan(20)
+    for (const route of routes) {
+      const answer = await ask(route)
+      expect([route, answer.status, answer.headers.get('www-authenticate')]).toEqual([
+        route,
+        401,
+        'Bearer realm="trestle"',
+      ])
+      expect(answer.headers.get('content-type')).toBe('application/problem+json')
+    }
+  })
+
+  it('gets the page to sign in, and 401, from every other route', async () => {
+    const routes = everyRoute().filter((route) => !isPublic(route) && !route.path.startsWith('/api/'))
+    expect(routes.length).toBeGreaterThan(6)
+    for (const route of routes) {
+      const answer = await ask(route)
+      expect([route, answer.status]).toEqual([route, 401])
+      expect(await answer.text()).toContain('Sign in')
     }
   })
 
@@ -257,7 +271,7 @@ describe('a database that is away', () => {
       const answer = await router.request(
         '/api/v1/runs',
         { headers: { authorization: `Bearer ${away.token}` } },
-        { incoming: emptyRequest() } as never,
+        { incoming: emptyRequest() },
       )
       expect(answer.status).toBe(503)
       expect(answer.headers.get('retry-after')).toBe('5')

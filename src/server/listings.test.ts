@@ -5,6 +5,7 @@ import type { RunId } from '../base/index.ts'
 import type { CallOutcome, CallRequest } from '../calls/index.ts'
 import { defineFlow, type AnyFlow, type FlowContext } from '../define/index.ts'
 import { apiRoutes } from './index.ts'
+import { readStepContents } from './reading/runs.ts'
 import { openServer, type Answer, type ServerFixture } from './server.fixture.ts'
 
 type Data = { n: number; customer?: string; what: string }
@@ -326,6 +327,43 @@ describe('a listing', () => {
       const both = [...first.items, ...second.items].map((item: { id: string }) => item.id)
       expect(both).toEqual((await get(`${path}?limit=4`)).items.map((item: { id: string }) => item.id))
     }
+  })
+})
+
+describe('a parameter', () => {
+  it.each([
+    '/runs/%00',
+    '/runs?flow=%00',
+    '/runs?event=%00',
+    '/events?type=a%00b',
+    '/events?connection=%00',
+    '/deliveries?cursor=%00',
+    '/deliveries/rejected/samples?reason=%00',
+    '/ledger?target=%00',
+    '/ledger?run=%00',
+    '/quarantine?cursor=%00',
+  ])('that the database cannot take is refused: %s', async (path) => {
+    expect((await server.get(`/api/v1${path}`)).json).toMatchObject({
+      status: 400,
+      code: 'parameter_invalid',
+    })
+  })
+})
+
+describe('the results of a run', () => {
+  it('are left out from the newest back, once they are too large together', async () => {
+    const { pool } = server.engine.database
+    for (const [seq, bytes] of [30, 40, 50].entries())
+      await pool.query(
+        `insert into journal (tenant, run_id, seq, kind, name, ordinal, outcome, result) values ('default', 'run_large', $1, 'local', 'x', $1, 'succeeded', $2)`,
+        [seq + 1, Buffer.from(JSON.stringify('x'.repeat(bytes - 2)))],
+      )
+    const read = await readStepContents(pool, 'default', 'run_large', 90)
+    expect([1, 2, 3].map((seq) => [read.get(seq)!.omitted, read.get(seq)!.result?.length])).toEqual([
+      [true, undefined],
+      [false, 40],
+      [false, 50],
+    ])
   })
 })
 

@@ -56,8 +56,8 @@ function operationId({ method, path }: AnyRoute): string {
 }
 
 function requestOf(route: AnyRoute): RouteConfig['request'] {
-  const raw = route.raw as Readonly<Record<string, { schema: z.ZodType; example?: unknown }>> | undefined
-  const content = raw ?? (route.body && { 'application/json': { schema: route.body.schema as z.ZodType } })
+  const content =
+    route.raw ?? (route.body && { 'application/json': { schema: route.body.schema as z.ZodType } })
   return {
     ...(route.params ? { params: route.params as z.ZodObject } : {}),
     ...(route.query ? { query: route.query as z.ZodObject } : {}),

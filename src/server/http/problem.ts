@@ -2,7 +2,7 @@ import { STATUS_CODES } from 'node:http'
 import {
   JsonError,
   NotFoundError,
-  RetryableError,
+  type RetryableError,
   SECOND,
   TrestleError,
   UsageError,

@@ -53,8 +53,8 @@ export const ANSWER_LIMIT_MS = 10_000
 /** Declares a route; types of its input and result come from the schemas. */
 export function defineRoute<
   Result extends z.ZodType,
-  Params extends Shape = z.ZodObject<Record<never, never>>,
-  Query extends Shape = z.ZodObject<Record<never, never>>,
+  Params extends Shape = Shape,
+  Query extends Shape = Shape,
   Body extends z.ZodType = z.ZodUndefined,
 >(definition: RouteDefinition<Params, Query, Body, Result>): AnyRoute {
   return definition

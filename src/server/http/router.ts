@@ -47,7 +47,7 @@ export function addApi(router: Router, routes: readonly AnyRoute[], deps: ApiDep
 
 async function answerRoute(route: AnyRoute, context: ServerContext, { clock }: ApiDeps): Promise<Response> {
   const input = await readInput(route, {
-    params: context.req.param() as Record<string, string>,
+    params: context.req.param(),
     query: new URL(context.req.url).searchParams,
     request: context.env.incoming,
     caller: context.get('caller'),

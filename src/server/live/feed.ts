@@ -3,7 +3,7 @@ import { cursorOfNow, type Queryable } from '../../db/index.ts'
 import { isSettled, newestEvents, readCards, readVersions, type Card } from './cards.ts'
 import { readChanges } from './changes.ts'
 import { readOverview } from './overview.ts'
-import { readRunView } from './runView.ts'
+import { readRunVersion, readRunView } from './runView.ts'
 import { cardView } from './views/card.ts'
 import { textOf } from './views/html.ts'
 import { runView } from './views/runPage.ts'
@@ -200,13 +200,12 @@ export class Feed {
   /** To everybody who looks at this run, if it looks otherwise than before or `always`. */
   async #sendRun(run: string, always: boolean): Promise<void> {
     const { database, clock } = this.#options
+    const version = await readRunVersion(database, this.#tenant, run)
+    if (!always && this.#runVersions.get(run) === version) return
     const view = await readRunView(database, this.#tenant, run, clock.now())
     if (!view) return
-    const version = `${view.row.state} ${view.row.updated_at.getTime()} ${view.steps.length} ${view.steps.map((step) => step.attempts.length).join()}`
-    if (!always && this.#runVersions.get(run) === version) return
     this.#runVersions.set(run, version)
     const html = await textOf(runView(view))
-    for (const viewer of this.#viewers)
-      if (viewer.run === run) viewer.send('run', { html, title: view.row.flow }, always)
+    for (const viewer of this.#viewers) if (viewer.run === run) viewer.send('run', { html }, always)
   }
 }

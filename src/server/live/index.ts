@@ -25,6 +25,7 @@ export interface Live {
 /** Viewers at once, over all tenants; a further one is asked to come later. */
 export const VIEWERS_LIMIT = 50
 const FORM_LIMIT = 4096
+const RUN_ID = /^run_[0-9a-z]{1,60}$/
 
 /**
  * The live page: events → runs → calls as they happen, and one run as a timeline. Rendered here; the browser gets
@@ -113,7 +114,14 @@ export function createLive(deps: ApiDeps): Live {
     )
     router.get(
       '/live/stream',
-      guarded((viewer, context) => openStream(viewer, context.req.query('run'))),
+      guarded((viewer, context) => {
+        // Nobody would read what a HEAD opens, and so nobody would close it.
+        if (context.req.method === 'HEAD')
+          throw new HttpError(405, 'method_not_allowed', 'A stream is read with GET.', {
+            headers: { allow: 'GET' },
+          })
+        return openStream(viewer, context.req.query('run'))
+      }),
     )
     router.get(
       '/runs/:id',
@@ -126,6 +134,7 @@ export function createLive(deps: ApiDeps): Live {
   }
 
   function openStream(viewer: Viewer, run: string | undefined): Response {
+    if (run !== undefined && !RUN_ID.test(run)) throw new HttpError(404, 'not_found', 'There is no such run.')
     const viewers = [...feeds.values()].reduce((sum, feed) => sum + feed.size, 0)
     if (closed || viewers >= VIEWERS_LIMIT)
       throw new HttpError(
@@ -146,7 +155,9 @@ export function createLive(deps: ApiDeps): Live {
   }
 
   async function runPage(viewer: Viewer, id: string): Promise<Response> {
-    const view = await readRunView(database.pool, viewer.tenant, id, clock.now())
+    const view = RUN_ID.test(id)
+      ? await readRunView(database.pool, viewer.tenant, id, clock.now())
+      : undefined
     if (!view)
       return pageAnswer(
         404,
@@ -160,7 +171,7 @@ export function createLive(deps: ApiDeps): Live {
       page({
         title: view.row.flow,
         stream: `/live/stream?run=${encodeURIComponent(id)}`,
-        body: html`<main class="narrow">${runView(view)}</main>`,
+        body: html`<main>${runView(view)}</main>`,
       }),
     )
   }

@@ -89,7 +89,9 @@ describe('the link to the live page', () => {
     const code = server.api.liveAccess.issue()
     const answer = await enterWith(code)
     const cookie = answer.headers.get('set-cookie')!
-    expect(cookie).toMatch(/^trestle_live_\d+=[A-Za-z0-9_-]{43}; Max-Age=43200; Path=\/; HttpOnly; SameSite=Strict$/)
+    expect(cookie).toMatch(
+      /^trestle_live_\d+=[A-Za-z0-9_-]{43}; Max-Age=43200; Path=\/; HttpOnly; SameSite=Strict$/,
+    )
     expect((await enterWith(code)).status).toBe(401)
     expect((await page('/', cookie.split(';', 1)[0]!)).status).toBe(200)
     // What is kept lets nobody in.
@@ -182,10 +184,12 @@ describe('a page', () => {
     const cookie = await signIn()
     const text = await (await page(`/runs/${runs[0]!}`, cookie)).text()
     expect(text).toContain('thing made')
-    expect(text).toContain('Sleeps, and goes on in 1 day 23 h')
+    expect(text).toMatch(/Sleeps, and goes on<\/bdi> <time class="until" datetime="[^"]+">in 1 day 23 h</)
     expect(text).toContain('<svg class="bar"')
     expect((await page('/runs/%3Cb%3E', cookie)).status).toBe(404)
     expect(await (await page('/runs/%3Cb%3E', cookie)).text()).not.toContain('<b>')
+    expect((await page('/runs/%00', cookie)).status).toBe(404)
+    expect((await page('/live/stream?run=%00', cookie)).status).toBe(404)
   })
 
   it('escapes and isolates what others wrote', async () => {
@@ -198,7 +202,9 @@ describe('a page', () => {
       card.data.cards.map(({ html }) => html).join('') + card.data.overview,
     ]
     for (const text of shown) {
-      expect(text).toContain('<bdi>&lt;img src=x onerror=alert(1)&gt;&quot;&#39;&amp;\u202e\ufffd\ufffd&lt;/script&gt;</bdi>')
+      expect(text).toContain(
+        '<bdi>&lt;img src=x onerror=alert(1)&gt;&quot;&#39;&amp;\u202e\ufffd\ufffd&lt;/script&gt;</bdi>',
+      )
       expect(text).not.toContain('<img')
     }
   })
@@ -282,6 +288,12 @@ describe('the stream', () => {
     while (status === 503) status = await open()
     expect(status).toBe(200)
     for (const left of leaving) left.abort()
+  })
+
+  it('is not opened by a HEAD, which nobody would end', async () => {
+    const cookie = await signIn()
+    const answer = await fetch(`${server.url}/live/stream`, { method: 'HEAD', headers: { cookie } })
+    expect(answer.status).toBe(405)
   })
 
   it('ends when the server closes', async () => {

@@ -10,7 +10,7 @@ import {
   type RunRow,
 } from '../reading/runs.ts'
 import { timelineOf, type TimelineStep } from '../reading/timeline.ts'
-import { runWords } from '../reading/words.ts'
+import { runWords, type RunFacts } from '../reading/words.ts'
 
 /** What the page of one run shows. */
 export interface RunView {
@@ -44,9 +44,28 @@ export async function readRunView(
   return {
     row,
     event: events.get(row.event_id),
-    words: runWords(factsOf(row, waits, lane), now),
+    words: runWords(leadFacts(factsOf(row, waits, lane)), now),
     steps: timelineOf(row.created_at.getTime(), steps.slice(-STEPS_SHOWN), attempts, waits),
     omitted: steps.length > STEPS_SHOWN,
     now,
   }
+}
+
+/** What its steps say beneath, the words above need not say too. */
+function leadFacts(facts: RunFacts): RunFacts {
+  const isSaid = facts.waits.length > 0 && (facts.state === 'held' || facts.state === 'parked')
+  return { ...facts, waits: [], reason: isSaid ? undefined : facts.reason }
+}
+
+/** A text that changes whenever the run moves, finishes a step, or has another attempt. */
+export async function readRunVersion(client: Queryable, tenant: string, id: string): Promise<string> {
+  const { rows } = await client.query<{ version: string }>(
+    `select concat_ws(' ', r.state, extract(epoch from r.updated_at),
+       (select max(seq) from journal j where j.tenant = r.tenant and j.run_id = r.id),
+       (select count(*) from attempts a where a.tenant = r.tenant and a.run_id = r.id),
+       (select max(finished_at) from attempts a where a.tenant = r.tenant and a.run_id = r.id)) as version
+     from runs r where r.tenant = $1 and r.id = $2`,
+    [tenant, id],
+  )
+  return rows[0]?.version ?? ''
 }

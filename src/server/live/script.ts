@@ -8,14 +8,28 @@ export const LIVE_SCRIPT = `'use strict'
   const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' })
   const day = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'short' })
 
-  const localTimes = (root) => {
-    for (const time of root.querySelectorAll('time[datetime]')) {
-      const at = new Date(time.dateTime)
-      const isToday = at.toDateString() === new Date().toDateString()
-      time.textContent = isToday ? clock.format(at) : day.format(at) + ', ' + clock.format(at)
-      time.title = at.toLocaleString()
-    }
+  const whenOf = (at) => {
+    const isToday = at.toDateString() === new Date().toDateString()
+    return isToday ? clock.format(at) : day.format(at) + ', ' + clock.format(at)
   }
+  const localTimes = (root) => {
+    for (const time of root.querySelectorAll('time[datetime]:not(.until)')) {
+      time.textContent = whenOf(new Date(time.dateTime))
+      time.title = new Date(time.dateTime).toLocaleString()
+    }
+    for (const time of root.querySelectorAll('time.until')) countDown(time)
+  }
+  const countDown = (time) => {
+    const at = new Date(time.dateTime)
+    const s = Math.ceil((at - Date.now()) / 1000)
+    const [big, unit, small, part] = s < 3600 ? [60, 'min', 1, 's'] : s < 86400 ? [3600, 'h', 60, 'min'] : [86400, 'd', 3600, 'h']
+    const rest = Math.floor((s % big) / small)
+    const left = s < 60 ? s + ' s' : Math.floor(s / big) + ' ' + unit + (rest > 0 ? ' ' + rest + ' ' + part : '')
+    time.textContent = s <= 0 ? 'now' : 'in ' + left + (s < 120 ? '' : ', at ' + whenOf(at))
+  }
+  setInterval(() => {
+    for (const time of document.querySelectorAll('time.until')) countDown(time)
+  }, 1000)
   const pieceOf = (html) => {
     const template = document.createElement('template')
     template.innerHTML = html

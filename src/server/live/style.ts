@@ -97,7 +97,7 @@ main { max-width: 860px; margin: 0 auto; padding: 6px 20px 60px; }
 .timeline h1 { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 12px; font-size: 24px; font-weight: 650; letter-spacing: -0.01em; margin: 10px 0 2px; }
 .timeline h1 .pill { font-size: 14px; }
 .lead { margin: 0 0 14px; max-width: 66ch; }
-.facts-list { display: grid; grid-template-columns: repeat(auto-fill, minmax(190px, 1fr)); gap: 10px 24px; margin: 0 0 22px; padding: 14px 16px; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
+.facts-list { display: grid; grid-template-columns: repeat(auto-fill, minmax(235px, 1fr)); gap: 10px 24px; margin: 0 0 22px; padding: 14px 16px; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 .facts-list dt { font-size: 12px; color: var(--soft); }
 .facts-list dd { margin: 0; }
 .bars > li { padding: 11px 0; border-top: 1px solid var(--line); }
@@ -111,14 +111,17 @@ main { max-width: 860px; margin: 0 auto; padding: 6px 20px 60px; }
 .bar .whole { fill: var(--over); opacity: 0.45; }
 .bar .succeeded { fill: var(--good); } .bar .failed { fill: var(--bad); } .bar .in_doubt { fill: var(--waiting); }
 .bar .quarantined { fill: var(--person); } .bar .open { fill: var(--going); }
-.bars .facts, .bars .why { margin: 0; }
+.bars .bar { width: calc(100% - 26px); }
+.bars .bar, .bars .facts, .bars .why { margin-left: 26px; }
+.bars .facts, .bars .why { margin-top: 0; margin-bottom: 0; }
+.facts-list code { font-size: 13px; }
 .attempts { margin: 4px 0 0; padding-left: 26px; font-size: 13px; color: var(--soft); }
-.attempts .why { color: var(--soft); }
-.attempts .wait { display: block; font-style: italic; }
+.attempts .wait { display: block; opacity: 0.8; }
 
 @media (max-width: 560px) {
   .top, main { padding-left: 14px; padding-right: 14px; }
-  .figures { gap: 6px 26px; }
+  .figures { gap: 6px 18px; }
+  .figures dt { font-size: 12px; }
   .figures dd { font-size: 20px; }
   .card { padding: 12px; }
   .run { padding-left: 10px; }

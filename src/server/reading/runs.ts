@@ -44,12 +44,13 @@ export interface StepRow {
 }
 
 export interface StepContents {
-  readonly run_id: string
   readonly seq: number
   /** JSON. */
   readonly result: Buffer | null
   /** JSON. */
   readonly undo: Buffer | null
+  /** Together with those of later steps they were too large to be read. */
+  readonly omitted: boolean
 }
 
 export interface AttemptRow {
@@ -99,15 +100,22 @@ export async function readSteps(
   return rows
 }
 
-/** What the finished steps of a run gave. */
+/** Bytes of results that are read of one run, over all its steps. */
+export const CONTENTS_LIMIT = 8 * 1024 * 1024
+
+/** What the finished steps of a run gave, the newest first, until they are too large together. */
 export async function readStepContents(
   client: Queryable,
   tenant: string,
   run: string,
+  limit: number = CONTENTS_LIMIT,
 ): Promise<ReadonlyMap<number, StepContents>> {
   const { rows } = await client.query<StepContents>(
-    'select run_id, seq, result, undo from journal where tenant = $1 and run_id = $2 order by seq desc limit $3',
-    [tenant, run, RUN_ROWS_LIMIT],
+    `select seq, sum > $4 as omitted, case when sum <= $4 then result end as result, case when sum <= $4 then undo end as undo
+     from (select seq, result, undo,
+             sum(coalesce(octet_length(result), 0) + coalesce(octet_length(undo), 0)) over (order by seq desc) as sum
+           from journal where tenant = $1 and run_id = $2 order by seq desc limit $3) summed`,
+    [tenant, run, RUN_ROWS_LIMIT, limit],
   )
   return new Map(rows.map((row) => [row.seq, row]))
 }

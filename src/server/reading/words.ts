@@ -8,38 +8,58 @@ export function timeWords(at: number, now: number): string {
   return `in ${durationWords(at - now)}, at ${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`
 }
 
-/** What a suspended step waits for, in a sentence without its full stop. */
-export function waitWords(step: PendingStep, now: number): string {
+/** What a suspended step waits for: what is said first, and the time that ends the sentence, where there is one. */
+export interface Wait {
+  readonly text: string
+  /** Milliseconds since 1970. */
+  readonly until: number | undefined
+}
+
+export function waitOf(step: PendingStep): Wait {
   switch (step.kind) {
     case 'sleep':
-      return step.until <= now
-        ? 'Has slept enough, and goes on now'
-        : `Sleeps, and goes on ${timeWords(step.until, now)}`
+      return { text: 'Sleeps, and goes on', until: step.until }
     case 'wait':
-      return `Waits for ${step.connector} "${step.type}" with ${step.field} = ${step.value}${step.connection === undefined ? '' : ` over ${step.connection}`}; gives up waiting ${timeWords(step.until, now)}`
+      return {
+        text: `Waits for ${step.connector} "${step.type}" with ${step.field} = ${step.value}${step.connection === undefined ? '' : ` over ${step.connection}`}; gives up waiting`,
+        until: step.until,
+      }
     case 'operation':
-      return callWords(step, now)
+      return callWait(step)
   }
 }
 
-function callWords(step: Extract<PendingStep, { kind: 'operation' }>, now: number): string {
+/** {@link waitOf} as a sentence without its full stop. */
+export function waitWords(step: PendingStep, now: number): string {
+  const { text, until } = waitOf(step)
+  return until === undefined ? text : `${text} ${timeWords(until, now)}`
+}
+
+function callWait(step: Extract<PendingStep, { kind: 'operation' }>): Wait {
   const why = step.reason === undefined ? '' : ` (${trimStop(step.reason)})`
-  const when = step.until === null ? 'when it can' : timeWords(step.until, now)
+  const until = step.until ?? undefined
+  const again = until === undefined ? ' when it can' : ''
   switch (step.phase) {
     case 'none':
-      return `${step.name} is about to be tried`
+      return { text: `${step.name} is about to be tried`, until: undefined }
     case 'retry':
-      return `Attempt ${step.attempts} of ${step.name} failed${why}; the next one is made ${when}`
+      return {
+        text: `Attempt ${step.attempts} of ${step.name} failed${why}; the next one is made${again}`,
+        until,
+      }
     case 'deferred':
-      return `${step.name} is held back${why}; it is asked for again ${when}`
+      return { text: `${step.name} is held back${why}; it is asked for again${again}`, until }
     case 'parked':
-      return `${step.name} waits for something outside${why}; it is looked at again ${when}`
+      return { text: `${step.name} waits for something outside${why}; it is looked at again${again}`, until }
     case 'in_doubt':
-      return `Whether ${step.name} was done is not known${why}; that is found out ${when}`
+      return {
+        text: `Whether ${step.name} was done is not known${why}; that is found out${again}`,
+        until,
+      }
     case 'held':
-      return `A person must say whether ${step.name} was done${why}`
+      return { text: `A person must say whether ${step.name} was done${why}`, until: undefined }
     case 'late':
-      return `A person must say whether ${step.name} still makes sense${why}`
+      return { text: `A person must say whether ${step.name} still makes sense${why}`, until: undefined }
   }
 }
 

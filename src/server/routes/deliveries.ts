@@ -6,7 +6,7 @@ import { asPage, Conditions, pageOf, pagingQuery } from '../http/paging.ts'
 import { defineRoute, type AnyRoute } from '../http/route.ts'
 import { connectionNames } from '../reading/lookups.ts'
 import { asEvent, event, type EventRow } from './events.ts'
-import { asBytes, bytes, connectionFilter, headers, idParams, iso, time } from './schemas.ts'
+import { asBytes, bytes, connectionFilter, filterText, headers, id, idParams, iso, time } from './schemas.ts'
 
 const delivery = z
   .object({
@@ -78,7 +78,7 @@ export function deliveryRoutes(deps: ApiDeps): readonly AnyRoute[] {
         'Deliveries are listed by their ids. To follow what comes in without missing anything, follow the events.',
       query: z.strictObject({
         limit: pagingQuery.limit,
-        cursor: pagingQuery.cursor,
+        cursor: id.optional().openapi({ description: '"next" of the page before, as it is.' }),
         connection: connectionFilter,
         state: z.enum(['accepted', 'duplicate']).optional(),
       }),
@@ -241,7 +241,7 @@ function rejectedSamplesRoute({ database: { pool } }: ApiDeps): AnyRoute {
     path: '/deliveries/rejected/samples',
     tag: 'Deliveries',
     summary: 'Show samples of rejected deliveries, newest first',
-    query: z.strictObject({ reason: z.string().max(100).optional(), limit: pagingQuery.limit }),
+    query: z.strictObject({ reason: filterText(100).optional(), limit: pagingQuery.limit }),
     result: z.object({ items: z.array(rejectedSample) }),
     async answer({ query, caller: { tenant } }) {
       const conditions = new Conditions().add('r.tenant = ?', tenant).add('r.reason = ?', query.reason)

@@ -8,7 +8,7 @@ import { defineRoute, type AnyRoute } from '../http/route.ts'
 import { connectionNames } from '../reading/lookups.ts'
 import { RUN_COLUMNS, type RunRow } from '../reading/runs.ts'
 import { run, runsWithEvents } from './runs.ts'
-import { anyJson, connectionFilter, eventState, idParams, iso, time } from './schemas.ts'
+import { anyJson, connectionFilter, eventState, filterText, idParams, iso, time } from './schemas.ts'
 
 export const event = z
   .object({
@@ -78,7 +78,7 @@ export function eventRoutes(deps: ApiDeps): readonly AnyRoute[] {
       query: z.strictObject({
         ...pagingQuery,
         connection: connectionFilter,
-        type: z.string().max(300).optional(),
+        type: filterText(300).optional(),
         state: listOf(eventState, 'One state, or several.'),
       }),
       result: pageOf(event),

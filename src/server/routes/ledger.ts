@@ -5,7 +5,7 @@ import type { ApiDeps } from '../deps.ts'
 import { JsonText } from '../http/json.ts'
 import { asPage, pageOf, pagingQuery } from '../http/paging.ts'
 import { defineRoute, type AnyRoute } from '../http/route.ts'
-import { anyJson, connectionFilter, time } from './schemas.ts'
+import { anyJson, connectionFilter, filterText, id, time } from './schemas.ts'
 
 const entry = z
   .object({
@@ -35,10 +35,10 @@ export function ledgerRoutes({
       summary: 'List what was exchanged and done',
       query: z.strictObject({
         ...pagingQuery,
-        run: z.string().max(100).optional().openapi({ description: 'Id of a run.' }),
-        target: z.string().max(300).optional(),
+        run: id.optional().openapi({ description: 'Id of a run.' }),
+        target: filterText(300).optional(),
         connection: connectionFilter,
-        action: z.string().max(100).optional(),
+        action: filterText(100).optional(),
       }),
       result: pageOf(entry),
       async answer({ query, caller: { tenant } }) {

@@ -4,7 +4,7 @@ import type { ApiDeps } from '../deps.ts'
 import { asPage, Conditions, pageOf, pagingQuery } from '../http/paging.ts'
 import { defineRoute, type AnyRoute } from '../http/route.ts'
 import { connectionNames } from '../reading/lookups.ts'
-import { asBytes, bytes, idParams, iso, time } from './schemas.ts'
+import { asBytes, bytes, id, idParams, iso, time } from './schemas.ts'
 
 const quarantineState = z.enum(['quarantined', 'released', 'discarded'])
 
@@ -71,7 +71,7 @@ export function quarantineRoutes({
       summary: 'List quarantined events and answers, newest first',
       query: z.strictObject({
         limit: pagingQuery.limit,
-        cursor: pagingQuery.cursor,
+        cursor: id.optional().openapi({ description: '"next" of the page before, as it is.' }),
         state: quarantineState.default('quarantined'),
       }),
       result: pageOf(quarantined),

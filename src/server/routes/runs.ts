@@ -22,7 +22,16 @@ import {
 } from '../reading/runs.ts'
 import { timelineOf, type TimelineStep } from '../reading/timeline.ts'
 import { runWords, waitWords } from '../reading/words.ts'
-import { anyJson, connectionFilter, idParams, iso, runState, time } from './schemas.ts'
+import {
+  anyJson,
+  connectionFilter,
+  filterText,
+  id as idSchema,
+  idParams,
+  iso,
+  runState,
+  time,
+} from './schemas.ts'
 
 export const run = z
   .object({
@@ -79,6 +88,9 @@ const step = z
     errorCode: z.string().nullable(),
     error: z.string().nullable(),
     result: anyJson.optional(),
+    contentsOmitted: z
+      .boolean()
+      .openapi({ description: 'Whether "result" and "undo" are left out: the run has 8 MiB of them.' }),
     undo: anyJson.optional().openapi({ description: 'The compensation, computed when the step succeeded.' }),
     waits: z
       .object({
@@ -112,9 +124,9 @@ const runDetail = run
   .openapi('RunDetail')
 
 const filters = {
-  flow: z.string().max(200).optional(),
+  flow: filterText(200).optional(),
   connection: connectionFilter,
-  event: z.string().max(100).optional().openapi({ description: 'Id of an event.' }),
+  event: idSchema.optional().openapi({ description: 'Id of an event.' }),
 }
 
 export function runRoutes(deps: ApiDeps): readonly AnyRoute[] {
@@ -297,6 +309,7 @@ function asStep(
     summary: each.step?.summary ?? null,
     errorCode: each.step?.error_code ?? null,
     error: each.step?.error ?? null,
+    contentsOmitted: contents?.omitted ?? false,
     ...(contents?.result ? { result: new JsonText(contents.result) } : {}),
     ...(contents?.undo ? { undo: new JsonText(contents.undo) } : {}),
     waits: waits

@@ -3,14 +3,19 @@ import { z } from '@hono/zod-openapi'
 /** Schemas that several routes answer with. All times are ISO 8601 in UTC. */
 
 export const time = z.iso.datetime()
-export const idParams = z.strictObject({ id: z.string().min(1).max(100) })
+/** Text of a filter. The database refuses \u0000. */
+export function filterText(longest: number) {
+  return z
+    .string()
+    .min(1)
+    .max(longest)
+    .refine((text) => !text.includes('\0'), 'This text has a character that is never stored.')
+}
+
+export const id = z.string().regex(/^[0-9A-Za-z_-]{1,100}$/, 'This is not an id.')
+export const idParams = z.strictObject({ id })
 /** Names a connection in a filter. */
-export const connectionFilter = z
-  .string()
-  .min(1)
-  .max(100)
-  .optional()
-  .openapi({ description: 'Name of a connection.' })
+export const connectionFilter = filterText(100).optional().openapi({ description: 'Name of a connection.' })
 
 export const runState = z.enum([
   'queued',

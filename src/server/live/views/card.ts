@@ -46,13 +46,14 @@ function runView({ row, steps, omitted }: CardRun, now: number): Html {
           </ol>`
         : NOTHING
     }
-    ${reasonView(row)}
+    ${reasonView(row, steps)}
   </section>`
 }
 
 /** Why it is where it is, where its steps do not say it. */
-function reasonView({ state, reason }: CardRun['row']): Html {
-  if (reason === null || state === 'held' || state === 'parked') return NOTHING
+function reasonView({ state, reason }: CardRun['row'], steps: CardRun['steps']): Html {
+  const isSaid = steps.some(({ step }) => step?.error === reason)
+  if (reason === null || isSaid || state === 'held' || state === 'parked') return NOTHING
   return html`<p class="why">${foreign(reason)}</p>`
 }
 

@@ -1,4 +1,5 @@
 import { html, raw } from 'hono/html'
+import { durationWords } from '../../../base/index.ts'
 import type { RunState } from '../../../define/index.ts'
 
 /** A piece of HTML. Values put into it are escaped, unless they are pieces themselves. */
@@ -21,11 +22,11 @@ export function foreign(text: string): Html {
 
 const LONGEST_TEXT = 500
 
+/** Controls but for tab and line feed, and the separators that end a line in scripts. */
+const INVISIBLE = /[^\P{Cc}\t\n]|[\u2028\u2029]/gu
+
 function visible(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- these are the characters meant
-  const clean = text
-    .toWellFormed()
-    .replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]/g, '\ufffd')
+  const clean = text.toWellFormed().replace(INVISIBLE, '\ufffd')
   return clean.length > LONGEST_TEXT ? `${clean.slice(0, LONGEST_TEXT).toWellFormed()}…` : clean
 }
 
@@ -33,6 +34,12 @@ function visible(text: string): string {
 export function clockTime(at: Date | number): Html {
   const text = new Date(at).toISOString()
   return html`<time datetime="${text}">${text.slice(11, 19)} UTC</time>`
+}
+
+/** How long it is until then; the page's script counts it down. */
+export function countdown(until: number, now: number): Html {
+  const text = until <= now ? 'now' : `in ${durationWords(until - now)}`
+  return html`<time class="until" datetime="${new Date(until).toISOString()}">${text}</time>`
 }
 
 /** How the states are called on screens, and what kind of state they are. */

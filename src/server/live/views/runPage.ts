@@ -1,11 +1,10 @@
 import { raw } from 'hono/html'
 import { durationWords } from '../../../base/index.ts'
 import type { AttemptRow } from '../../reading/runs.ts'
-import { stepWords, type TimelineStep } from '../../reading/timeline.ts'
-import { waitWords } from '../../reading/words.ts'
+import type { TimelineStep } from '../../reading/timeline.ts'
 import type { RunView } from '../runView.ts'
 import { clockTime, foreign, html, NOTHING, pill, toneOf, type Html } from './html.ts'
-import { markOf } from './steps.ts'
+import { markOf, stepText } from './steps.ts'
 
 /** One run as a timeline: its steps, their attempts and the waits between, as bars over the run's whole time. */
 export function runView(view: RunView): Html {
@@ -21,10 +20,7 @@ export function runView(view: RunView): Html {
         ${
           row.finished_at === null
             ? NOTHING
-            : fact(
-                'Took',
-                html`${durationWords(Math.max(0, row.finished_at.getTime() - row.created_at.getTime()))}`,
-              )
+            : fact('Took', html`${durationBetween(row.created_at, row.finished_at)}`)
         }
         ${row.lane_key === null ? NOTHING : fact('Lane', foreign(row.lane_key))}
         ${
@@ -55,12 +51,11 @@ function fact(name: string, value: Html): Html {
 
 function stepView(step: TimelineStep, scale: Scale, now: number): Html {
   const { mark, words, tone } = markOf(step)
-  const what = step.waits ? waitWords(step.waits, now) : stepWords(step)
   const took = durationWords(Math.max(0, (step.finishedAt ?? now) - step.begunAt))
   return html`<li class="${tone}">
     <div class="line">
       <span class="mark" title="${words}" aria-label="${words}">${mark}</span>
-      <span class="what">${foreign(what)}</span>
+      <span class="what">${stepText(step, now)}</span>
       <span class="took">${step.finishedAt === undefined ? `${took} so far` : took}</span>
     </div>
     ${bar(step, scale, now)}
@@ -84,27 +79,27 @@ function attemptsView({ attempts }: TimelineStep): Html {
 }
 
 const ATTEMPT_WORDS = {
-  succeeded: 'done',
+  succeeded: 'succeeded',
   failed: 'failed',
-  in_doubt: 'outcome not known',
-  quarantined: 'answer quarantined',
+  in_doubt: 'ended without an answer',
+  quarantined: 'had an answer that was quarantined',
 } as const
 
 function attemptView(attempt: AttemptRow, next: AttemptRow | undefined): Html {
   const { number, state, status, reason, begun_at, finished_at } = attempt
-  const words = state === null ? 'under way' : ATTEMPT_WORDS[state]
-  const took =
-    finished_at === null ? '' : `, ${durationWords(Math.max(0, finished_at.getTime() - begun_at.getTime()))}`
+  const words = state === null ? 'is under way' : ATTEMPT_WORDS[state]
+  const took = finished_at === null ? '' : ` after ${durationBetween(begun_at, finished_at)}`
+  const answer = status === null ? '' : `, HTTP ${status}`
+  const why = reason === null ? NOTHING : html`: ${foreign(reason)}`
   const waited =
     next && finished_at
-      ? html`<span class="wait"
-          >then waited ${durationWords(Math.max(0, next.begun_at.getTime() - finished_at.getTime()))}</span
-        >`
+      ? html`<span class="wait">Then it waited ${durationBetween(finished_at, next.begun_at)}.</span>`
       : NOTHING
-  return html`<li class="${state ?? 'open'}">
-    Attempt ${number}: ${words}${status === null ? '' : ` (HTTP ${status})`}${took}
-    ${reason === null ? NOTHING : html`<span class="why">${foreign(reason)}</span>`} ${waited}
-  </li>`
+  return html`<li>Attempt ${number} ${words}${took}${answer}${why} ${waited}</li>`
+}
+
+function durationBetween(from: Date, until: Date): string {
+  return durationWords(Math.max(0, until.getTime() - from.getTime()))
 }
 
 /** How times become places on a bar of {@link WIDTH}. */

@@ -1,8 +1,8 @@
 import { durationWords } from '../../../base/index.ts'
 import type { TimelineStep } from '../../reading/timeline.ts'
 import { stepWords } from '../../reading/timeline.ts'
-import { waitWords } from '../../reading/words.ts'
-import { foreign, html, NOTHING, type Html, type Tone } from './html.ts'
+import { waitOf } from '../../reading/words.ts'
+import { countdown, foreign, html, NOTHING, type Html, type Tone } from './html.ts'
 
 const MARKS: Readonly<
   Record<TimelineStep['state'], { readonly mark: string; readonly words: string; readonly tone: Tone }>
@@ -19,7 +19,7 @@ export function stepLine(step: TimelineStep, now: number): Html {
   const { mark, words, tone } = markOf(step)
   return html`<li class="step ${tone}">
     <span class="mark" title="${words}" aria-label="${words}">${mark}</span>
-    <span class="what">${foreign(lineWords(step, now))}${failure(step)}</span>
+    <span class="what">${stepText(step, now)}${failure(step)}</span>
     ${facts(step)}
   </li>`
 }
@@ -30,8 +30,11 @@ export function markOf(step: TimelineStep): (typeof MARKS)[TimelineStep['state']
   return held ? { mark: '!', words: 'waits for a person', tone: 'person' } : MARKS[step.state]
 }
 
-function lineWords(step: TimelineStep, now: number): string {
-  return step.waits ? waitWords(step.waits, now) : stepWords(step)
+/** What the step did, or what it waits for and until when. */
+export function stepText(step: TimelineStep, now: number): Html {
+  if (!step.waits) return foreign(stepWords(step))
+  const { text, until } = waitOf(step.waits)
+  return until === undefined ? foreign(text) : html`${foreign(text)} ${countdown(until, now)}`
 }
 
 function failure({ step }: TimelineStep): Html {
