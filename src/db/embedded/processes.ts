@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 
 /** Whether a process with this pid exists. A pid may have been given to another process since. */
@@ -42,4 +42,15 @@ export async function birthOf(pid: number): Promise<string | undefined> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => undefined)
   // The second field is the program's name in parentheses, which may itself hold spaces and parentheses.
   return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+}
+
+/**
+ * Pids of the processes of a PostgreSQL whose cluster_name is this one, its postmaster excepted: they say it in the
+ * title that they give themselves. Linux only; elsewhere none are found.
+ */
+export async function serverProcessesOf(clusterName: string): Promise<number[]> {
+  if (process.platform !== 'linux') return []
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number)
+  const titles = await Promise.all(pids.map(async (pid) => (await argumentsOf(pid))?.[0] ?? ''))
+  return pids.filter((_, i) => titles[i]!.startsWith(`postgres: ${clusterName}: `))
 }

@@ -9,6 +9,7 @@ import { configuration, portsToTry } from './configuration.ts'
 import { logLength, logSince, rememberedPort, rememberPort, trimLog, type Folder } from './folder.ts'
 import { USER } from './initialize.ts'
 import { disarmPidfile, findPostmaster, isPostmasterOf, type Pidfile } from './postmaster.ts'
+import { serverProcessesOf } from './processes.ts'
 
 /** What is needed to start, find and stop the server of one data folder. */
 export interface Server {
@@ -32,6 +33,8 @@ export interface Running {
 /** How long a server may take to recover after a crash, and how long the rest of a killed one may linger. */
 const START_LIMIT_MS = 5 * MINUTE
 const LEFTOVER_LIMIT_MS = 20 * SECOND
+/** How long they may take to notice by themselves that their postmaster is gone. */
+const LEFTOVER_PATIENCE_MS = SECOND
 const LOOK_AGAIN_MS = 100
 /** A server that says it is ready and answers nothing this many times in a row hangs. */
 const SILENCES = 3
@@ -60,14 +63,31 @@ export async function bringUp(server: Server, fixedPort: number | undefined): Pr
     startedByUs = launched.outcome === 'started'
     if (startedByUs) await rememberPort(folder, port)
     else if (launched.outcome === 'port_taken' && fixedPort === undefined) takenPorts.add(port)
-    else if (launched.outcome === 'leftovers' && clock.monotonic() - began < LEFTOVER_LIMIT_MS)
+    else if (launched.outcome === 'leftovers' && clock.monotonic() - began < LEFTOVER_LIMIT_MS) {
+      if (clock.monotonic() - began > LEFTOVER_PATIENCE_MS) await endLeftovers(server)
       await pause(clock, LOOK_AGAIN_MS, { keepAlive: true })
-    else if (launched.outcome !== 'already_running') throw startFailed(server, port, launched)
+    } else if (launched.outcome !== 'already_running') throw startFailed(server, port, launched)
   }
   throw new PermanentError(
     'embedded_postgres_start_failed',
     `The embedded PostgreSQL in ${folder.home} was not ready within 5 minutes. See ${folder.log}.`,
   )
+}
+
+/**
+ * Ends what is left of a server whose postmaster was killed. Its processes end by themselves when they notice, but
+ * one that waits for a lock of a process that was killed with the postmaster never does. Nothing committed is lost:
+ * the next postmaster recovers from the log.
+ */
+async function endLeftovers({ marker, notice }: Server): Promise<void> {
+  for (const pid of await serverProcessesOf(marker)) {
+    notice(`Ending process ${pid}, which is left of a PostgreSQL that was killed.`)
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
 }
 
 // --- taking over -----------------------------------------------------------------------------------------

@@ -211,6 +211,30 @@ describe('the embedded PostgreSQL', () => {
     await unwatched.stop()
   })
 
+  it.runIf(process.platform === 'linux')(
+    'comes back although a process of the killed server never noticed that it is over',
+    async () => {
+      const notices: string[] = []
+      const server = await startEmbeddedPostgres({
+        dataDir: await startedFolder(),
+        onNotice: (line) => notices.push(line),
+      })
+      await query(server.url, 'create table facts as select 1 as id')
+      const connected = new Client({ connectionString: server.url })
+      connected.on('error', () => {})
+      await connected.connect()
+      const { rows } = await connected.query<{ pid: number }>('select pg_backend_pid() as pid')
+      // Like one that waits for a lock of a process that was killed with the postmaster.
+      process.kill(rows[0]!.pid, 'SIGSTOP')
+      await kill(server.pid)
+
+      expect(await server.restartIfGone()).toBe(true)
+      expect(notices.some((line) => line.startsWith(`Ending process ${rows[0]!.pid},`))).toBe(true)
+      expect(await counted(server.url)).toEqual([{ n: 1 }])
+      await server.stop()
+    },
+  )
+
   it('is one for several that start it at once, and runs until the last of them stops it', async () => {
     const dataDir = await closedFolder()
     const others = [otherProcess(dataDir), otherProcess(dataDir)]
