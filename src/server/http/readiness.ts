@@ -4,7 +4,7 @@ import { jsonAnswer } from './answers.ts'
 import { within } from './deadline.ts'
 
 /** Why a node takes no work; empty: it does. */
-export type NotReady = {
+type NotReady = {
   readonly code: 'stopping' | 'database_unavailable' | 'migrations_missing'
   readonly reason: string
 }

@@ -9,7 +9,7 @@ import { HttpError, httpErrorOf } from './problem.ts'
 import { ANSWER_LIMIT_MS, readInput, type AnyRoute } from './route.ts'
 import type { ApiDeps } from '../deps.ts'
 
-export type ServerEnv = { Bindings: HttpBindings; Variables: { caller: Caller } }
+type ServerEnv = { Bindings: HttpBindings; Variables: { caller: Caller } }
 export type ServerContext = Context<ServerEnv>
 export type Router = OpenAPIHono<ServerEnv>
 

@@ -12,7 +12,7 @@ export interface Card {
   readonly names: ReadonlyMap<string, string>
 }
 
-export interface CardEvent {
+interface CardEvent {
   readonly id: string
   readonly connection_id: string
   readonly type: string

@@ -3,7 +3,7 @@ import type { Queryable } from '../../db/index.ts'
 import type { RunState } from '../../define/index.ts'
 
 /** A count that stops at {@link COUNT_LIMIT}. */
-export interface Count {
+interface Count {
   readonly count: number
   readonly more: boolean
 }
@@ -34,13 +34,14 @@ interface CountRow {
   readonly count: string
 }
 
-/** What stands above the live page. Every count reads along a partial index, or the key, and is cut off. */
+/** What stands above the live page. Every count reads along the key or one partial index, and is cut off. */
 export async function readOverview(client: Queryable, tenant: string, now: number): Promise<Overview> {
   const [counts, runs] = await Promise.all([
     client.query<CountRow>(
       `select 'events' as name, count(*) from (select 1 from events where tenant = $1 and id >= $2 limit $3) e
        union all select 'going', count(*) from (
-         select 1 from runs where tenant = $1 and state in ('queued', 'waiting', 'parked', 'undoing', 'running') limit $3) g
+         (select 1 from runs where tenant = $1 and state in ('queued', 'waiting', 'parked', 'undoing') limit $3)
+         union all (select 1 from runs where tenant = $1 and state = 'running' limit $3)) g
        union all select 'held', count(*) from (
          select 1 from runs where tenant = $1 and state in ('held', 'dead_lettered') limit $3) h
        union all select 'quarantined', count(*) from (

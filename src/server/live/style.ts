@@ -86,7 +86,7 @@ main { max-width: 860px; margin: 0 auto; padding: 6px 20px 60px; }
 .steps, .bars, .attempts { list-style: none; margin: 0; padding: 0; }
 .steps { margin-top: 4px; }
 .step { display: grid; grid-template-columns: 18px minmax(0, 1fr) auto; gap: 0 6px; align-items: baseline; font-size: 14px; padding: 1px 0; }
-.step .what, .line .what { max-height: 6em; overflow: hidden; }
+.step .what { max-height: 9em; overflow: hidden; }
 .step .why { display: block; }
 .step .facts { white-space: nowrap; }
 .mark { font-weight: 700; text-align: center; }

@@ -101,7 +101,7 @@ export async function readSteps(
 }
 
 /** Bytes of results that are read of one run, over all its steps. */
-export const CONTENTS_LIMIT = 8 * 1024 * 1024
+const CONTENTS_LIMIT = 8 * 1024 * 1024
 
 /** What the finished steps of a run gave, the newest first, until they are too large together. */
 export async function readStepContents(
