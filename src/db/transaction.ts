@@ -1,3 +1,4 @@
+import type { Writable } from 'node:stream'
 import type pg from 'pg'
 import { RetryableError, TrestleError } from '../base/index.ts'
 import type { Queryable } from './connect.ts'
@@ -18,9 +19,15 @@ export async function transaction<Result>(
   }
   client.on('error', onError)
   try {
+    gather(client)
     const begun = client.query('begin')
     begun.catch(() => {}) // Pipelined: the same fault also fails the statements behind it.
-    const result = await work(client)
+    const result = await work({
+      query: (statement, values) => {
+        gather(client)
+        return client.query(statement, values)
+      },
+    })
     await begun
     const committed = await client.query('commit')
     if (committed.command !== 'COMMIT')
@@ -38,6 +45,13 @@ export async function transaction<Result>(
     client.off('error', onError)
     client.release(broken)
   }
+}
+
+/** Statements that are issued in one turn leave in one write. */
+function gather(client: pg.PoolClient): void {
+  const { stream } = (client as unknown as { connection: { stream: Writable } }).connection
+  stream.cork()
+  process.nextTick(() => stream.uncork())
 }
 
 async function connect(pool: pg.Pool): Promise<pg.PoolClient> {

@@ -36,7 +36,7 @@ export function defineConfig(config: Config): Config {
   }
   const seen = new Set<string>()
   for (const flow of config.flows) {
-    if (flow?.isFlow !== true) refuse('"flows" has an entry that defineFlow did not make.')
+    if (!flow?.isFlow) refuse('"flows" has an entry that defineFlow did not make.')
     if (seen.has(flow.name)) refuse(`Two flows are named "${flow.name}". Names must be unique.`)
     seen.add(flow.name)
     if (
