@@ -1,4 +1,5 @@
 import { MINUTE, reasonOf } from '../base/index.ts'
+import { asUnavailable } from '../db/index.ts'
 import { mayMove, type AnyFlow, type FlowEvent } from '../define/index.ts'
 import { eventOf } from '../inbox/index.ts'
 import type { LedgerAction, LedgerEntry } from '../ledger/index.ts'
@@ -48,6 +49,8 @@ export async function advanceRun(run: ClaimedRun, deps: AdvanceDeps): Promise<Ad
   switch (end.as) {
     case 'fenced':
       return undefined
+    case 'faulted':
+      throw end.error
     case 'returned':
       return settle(run, succeeded(run, end.value), deps)
     case 'threw':
@@ -162,6 +165,7 @@ async function cancelOrUndo(
   if (!mayHoldDoubts(run)) return undo(run, undoTo, run.journal, execution, deps)
   const end = await execution.start()
   if (end.as === 'fenced') return undefined
+  if (end.as === 'faulted') throw end.error
   return afterResolving(run, undoTo, doubtsOf(end), execution, deps)
 }
 
@@ -201,6 +205,7 @@ async function undo(
   try {
     end = await undoSteps(run, journal, execution.host, deps)
   } catch (error) {
+    if (asUnavailable(error)) throw error
     end = { as: 'failed', reason: reasonOf(error) }
   }
   switch (end.as) {

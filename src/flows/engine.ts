@@ -1,4 +1,4 @@
-import { crashPoint, MINUTE, pause, SECOND, type Clock, type Random } from '../base/index.ts'
+import { crashPoint, DAY, MINUTE, pause, SECOND, type Clock, type Random } from '../base/index.ts'
 import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
 import { transaction, type Database, type Queryable } from '../db/index.ts'
 import type { AnyConnector } from '../define/index.ts'
@@ -12,6 +12,7 @@ import { createLaneHandOver, type LaneHandOver } from './lanes.ts'
 import { forgetNodes, HEARTBEAT_MS, heartbeat, registerNode, rescueRuns, signOff, sweepDue } from './nodes.ts'
 import type { ClaimedRun, RunMove } from './run.ts'
 import { createRunWriter, type RunWriter } from './runWriter.ts'
+import { giveBackStrays, runsClaimedBy, type ClaimedRef } from './strays.ts'
 import { findAwaitedEvent, wakeMissed, wakeWaiting, type Arrival } from './waits.ts'
 
 export interface EngineOptions {
@@ -50,6 +51,10 @@ const FORGET_NODES_MS = 10 * MINUTE
 /** How long a node waits for what is under way when it stops. */
 export const STOP_LIMIT_MS = 10 * SECOND
 const FAULT_PAUSE_MS = 500
+/** Longer than the longest transaction: what it wrote may be found that long after its rows' time. */
+const LOOK_BACK_MS = 40 * SECOND
+/** Longer than any event is kept. */
+const EVER_MS = 1_000 * DAY
 
 /** Executes runs on this node. Start once; stop twice safely; stop hands back what is under way. */
 export class Engine {
@@ -64,7 +69,10 @@ export class Engine {
   #again = false
   #stopping = false
   #stopped: Promise<void> | undefined
-  #wakeMissed = false
+  /** When the last look for missed events began; undefined: nobody may have looked for long. */
+  #lookedAt: number | undefined
+  /** Claims that were not under way here at the last look. */
+  #strays = new Set<string>()
 
   constructor(options: EngineOptions) {
     this.#options = options
@@ -98,10 +106,7 @@ export class Engine {
     wakeWaiting(arrivals, {
       database: this.#options.database,
       wake: (client, runs) => this.#options.dispatch.wake(client, runs),
-    }).catch((error: unknown) => {
-      this.#wakeMissed = true
-      this.#fault('wake waiting runs', error)
-    })
+    }).catch((error: unknown) => this.#fault('wake waiting runs', error))
   }
 
   /** Takes no further runs, hands back those under way within 10 s, and signs off. */
@@ -269,10 +274,7 @@ export class Engine {
       ),
     )
       .then((found) => (found.some((event) => event !== undefined) ? this.arrived(arrivals) : undefined))
-      .catch((error: unknown) => {
-        this.#wakeMissed = true
-        this.#fault('look again for awaited events', error)
-      })
+      .catch((error: unknown) => this.#fault('look again for awaited events', error))
   }
 
   #setTimer(run: ClaimedRun, dueAt: number): void {
@@ -347,9 +349,35 @@ export class Engine {
 
   async #sweep(): Promise<void> {
     await sweepDue(this.#upkeep())
-    await wakeMissed(this.#upkeep(), this.#wakeMissed ? 10 * MINUTE : 10 * SECOND)
-    this.#wakeMissed = false
+    await this.#wakeMissed()
+    await this.#returnStrays()
     this.#pump()
+  }
+
+  /**
+   * Looks back to the last look that succeeded, and a little further. The first look goes back to the beginning: for
+   * how long no node was up to wake anybody is not known.
+   */
+  async #wakeMissed(): Promise<void> {
+    const now = this.#options.clock.monotonic()
+    const lookBackMs = this.#lookedAt === undefined ? EVER_MS : now - this.#lookedAt + LOOK_BACK_MS
+    while (await wakeMissed(this.#upkeep(), lookBackMs)) {
+      // As long as there may be more.
+    }
+    this.#lookedAt = now
+  }
+
+  /** What is not under way here at two looks is not on its way into or out of here either. */
+  async #returnStrays(): Promise<void> {
+    const key = (run: ClaimedRef): string => `${run.id} ${run.fence}`
+    const claimed = await runsClaimedBy(this.#options.database.pool, this.#node)
+    const strays = claimed.filter((run) => !this.#under.has(run.id))
+    await giveBackStrays(
+      strays.filter((run) => this.#strays.has(key(run))),
+      this.#node,
+      this.#upkeep(),
+    )
+    this.#strays = new Set(strays.map(key))
   }
 
   #every(what: string, ms: number, work: () => Promise<unknown>): void {

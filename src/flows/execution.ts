@@ -14,6 +14,7 @@ import {
   type Random,
 } from '../base/index.ts'
 import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
+import { asUnavailable } from '../db/index.ts'
 import {
   isOperation,
   type AnyConnector,
@@ -81,6 +82,8 @@ export type ExecutionEnd =
   | { readonly as: 'cancelling'; readonly pending: readonly PendingStep[] }
   /** The run was taken from this execution. */
   | { readonly as: 'fenced' }
+  /** The platform itself could not go on, such as while its database was away. */
+  | { readonly as: 'faulted'; readonly error: unknown }
 
 /**
  * - `run`: goes on.
@@ -116,6 +119,7 @@ export class Execution {
     | { readonly as: 'returned'; readonly value: unknown }
     | { readonly as: 'threw'; readonly error: unknown }
     | undefined
+  #faulted: { readonly as: 'faulted'; readonly error: unknown } | undefined
   #ended = false
   #handingBack = false
   #end: (end: ExecutionEnd) => void = () => {}
@@ -508,8 +512,10 @@ export class Execution {
     if (this.#ended || !this.playback.idle) return
     this.#cancelTimer()
     if (this.#cancelling || this.#settled?.as === 'threw') this.#mode = 'resolve'
-    if (!this.#handingBack && (this.playback.replayed || this.#settled?.as === 'threw')) this.#beginReady()
+    if (!this.#handingBack && !this.#faulted && (this.playback.replayed || this.#settled?.as === 'threw'))
+      this.#beginReady()
     if (this.#underWay > 0) return
+    if (this.#faulted) return this.#finish(this.#faulted)
     const pending = [...this.#pending.values()].map(({ step }) => step)
     if (this.#handingBack) return this.#finish({ as: 'suspended', pending: this.#withResumed(pending) })
     if (this.#cancelling) return this.#finish({ as: 'cancelling', pending: pending.filter(isDoubtful) })
@@ -537,7 +543,9 @@ export class Execution {
       this.#underWay++
       begin()
         .catch((error: unknown) => {
-          this.#settled ??= { as: 'threw', error }
+          // A fault of ours is not the flow's: the run is given back, and begun again when it can be.
+          if (asUnavailable(error)) this.#faulted ??= { as: 'faulted', error }
+          else this.#settled ??= { as: 'threw', error }
         })
         .finally(() => {
           this.#underWay--

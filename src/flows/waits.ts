@@ -79,20 +79,28 @@ export async function wakeWaiting(arrivals: readonly Arrival[], { database, wake
   if (found.rows.length > 0) await makeReady(found.rows, { database, wake })
 }
 
-/** Runs whose awaited event came while they were being suspended, or whose waking was cut short by a crash. */
-export async function wakeMissed({ database, wake }: WaitDeps, lookBackMs: number): Promise<void> {
+/** Runs that are woken at once. */
+const WAKE_AT_ONCE = 500
+
+/**
+ * Wakes runs whose awaited event came while they were being suspended, or whose waking was cut short by a crash.
+ * Answers whether there may be more.
+ */
+export async function wakeMissed({ database, wake }: WaitDeps, lookBackMs: number): Promise<boolean> {
   const { rows } = await database.pool.query<RunRef>({
     name: 'find_missed',
     text: `select distinct w.tenant, w.run_id as id from waits w
       join runs r on r.tenant = w.tenant and r.id = w.run_id and r.state in ('waiting', 'parked') and r.node_id is null
       join event_fields f on f.tenant = w.tenant and f.connector = w.connector and f.type = w.type and f.field = w.field and f.value = w.value
         and f.received_at >= r.created_at and f.event_id <> r.event_id
+      join connections n on n.tenant = f.tenant and n.id = f.connection_id and (w.connection_id is null or w.connection_id = n.name)
       where (w.created_at > now() - $1 * interval '1 millisecond' or f.received_at > now() - $1 * interval '1 millisecond')
         and not exists (select 1 from journal j where j.tenant = w.tenant and j.run_id = w.run_id and j.kind = 'wait' and position(f.event_id in convert_from(j.result, 'UTF8')) > 0)
-      limit 500`,
-    values: [lookBackMs],
+      limit $2`,
+    values: [lookBackMs, WAKE_AT_ONCE],
   })
   if (rows.length > 0) await makeReady(rows, { database, wake })
+  return rows.length === WAKE_AT_ONCE
 }
 
 async function makeReady(runs: readonly RunRef[], { database, wake }: WaitDeps): Promise<void> {
