@@ -62,9 +62,12 @@ async function connect(pool: pg.Pool): Promise<pg.PoolClient> {
   }
 }
 
-/** Classes of SQLSTATE that speak of the data in the statement: 22 data exception, 23 constraint violation. */
+/**
+ * Whether the fault is of the data in the statement: SQLSTATE classes 22 (data exception), 23 (constraint violation)
+ * and 54 (limit exceeded, such as an index row), and parameters that are too long for a string.
+ */
 export function isDataError(error: unknown): boolean {
-  return /^(22|23)/.test(sqlState(error))
+  return error instanceof RangeError || /^(22|23|54)/.test(sqlState(error))
 }
 
 /** Two transactions waited for each other, or one could not be serialized: the same may be tried again. */
@@ -77,11 +80,12 @@ export function asUnavailable(error: unknown): RetryableError | undefined {
   // What our own code throws within a transaction says itself what it is, whatever words stand in it.
   if (error instanceof TrestleError) return error instanceof RetryableError ? error : undefined
   const state = sqlState(error)
-  // 08 connection, 53 resources, 57P0x shutdown, 57014 statement timeout, 58 system, 25006 read-only; no state: the client's own.
+  // 08 connection, 53 resources, 57P0x shutdown, 57014 statement timeout, 58 system, 25006 read-only, 25P03 silent for too
+  // long within a transaction; no state: the client's own.
   const away =
     state === ''
       ? error instanceof Error && !(error instanceof TypeError) && isClientFault(error)
-      : /^(08|53|57|58|25006)/.test(state)
+      : /^(08|53|57|58|25006|25P03)/.test(state)
   return away
     ? new RetryableError(
         'database_unavailable',
@@ -101,5 +105,6 @@ function isClientFault(error: Error): boolean {
 
 function sqlState(error: unknown): string {
   const code = (error as { code?: unknown } | null)?.code
-  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : ''
+  // Each class has a digit in its states; EPIPE and other errors of the system have none.
+  return typeof code === 'string' && /^(?=.*[0-9])[0-9A-Z]{5}$/.test(code) ? code : ''
 }
