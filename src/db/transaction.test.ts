@@ -41,14 +41,21 @@ describe('a transaction whose process stands still', () => {
     const other = openDatabase({ url: database.url })
     const add = 'insert into installation (name, value) values ($1, $2)'
     let goOn = (): void => {}
+    let stands = (): void => {}
+    const until = new Promise<void>((resolve) => {
+      goOn = resolve
+    })
+    const locked = new Promise<void>((resolve) => {
+      stands = resolve
+    })
     const standing = transaction(still.pool, async (client) => {
       await client.query(add, ['one', Buffer.from('still')])
-      await new Promise<void>((resolve) => {
-        goOn = resolve
-      })
+      stands()
+      await until
       await client.query(add, ['two', Buffer.from('still')])
     })
     const ended = standing.catch((error: unknown) => error)
+    await locked
 
     // Waits for the other's lock, and gets it.
     await transaction(other.pool, (client) => client.query(add, ['one', Buffer.from('other')]))
