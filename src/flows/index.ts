@@ -13,7 +13,7 @@
  */
 export { Engine, type EngineOptions } from './engine.ts'
 export { DEAD_AFTER_MS } from './nodes.ts'
-export { RETRY_DEFAULTS } from './retry.ts'
+export { notTried, RETRY_DEFAULTS } from './retry.ts'
 export { STEPS_AT_ONCE, STEPS_PER_RUN, OUTSIDE_LIMIT_MS } from './execution.ts'
-export type { Arrival } from './waits.ts'
+export { wakeWaiting, type Arrival } from './waits.ts'
 export type { ClaimedRun, PendingStep, RunMove } from './run.ts'

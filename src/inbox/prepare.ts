@@ -57,7 +57,7 @@ export function prepareDelivery(delivery: VerifiedDelivery, flows: FlowTable): P
       delivery,
       events: [
         unreadable(
-          `The delivery carries ${delivery.events.length} events; at most ${EVENTS_PER_DELIVERY} are taken from one. Release it in parts.`,
+          `The delivery carries ${delivery.events.length} events; at most ${EVENTS_PER_DELIVERY} are taken from one. Discard it and have the provider send them again in smaller deliveries, or reconcile the connection.`,
           '',
         ),
       ],
@@ -196,7 +196,8 @@ function timeOf(text: string | undefined): Date | undefined {
   return Number.isNaN(at.getTime()) ? undefined : at
 }
 
-function summaryOf(definition: EventDefinition, data: unknown): string {
+/** What the event says, for lists. */
+export function summaryOf(definition: EventDefinition, data: unknown): string {
   try {
     return indexable((definition.describe?.(data) ?? definition.summary).slice(0, SUMMARY_LENGTH))
   } catch {
@@ -204,7 +205,8 @@ function summaryOf(definition: EventDefinition, data: unknown): string {
   }
 }
 
-function fieldsOf(definition: EventDefinition, event: FlowEvent): [string, string][] {
+/** The values of the event that `waitFor` may match on. */
+export function fieldsOf(definition: EventDefinition, event: FlowEvent): [string, string][] {
   const fields: [string, string][] = []
   for (const field of definition.match ?? []) {
     const value = fieldValue(atPath(event, field))

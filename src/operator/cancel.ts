@@ -1,27 +1,43 @@
 import { RUN_ENDED } from '../define/index.ts'
 import type { RunId } from '../base/index.ts'
-import { lockRun, record, refuse } from './lockRun.ts'
+import { lockRun, record, refuse, type LockedRun } from './lockRun.ts'
 import type { ActionContext } from './operator.ts'
 
-/** Attempts in doubt are resolved, then what can be undone is undone, in reverse order; then the run is cancelled. */
+/**
+ * Attempts in doubt are resolved, then what can be undone is undone, in reverse order; then the run is cancelled.
+ * A run that is being undone already goes on with that, and ends cancelled.
+ */
 export async function cancelRun(id: RunId, context: ActionContext): Promise<void> {
   const run = await lockRun(id, context)
+  if (RUN_ENDED.has(run.state) && run.state !== 'dead_lettered')
+    refuse(run, 'cancelled', 'It is over already.')
+  if (run.state === 'held' && run.undo_to === 'cancelled')
+    refuse(run, 'cancelled', 'It was cancelled already, and waits for a word on its step: settle it.')
+  const outcome = await cancelIn(run, context)
+  await record(context, 'run.cancelled', run, outcome, { from: run.state })
+}
+
+/** Cancels as the run's state asks for, and answers what it is now. */
+async function cancelIn(run: LockedRun, context: ActionContext): Promise<string> {
+  const { client, tenant } = context
+  // A dead letter has nothing left to undo.
   if (run.state === 'dead_lettered') {
-    await context.client.query(
-      `update runs set state = 'cancelled', updated_at = now() where tenant = $1 and id = $2`,
-      [context.tenant, id],
+    await client.query(
+      `update runs set state = 'cancelled', undo_to = null, updated_at = now() where tenant = $1 and id = $2`,
+      [tenant, run.id],
     )
-    return record(context, 'run.cancelled', run, 'cancelled', { from: run.state })
+    return 'cancelled'
   }
-  if (RUN_ENDED.has(run.state)) refuse(run, 'cancelled', 'It is over already.')
-  if (run.undo_to !== null) refuse(run, 'cancelled', 'It is being undone already.')
-  // While a node executes it, the node is told with its next write; else any node takes it up.
-  const executing = run.node_id !== null
-  await context.client.query(
-    `update runs set undo_to = 'cancelled', state = case when $3 then state else 'undoing' end, due_at = case when $3 then due_at else now() end,
-       reason_code = 'cancelled', reason = $4, updated_at = now() where tenant = $1 and id = $2`,
-    [context.tenant, id, executing, `Cancelled by ${context.actor}.`],
+  // Trying the same undo again would end as before: a person does it by hand and settles the run.
+  const undoFailed = run.state === 'held' && run.reason_code === 'undo_failed'
+  // The node that executes it is told with its next write; else any node takes it up.
+  const asked = undoFailed || run.node_id !== null
+  await client.query(
+    `update runs set undo_to = 'cancelled', state = case when $3 then state else 'undoing' end, due_at = case when $3 then due_at else now() + interval '15 seconds' end,
+       claims = case when $3 then claims else 0 end, reason_code = case when $4 then reason_code else 'cancelled' end,
+       reason = case when $4 then reason else $5 end, updated_at = now() where tenant = $1 and id = $2`,
+    [tenant, run.id, asked, undoFailed, `Cancelled by ${context.actor}.`],
   )
-  if (!executing) await context.wake(context.client, [{ tenant: context.tenant, id }])
-  await record(context, 'run.cancelled', run, executing ? 'asked' : 'undoing', { from: run.state })
+  if (!asked) await context.wake(client, [{ tenant, id: run.id }])
+  return asked ? 'asked' : 'undoing'
 }

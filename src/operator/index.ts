@@ -9,4 +9,4 @@
  * 2. An action that does not fit the run's state changes nothing and says what would fit.
  */
 export { createOperator, type Operator, type OperatorDeps } from './operator.ts'
-export type { RepeatedEffect } from './replay.ts'
+export type { RepeatedEffect } from './effects.ts'

@@ -1,5 +1,6 @@
-import { NotFoundError, UsageError, type EventId, type RunId } from '../base/index.ts'
+import { NotFoundError, parseJson, UsageError, type EventId, type RunId } from '../base/index.ts'
 import type { RunState } from '../define/index.ts'
+import type { PendingStep } from '../flows/index.ts'
 import type { LedgerAction } from '../ledger/index.ts'
 import type { ActionContext } from './operator.ts'
 
@@ -24,6 +25,11 @@ export async function lockRun(run: RunId, { client, tenant }: ActionContext): Pr
   )
   if (!rows[0]) throw new NotFoundError('run', run, 'List them with: trestle runs list')
   return rows[0]
+}
+
+/** The steps that the run waited on when it was last suspended. */
+export function waitsOf(run: Pick<LockedRun, 'waits'>): readonly PendingStep[] {
+  return run.waits === null ? [] : (parseJson(run.waits) as unknown as PendingStep[])
 }
 
 /** The state does not allow the action: nothing was changed. */

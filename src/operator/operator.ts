@@ -2,6 +2,7 @@ import type { Clock, EventId, RunId } from '../base/index.ts'
 import { transaction, type Database, type Queryable } from '../db/index.ts'
 import type { AnyConnector } from '../define/index.ts'
 import type { RunRef } from '../dispatch/index.ts'
+import { wakeWaiting } from '../flows/index.ts'
 import type { FlowTable } from '../inbox/index.ts'
 import type { Actor, LedgerEntry } from '../ledger/index.ts'
 import { cancelRun } from './cancel.ts'
@@ -33,17 +34,20 @@ export interface Acting {
 }
 
 export interface Operator {
-  /** Lets a dead letter, a parked run or one held for a version conflict go on: the same run, journal and keys. */
+  /** Lets a dead letter, a parked run or one held for a conflict of versions or contracts go on: the same run, journal and keys. */
   retry(run: RunId, acting: Acting): Promise<void>
   /** Undoes what can be undone and ends the run. A run that is executing is told to stop. */
   cancel(run: RunId, acting: Acting): Promise<void>
-  /** A new run of the same flow for the same event. Without consent it throws, naming the effects it would repeat. */
+  /**
+   * A new run of the same flow for the same event. It throws `effects_repeated` without consent, naming the effects
+   * that it would or might repeat, and `state_conflict` while an earlier run of that flow and event is open.
+   */
   replayRun(run: RunId, options: Acting & { repeatEffects: boolean }): Promise<Replayed>
   /** New runs of every flow that starts on the event, or of one of them. */
   replayEvent(event: EventId, options: Acting & { repeatEffects: boolean; flow?: string }): Promise<Replayed>
   /** A person's word on a step whose outcome could not be known, that came too late, or whose undo was done by hand. */
   settle(run: RunId, settlement: Settlement, acting: Acting): Promise<void>
-  /** Lets a quarantined event or answer pass. */
+  /** Lets a quarantined event or answer pass. A run that has ended meanwhile stays as it is. */
   release(id: string, acting: Acting): Promise<Released>
   discard(id: string, acting: Acting): Promise<void>
 }
@@ -59,7 +63,12 @@ export function createOperator(deps: OperatorDeps): Operator {
     replayRun: (run, options) => within(options, (context) => replayRun(run, options.repeatEffects, context)),
     replayEvent: (event, options) => within(options, (context) => replayEvent(event, options, context)),
     settle: (run, settlement, acting) => within(acting, (context) => settleStep(run, settlement, context)),
-    release: (id, acting) => within(acting, (context) => releaseQuarantined(id, context)),
+    async release(id, acting) {
+      const { runs, arrived } = await within(acting, (context) => releaseQuarantined(id, context))
+      // It is committed. Runs that are not woken here are found by the engine, which looks for what was missed.
+      await wakeWaiting(arrived, deps).catch(() => {})
+      return { runs }
+    },
     discard: (id, acting) => within(acting, (context) => discardQuarantined(id, context)),
   }
 }

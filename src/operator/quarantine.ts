@@ -1,6 +1,9 @@
 import { NotFoundError, reasonOf, UsageError, type EventId, type RunId } from '../base/index.ts'
-import { eventOf, insertRuns, newRun, type StoredEvent } from '../inbox/index.ts'
-import { lockRun, queueRun } from './lockRun.ts'
+import type { EventDefinition } from '../define/index.ts'
+import type { Arrival } from '../flows/index.ts'
+import { eventOf, fieldsOf, insertFields, insertRuns, newRun, summaryOf } from '../inbox/index.ts'
+import { lockEvent } from './lockEvent.ts'
+import { lockRun, queueRun, waitsOf } from './lockRun.ts'
 import type { ActionContext } from './operator.ts'
 
 /** What a release set going. */
@@ -18,25 +21,39 @@ interface Quarantined {
 
 /**
  * An event is read again by today's contract and dispatched; it stays quarantined where that still refuses it. An
- * answer passes as it is: the person vouches for it, and its run goes on.
+ * answer passes as it is: the person vouches for it, and its run goes on. `arrived`: what suspended runs may be
+ * waiting for, to be told once this is committed.
  */
-export async function releaseQuarantined(id: string, context: ActionContext): Promise<Released> {
+export async function releaseQuarantined(
+  id: string,
+  context: ActionContext,
+): Promise<Released & { readonly arrived: readonly Arrival[] }> {
   const thing = await lockQuarantined(id, context)
-  const runs = thing.kind === 'event' ? await dispatchEvent(thing.event_id!, context) : [thing.run_id!]
   await settle(thing, 'released', context)
-  if (thing.kind === 'answer') await queueRun(context, await lockRun(thing.run_id!, context))
-  return { runs }
+  if (thing.kind === 'event') return dispatchEvent(thing.event_id!, context)
+  await goOn(thing, context)
+  return { runs: [thing.run_id!], arrived: [] }
 }
 
 /** It never passes: the event is discarded; the step that waits for the answer fails. */
 export async function discardQuarantined(id: string, context: ActionContext): Promise<void> {
   const thing = await lockQuarantined(id, context)
   await settle(thing, 'discarded', context)
-  if (thing.kind === 'answer') return queueRun(context, await lockRun(thing.run_id!, context))
+  if (thing.kind === 'answer') return goOn(thing, context)
   await context.client.query(`update events set state = 'discarded' where tenant = $1 and id = $2`, [
     context.tenant,
     thing.event_id,
   ])
+}
+
+/**
+ * The run goes on where it is held and waits for this answer. While it executes it looks for itself before it is
+ * suspended, and a run that has ended, or that a person settled otherwise, is left as it is.
+ */
+async function goOn(thing: Quarantined, context: ActionContext): Promise<void> {
+  const run = await lockRun(thing.run_id!, context)
+  const waits = waitsOf(run).some((step) => step.kind === 'operation' && step.quarantineId === thing.id)
+  if (run.state === 'held' && waits) await queueRun(context, run)
 }
 
 async function lockQuarantined(id: string, { client, tenant }: ActionContext): Promise<Quarantined> {
@@ -74,32 +91,47 @@ async function settle(
   ])
 }
 
-async function dispatchEvent(id: EventId, context: ActionContext): Promise<RunId[]> {
-  const { rows } = await context.client.query<StoredEvent & { connector: string }>(
-    `select e.id as event_id, e.type, e.occurred_at, e.received_at, e.data_at, d.content_type, d.body, n.name as connection_name, n.connector
-     from events e join deliveries d on d.tenant = e.tenant and d.id = e.delivery_id join connections n on n.tenant = e.tenant and n.id = e.connection_id
-     where e.tenant = $1 and e.id = $2 for no key update of e`,
-    [context.tenant, id],
-  )
-  const stored = rows[0]!
+async function dispatchEvent(
+  id: EventId,
+  context: ActionContext,
+): Promise<Released & { readonly arrived: readonly Arrival[] }> {
+  const { client, tenant } = context
+  const stored = await lockEvent(id, context)
   const connector = context.connectorNamed(stored.connector)
   if (!connector)
     throw new UsageError(
       'connector_missing',
       `The connector "${stored.connector}" is not in the configuration. Add a connection of it, then release.`,
     )
-  try {
-    const event = eventOf(stored, connector)
-    const runs = context.flows
-      .startingOn(stored.connector, stored.type, stored.connection_name)
-      .map((flow) => newRun(flow, event, context.tenant))
-    await insertRuns(context.client, runs)
-    await context.client.query(
-      `update events set state = $3, reason = null, reason_path = null where tenant = $1 and id = $2`,
-      [context.tenant, id, runs.length > 0 ? 'dispatched' : 'unmatched'],
+  if (stored.type === UNREADABLE && !(UNREADABLE in connector.events))
+    throw new UsageError(
+      'still_quarantined',
+      `No event was taken from this delivery, so there is none to release. ${stored.reason ?? ''} Discard it and let the provider send it again, after the connector is mended where it read it wrongly.`,
     )
-    await context.wake(context.client, runs)
-    return runs.map((run) => run.id)
+  const { event, runs } = readAgain(() => {
+    const event = eventOf(stored, connector)
+    const flows = context.flows.startingOn(stored.connector, stored.type, stored.connection_name)
+    return { event, runs: flows.map((flow) => newRun(flow, event, tenant)) }
+  })
+  const definition = connector.events[stored.type] as EventDefinition
+  const { connector: connectorName, connection_id: connectionId, type } = stored
+  const arrival = { tenant, connector: connectorName, type, fields: fieldsOf(definition, event) }
+  await client.query(
+    `update events set state = $3, reason = null, reason_path = null, summary = $4 where tenant = $1 and id = $2`,
+    [tenant, id, runs.length > 0 ? 'dispatched' : 'unmatched', summaryOf(definition, event.data)],
+  )
+  await insertFields(client, { ...arrival, connectionId, eventId: id })
+  await insertRuns(client, runs)
+  await context.wake(client, runs)
+  return { runs: runs.map((run) => run.id), arrived: [arrival] }
+}
+
+/** The type of what stands for a delivery from which no event could be read. */
+const UNREADABLE = 'unreadable'
+
+function readAgain<Read>(read: () => Read): Read {
+  try {
+    return read()
   } catch (error) {
     throw new UsageError(
       'still_quarantined',
