@@ -2,13 +2,12 @@ import type { Clock } from 'trestle/testing'
 import type { Salon } from './happenings.ts'
 import { CUSTOMERS, customersOf, inTurn, type Customer } from './people.ts'
 import type { Twins } from './twins.ts'
-import type { Happening, Witness } from './witness.ts'
+import type { Happening } from './witness.ts'
 
 /** What the day is played on. */
 export interface Stage {
   readonly twins: Twins
   readonly salon: Salon
-  readonly witness: Witness
   readonly clock: Clock
   readonly pause: (ms: number) => Promise<void>
   /** Says what goes on, beside the events and effects themselves. */

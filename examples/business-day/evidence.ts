@@ -27,7 +27,9 @@ export function disturbancesOf(twins: Twins, quarantined: readonly ApiQuarantine
 
   const duplicates = deliveries.filter(({ duplicateOf }) => duplicateOf !== undefined)
   const forged = deliveries.filter((delivery) => delivery.forged)
-  const together = deliveries.filter((delivery) => eventsIn(delivery) > 1)
+  const together = deliveries.filter(
+    (delivery) => delivery.duplicateOf === undefined && eventsIn(delivery) > 1,
+  )
   const limited = faulty('rate_limit')
   const patient = limited.every((request) => waitedFor(request, requests, RETRY_AFTER_SECONDS * 1000))
   const events = quarantined.filter(({ kind }) => kind === 'event')
