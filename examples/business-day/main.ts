@@ -33,7 +33,11 @@ async function demo(options: Options): Promise<number> {
   const startedAt = clock.now()
   const screen = openScreen(clock)
   const quit = new AbortController()
-  const told = onSignal().then(() => quit.abort())
+  const told = onSignal().then(() => {
+    screen.status(undefined)
+    screen.line('Ending …')
+    quit.abort()
+  })
   const stops: (() => Promise<void> | void)[] = []
   try {
     const work = openWorkFolder()
