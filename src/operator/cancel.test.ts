@@ -101,6 +101,26 @@ describe('a cancelled run', () => {
     }),
   )
 
+  it('whose node had died learns of the call that may have been under way, and makes no further ones', () =>
+    withEngines(async (start) => {
+      const sent: string[] = []
+      const two = flow(async ({ use }) => {
+        const { things } = use(acme)
+        for (const as of ['a', 'b']) await things.create({ as }, { as, undo: () => things.remove({ as }) })
+      })
+      const t = await start({
+        flows: [two],
+        idle: true,
+        call: (request) => (sent.push(request.stepName), made()),
+      })
+      const { runs } = await t.deliver('thing.happened', { n: 1 })
+      await t.database.pool.query('update runs set claims = 1, fence = 1, claimed_at = now()')
+      await t.operator.cancel(runs[0]!, acting)
+      await t.engine.start()
+      await t.reached(runs[0]!, 'cancelled')
+      expect(sent).toEqual(['a', 'undo:a'])
+    }))
+
   it('is refused where it is over already', () =>
     withEngines(async (start) => {
       const t = await start({ flows: [flow(() => 1)] })

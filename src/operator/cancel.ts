@@ -30,11 +30,12 @@ async function cancelIn(run: LockedRun, context: ActionContext): Promise<string>
   }
   // Trying the same undo again would end as before: a person does it by hand and settles the run.
   const undoFailed = run.state === 'held' && run.reason_code === 'undo_failed'
-  // The node that executes it is told with its next write; else any node takes it up.
+  // The node that executes it is told with its next write; else any node takes it up. `claims` stays: it tells
+  // whether a node died with a call under way, of which it is learned whether it is to be undone.
   const asked = undoFailed || run.node_id !== null
   await client.query(
     `update runs set undo_to = 'cancelled', state = case when $3 then state else 'undoing' end, due_at = case when $3 then due_at else now() + interval '15 seconds' end,
-       claims = case when $3 then claims else 0 end, reason_code = case when $4 then reason_code else 'cancelled' end,
+       reason_code = case when $4 then reason_code else 'cancelled' end,
        reason = case when $4 then reason else $5 end, updated_at = now() where tenant = $1 and id = $2`,
     [tenant, run.id, asked, undoFailed, `Cancelled by ${context.actor}.`],
   )

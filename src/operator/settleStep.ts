@@ -44,7 +44,7 @@ async function settleUndo(run: LockedRun, context: ActionContext): Promise<void>
     )
   const step = await journalUndoByHand(run.id, context)
   await context.client.query(
-    `update runs set state = 'undoing', due_at = now() + interval '15 seconds', claims = 0, waits = null, updated_at = now() where tenant = $1 and id = $2`,
+    `update runs set state = 'undoing', due_at = now() + interval '15 seconds', waits = null, updated_at = now() where tenant = $1 and id = $2`,
     [context.tenant, run.id],
   )
   await context.wake(context.client, [{ tenant: context.tenant, id: run.id }])
