@@ -261,7 +261,7 @@ function encodeAt(value: unknown, path: string, depth: number): string {
     case 'undefined':
       return 'null'
     case 'number':
-      if (Number.isFinite(value)) return Object.is(value, -0) ? '-0' : String(value)
+      if (Number.isFinite(value)) return encodeNumber(value)
       throw unserializable(path, String(value), 'write null or text instead')
     case 'object':
       break
@@ -277,7 +277,7 @@ function encodeAt(value: unknown, path: string, depth: number): string {
       'return plain, flatter data',
     )
   if (Array.isArray(value))
-    return `[${value.map((item, i) => encodeAt(item, `${path}/${i}`, depth + 1)).join(',')}]`
+    return `[${Array.from(value, (item, i) => encodeAt(item, `${path}/${i}`, depth + 1)).join(',')}]`
   const prototype: unknown = Object.getPrototypeOf(value)
   if (prototype !== Object.prototype && prototype !== null)
     throw unserializable(
@@ -287,10 +287,17 @@ function encodeAt(value: unknown, path: string, depth: number): string {
     )
   const parts: string[] = []
   for (const [key, child] of Object.entries(value)) {
+    if (key === '__proto__') throw unserializable(path, 'an object with a key "__proto__"', 'leave it out')
     if (child !== undefined)
       parts.push(`${JSON.stringify(key)}:${encodeAt(child, `${path}/${escapePointer(key)}`, depth + 1)}`)
   }
   return `{${parts.join(',')}}`
+}
+
+/** Whole numbers beyond 2^53 keep an exponent: as bare digits they would come back as a bigint. */
+function encodeNumber(value: number): string {
+  if (Object.is(value, -0)) return '-0'
+  return Number.isInteger(value) && !Number.isSafeInteger(value) ? value.toExponential() : String(value)
 }
 
 function unserializable(path: string, what: string, instead: string): JsonError {

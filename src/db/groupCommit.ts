@@ -6,6 +6,10 @@ export interface GroupCommitOptions<Item, Answer> {
   readonly flush: (batch: readonly Item[]) => Promise<readonly Answer[]>
   /** Batches are sorted by this key: unsorted overlapping batches deadlock. */
   readonly key: (item: Item) => string
+  /** About how many bytes an item brings. Default 0: they do not count. */
+  readonly bytes?: (item: Item) => number
+  /** Most bytes in one transaction; a larger item stands alone. Default 16 MiB. */
+  readonly mostBytes?: number
   /** Most items in one transaction. Default 500. */
   readonly most?: number
   /** Transactions in flight at once. Default 2: one commits while the next is filled. */
@@ -24,7 +28,7 @@ export interface GroupCommit<Item, Answer> {
 }
 
 /** What {@link GroupCommitOptions} says where it says nothing. */
-export const GROUP_COMMIT_DEFAULTS = { most: 500, lanes: 2, waiting: 20_000 } as const
+export const GROUP_COMMIT_DEFAULTS = { most: 500, mostBytes: 16_777_216, lanes: 2, waiting: 20_000 } as const
 
 interface Waiting<Item, Answer> {
   readonly item: Item
@@ -43,7 +47,7 @@ interface Waiting<Item, Answer> {
 export function createGroupCommit<Item, Answer>(
   options: GroupCommitOptions<Item, Answer>,
 ): GroupCommit<Item, Answer> {
-  const { flush, key, most, lanes, waiting } = { ...GROUP_COMMIT_DEFAULTS, ...options }
+  const { flush, key, bytes, most, mostBytes, lanes, waiting } = { ...GROUP_COMMIT_DEFAULTS, ...options }
   const queue: Waiting<Item, Answer>[] = []
   let inFlight = 0
   let unanswered = 0
@@ -64,11 +68,22 @@ export function createGroupCommit<Item, Answer>(
     })
   }
 
+  /** As many as fit, one at least. */
+  function takeBatch(): Waiting<Item, Answer>[] {
+    if (!bytes) return queue.splice(0, most)
+    let count = 0
+    for (let held = 0; count < Math.min(most, queue.length); count++) {
+      held += bytes(queue[count]!.item)
+      if (count > 0 && held > mostBytes) break
+    }
+    return queue.splice(0, count)
+  }
+
   async function startLane(): Promise<void> {
     inFlight++
     await turn()
     while (queue.length > 0) {
-      const batch = queue.splice(0, most).sort(byKey)
+      const batch = takeBatch().sort(byKey)
       await settle(batch, true)
       unanswered -= batch.length
     }

@@ -103,6 +103,11 @@ function isClientFault(error: Error): boolean {
   )
 }
 
+/** Whether PostgreSQL itself answered with this error. */
+export function isDatabaseError(error: unknown): boolean {
+  return sqlState(error) !== ''
+}
+
 function sqlState(error: unknown): string {
   const code = (error as { code?: unknown } | null)?.code
   // Each class has a digit in its states; EPIPE and other errors of the system have none.

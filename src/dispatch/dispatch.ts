@@ -74,33 +74,36 @@ export function createDispatch({ database, clock, onFault = () => {} }: Dispatch
   let listener: pg.Client | undefined
   let stopping = false
 
+  /** Listens on one connection; when it ends, on another, until stopped. */
   async function listen(wakened: () => void): Promise<void> {
     const client = new pg.Client({
       connectionString: database.url,
       application_name: 'trestle listen',
       keepAlive: true,
+      connectionTimeoutMillis: 5_000,
     })
-    listener = client
-    const reconnect = (error?: Error): void => {
-      if (stopping || listener !== client) return
-      listener = undefined
-      if (error) onFault(error)
+    let over = false
+    const again = (error?: Error): void => {
+      if (over) return
+      over = true
       client.end().catch(() => {})
+      if (stopping) return
+      if (error) onFault(error)
       clock.after(RECONNECT_MS, () => {
-        if (!stopping) listen(wakened).catch(reconnectLater)
+        if (!stopping) listen(wakened).catch(() => {})
       })
     }
-    const reconnectLater = (error: Error): void => {
-      onFault(error)
-      clock.after(RECONNECT_MS, () => {
-        if (!stopping) listen(wakened).catch(reconnectLater)
-      })
-    }
-    client.on('error', reconnect)
-    client.on('end', () => reconnect())
+    client.on('error', again)
+    client.on('end', () => again())
     client.on('notification', wakened)
-    await client.connect()
-    await client.query(`listen ${CHANNEL}`)
+    listener = client
+    try {
+      await client.connect()
+      await client.query(`listen ${CHANNEL}`)
+    } catch (error) {
+      again(error as Error)
+      throw error
+    }
     wakened() // What was sent while nobody listened.
   }
 

@@ -4,7 +4,7 @@ import { mayMove, type AnyFlow, type FlowEvent } from '../define/index.ts'
 import { eventOf } from '../inbox/index.ts'
 import type { LedgerAction, LedgerEntry } from '../ledger/index.ts'
 import { VersionConflictError } from './errors.ts'
-import { Execution, type ExecutionDeps, type ExecutionEnd } from './execution.ts'
+import { Execution, type ExecutionDeps } from './execution.ts'
 import type { ClaimedRun, JournalRow, PendingStep, RunMove } from './run.ts'
 import type { RunWriteAnswer } from './runWriter.ts'
 import type { StepWrite } from './callStep.ts'
@@ -41,8 +41,8 @@ export type Advanced = RunMove | undefined
 /** Advances a claimed run as far as it goes now, and commits where it was left. */
 export async function advanceRun(run: ClaimedRun, deps: AdvanceDeps): Promise<Advanced> {
   const { flow, event, refused } = prepare(run, deps)
+  if (run.undoTo !== undefined) return cancelOrUndo(run, refused, flow ?? NO_FLOW, event ?? NO_EVENT, deps)
   if (refused) return settle(run, refused, deps)
-  if (run.undoTo !== undefined) return cancelOrUndo(run, flow, event, deps)
 
   const execution = executionOf(run, flow, event, 'run', deps)
   const end = await execution.start()
@@ -64,9 +64,13 @@ export async function advanceRun(run: ClaimedRun, deps: AdvanceDeps): Promise<Ad
         deps,
       )
     case 'cancelling':
-      return afterResolving(run, 'cancelled', end.pending, execution, deps)
+      return afterResolving(run, 'cancelled', execution.doubts(), execution, deps)
   }
 }
+
+/** Stand in for what is gone where a run is only undone: undoing needs its journal and the connectors. */
+const NO_FLOW = { name: 'gone', run: () => undefined } as unknown as AnyFlow
+const NO_EVENT = {} as FlowEvent
 
 type Prepared =
   | { readonly refused: RunMove; readonly flow?: undefined; readonly event?: undefined }
@@ -156,30 +160,31 @@ async function giveUp(
 /** A run on its way to being undone: first learn what came of attempts in doubt, then undo. */
 async function cancelOrUndo(
   run: ClaimedRun,
+  refused: RunMove | undefined,
   flow: AnyFlow,
   event: FlowEvent,
   deps: AdvanceDeps,
 ): Promise<Advanced> {
   const undoTo = run.undoTo!
   const execution = executionOf(run, flow, event, 'resolve', deps)
+  if (refused && (mayHoldDoubts(run) || run.claims >= CLAIMS_WITHOUT_PROGRESS)) {
+    const reason = `${refused.reason} What came of its attempts in doubt must be looked up at the provider. Undo it by hand, then settle the run.`
+    return settle(run, undoFailed(run.pending, undoTo, reason), deps)
+  }
   if (!mayHoldDoubts(run)) return undo(run, undoTo, run.journal, execution, deps)
   const end = await execution.start()
   if (end.as === 'fenced') return undefined
   if (end.as === 'faulted') throw end.error
-  return afterResolving(run, undoTo, doubtsOf(end), execution, deps)
+  return afterResolving(run, undoTo, execution.doubts(), execution, deps)
 }
 
 function mayHoldDoubts(run: ClaimedRun): boolean {
   if (run.journal.some((row) => row.kind === 'undo')) return false
   return (
     run.pending.some((step) => step.kind === 'operation' && !step.name.startsWith('undo:')) ||
-    run.openAttempts.length > 0 ||
+    run.lastAttempts.some((attempt) => attempt.open) ||
     run.claims > 1
   )
-}
-
-function doubtsOf(end: ExecutionEnd): readonly PendingStep[] {
-  return end.as === 'cancelling' || end.as === 'suspended' ? end.pending : []
 }
 
 async function afterResolving(
@@ -212,7 +217,16 @@ async function undo(
     case 'fenced':
       return undefined
     case 'undone':
-      return settle(run, undone(run, undoTo, why), deps)
+      return settle(
+        run,
+        undone(
+          run,
+          undoTo,
+          journal.some((row) => row.undo !== undefined),
+          why,
+        ),
+        deps,
+      )
     case 'waits':
       return settle(
         run,

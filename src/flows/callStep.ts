@@ -1,8 +1,15 @@
 import { crashPoint, encodeJson, newId, parseJson, reasonOf, type Clock, type Random } from '../base/index.ts'
-import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
+import {
+  encodeRecorded,
+  type CallConnection,
+  type CallOutcome,
+  type CallRequest,
+  type RecordedRequest,
+} from '../calls/index.ts'
 import { checkAnswer } from '../contracts/index.ts'
 import type { AnyOperation, AttemptState, StepOptions } from '../define/index.ts'
 import type { LedgerAction, LedgerEntry } from '../ledger/index.ts'
+import { stepKey } from './playback.ts'
 import { afterAttempt, idempotencyKey, nextMove, withWord, type ResolvedRetryPolicy } from './retry.ts'
 import type { ClaimedRun, JournalRow, PendingCall, PendingStep, StepKind, Undo } from './run.ts'
 import type { AttemptWrite, QuarantineWrite, RunWriteAnswer } from './runWriter.ts'
@@ -32,6 +39,10 @@ export interface StepHost {
   /** The answer that a person released from quarantine, as JSON bytes; `undefined` while nobody has. */
   readonly releasedAnswer: (quarantineId: string) => Promise<Buffer | 'discarded' | undefined>
   readonly append: (row: Omit<JournalRow, 'seq'>) => JournalRow
+  /** What earlier attempts of steps sent, by name and ordinal: the same key is only ever sent with the same bytes. */
+  readonly recorded: Map<string, { readonly generation: number; readonly request: RecordedRequest }>
+  /** An attempt that would be in doubt if the node ended now has begun or ended. */
+  readonly mustFinish?: (change: 1 | -1) => void
   readonly write: (write: StepWrite) => Promise<RunWriteAnswer>
 }
 
@@ -59,10 +70,11 @@ export async function advanceCall(
   step: CallStep,
   pending: PendingCall,
   host: StepHost,
+  resolving = false,
 ): Promise<StepProgress> {
   const state = await withReleasedAnswer(step, withWord(pending, host.clock.now()), host)
   if ('failed' in state) return finish(step, { outcome: 'failed', ...state.failed }, {}, host)
-  const move = nextMove(state, step.operation, step.options, host.clock.now())
+  const move = nextMove(state, step.operation, step.options, host.clock.now(), resolving)
   switch (move.as) {
     case 'wait':
       return { as: 'wait', pending: move.pending, cancelling: false }
@@ -71,6 +83,13 @@ export async function advanceCall(
         step,
         { outcome: 'skipped', summary: 'skipped: too late' },
         { entries: [entryOf(step, host, 'step.skipped', 'skipped', undefined)] },
+        host,
+      )
+    case 'not_done':
+      return finish(
+        step,
+        { outcome: 'failed', code: 'not_done', reason: 'It was not done before the run was ended.' },
+        {},
         host,
       )
     case 'done':
@@ -109,9 +128,29 @@ async function attempt(
   asked: 'send' | 'lookup',
   host: StepHost,
 ): Promise<StepProgress> {
+  const started = { begun: false }
+  try {
+    return await attemptOnce(step, before, asked, host, started)
+  } finally {
+    if (started.begun) host.mustFinish?.(-1)
+  }
+}
+
+async function attemptOnce(
+  step: CallStep,
+  before: PendingCall,
+  asked: 'send' | 'lookup',
+  host: StepHost,
+  started: { begun: boolean },
+): Promise<StepProgress> {
   const began = host.clock.now()
-  const number = before.attempts + 1
-  const state: PendingCall = { ...before, attempts: number, begunAt: before.begunAt ?? began }
+  const number = (before.lastNumber ?? 0) + 1
+  const state: PendingCall = {
+    ...before,
+    attempts: before.attempts + 1,
+    lastNumber: number,
+    begunAt: before.begunAt ?? began,
+  }
   const key = idempotencyKey(host.run.rootRunId, state)
   const attemptId = newId('att')
   const kind = step.operation.idempotency.kind
@@ -134,6 +173,17 @@ async function attempt(
     ...over,
   })
 
+  const earlier = host.recorded.get(stepKey(step.name, step.ordinal))
+  const sameBytes = asked === 'send' && earlier?.generation === state.generation ? earlier.request : undefined
+  let sent: RecordedRequest | undefined
+  const begin = async (request: RecordedRequest): Promise<void> => {
+    sent = request
+    if (kind === 'key' || kind === 'natural') return
+    if ((await host.write({ attempt: record({}), entries: [] })) === 'fenced') throw new FencedError()
+    started.begun = true
+    host.mustFinish?.(1)
+  }
+
   let outcome: CallOutcome
   try {
     outcome = await host.call({
@@ -148,13 +198,8 @@ async function attempt(
       stepName: step.name,
       attempt: number,
       kind: asked,
-      begin:
-        asked === 'send' && (kind === 'lookup' || kind === 'none')
-          ? async () => {
-              if ((await host.write({ attempt: record({}), entries: [] })) === 'fenced')
-                throw new FencedError()
-            }
-          : undefined,
+      ...(sameBytes && { recorded: sameBytes }),
+      begin: asked === 'send' ? begin : undefined,
     })
   } catch (error) {
     if (error instanceof FencedError) return { as: 'fenced' }
@@ -167,7 +212,17 @@ async function attempt(
   if (outcome.as === 'deferred' || outcome.as === 'parked') {
     // Nothing was attempted, so nothing is counted and nothing is written.
     const after = afterAttempt(before, outcome, context)
-    return { as: 'wait', pending: (after as { pending: PendingCall }).pending, cancelling: false }
+    const { pending } = after as { pending: PendingCall }
+    if (!started.begun) return { as: 'wait', pending, cancelling: false }
+    // Begun, and turned away before the provider looked at it: the record must not look as if it had left.
+    const closed = record({ state: 'failed', code: outcome.code, reason: outcome.reason, finishedAt: now })
+    const answer = await host.write({
+      attempt: closed,
+      entries: [],
+      pending: { ...pending, lastNumber: number },
+    })
+    if (answer === 'fenced') return { as: 'fenced' }
+    return { as: 'wait', pending: { ...pending, lastNumber: number }, cancelling: answer === 'cancelling' }
   }
   const after = afterAttempt(state, outcome, context)
   const attemptWrite = record({
@@ -195,11 +250,14 @@ async function attempt(
       host,
     )
   const quarantine = outcome.as === 'quarantined' ? quarantined(step, outcome) : undefined
+  if (sent && kind === 'key')
+    host.recorded.set(stepKey(step.name, step.ordinal), { generation: state.generation, request: sent })
   const pending: PendingCall = {
     ...after.pending,
     quarantineId: quarantine?.id ?? after.pending.quarantineId,
   }
-  const answer = await host.write({ attempt: attemptWrite, entries, quarantine, pending })
+  const withBytes = sent && kind === 'key' ? { ...attemptWrite, request: encodeRecorded(sent) } : attemptWrite
+  const answer = await host.write({ attempt: withBytes, entries, quarantine, pending })
   if (answer === 'fenced') return { as: 'fenced' }
   return { as: 'wait', pending, cancelling: answer === 'cancelling' }
 }

@@ -2,7 +2,7 @@ import { crashPoint, parseJson, type RunId } from '../base/index.ts'
 import { transaction, type Database, type Queryable } from '../db/index.ts'
 import type { RunRef, WakeUp } from '../dispatch/index.ts'
 import type { StoredEvent } from '../inbox/index.ts'
-import type { ClaimedRun, JournalRow, OpenAttempt, PendingStep, StepKind } from './run.ts'
+import type { ClaimedRun, JournalRow, LastAttempt, PendingStep, StepKind } from './run.ts'
 
 export interface ClaimOptions {
   readonly database: Database
@@ -31,7 +31,7 @@ export async function claimRuns(
   const history = rows.filter((row) => row.fence !== '1')
   const [journal, attempts] = await Promise.all([
     loadJournal(database.pool, history),
-    loadOpenAttempts(database.pool, history),
+    loadLastAttempts(database.pool, history),
   ])
   return rows.map((row) => ({
     tenant: row.tenant,
@@ -53,7 +53,7 @@ export async function claimRuns(
     reason: row.reason ?? undefined,
     pending: row.waits === null ? [] : (parseJson(row.waits) as unknown as PendingStep[]),
     journal: journal.get(row.id) ?? [],
-    openAttempts: attempts.get(row.id) ?? [],
+    lastAttempts: attempts.get(row.id) ?? [],
   }))
 }
 
@@ -92,7 +92,8 @@ async function claim(
           select r.tenant, r.id from runs r
           where r.tenant = w.tenant and r.id = w.id and r.node_id is null
             and (r.state in ('queued', 'undoing') or (r.state in ('waiting', 'parked') and r.due_at <= $4))
-            and (not r.lane_open or not exists (
+            -- One that was cancelled before anything of it was executed has no order to keep.
+            and (not r.lane_open or (r.state = 'undoing' and r.fence = 0) or not exists (
               select 1 from runs first where first.tenant = r.tenant and first.flow = r.flow and first.lane_key = r.lane_key
                 and first.lane_open and first.lane_seq < r.lane_seq))
           for no key update of r skip locked) r),
@@ -163,10 +164,10 @@ async function loadJournal(
   )
 }
 
-async function loadOpenAttempts(
+async function loadLastAttempts(
   client: Queryable,
   runs: readonly RunRef[],
-): Promise<ReadonlyMap<string, OpenAttempt[]>> {
+): Promise<ReadonlyMap<string, LastAttempt[]>> {
   if (runs.length === 0) return new Map()
   const { rows } = await client.query<{
     run_id: string
@@ -174,12 +175,13 @@ async function loadOpenAttempts(
     ordinal: number
     number: number
     generation: number
+    open: boolean
     request: Buffer | null
     begun_at: Date
   }>({
-    name: 'load_open_attempts',
-    text: `select run_id, name, ordinal, number, generation, request, begun_at from attempts
-      where (tenant, run_id) in (select * from unnest($1::text[], $2::text[])) and state is null`,
+    name: 'load_last_attempts',
+    text: `select distinct on (run_id, name, ordinal) run_id, name, ordinal, number, generation, state is null as open, request, begun_at from attempts
+      where (tenant, run_id) in (select * from unnest($1::text[], $2::text[])) order by run_id, name, ordinal, number desc`,
     values: [runs.map((run) => run.tenant), runs.map((run) => run.id)],
   })
   return groupBy(
@@ -190,6 +192,7 @@ async function loadOpenAttempts(
       ordinal: row.ordinal,
       number: row.number,
       generation: row.generation,
+      open: row.open,
       request: row.request ?? undefined,
       begunAt: row.begun_at.getTime(),
     }),

@@ -50,6 +50,8 @@ const SWEEP_MS = SECOND
 const FORGET_NODES_MS = 10 * MINUTE
 /** How long a node waits for what is under way when it stops. */
 export const STOP_LIMIT_MS = 10 * SECOND
+/** How much longer for an attempt that would be in doubt otherwise: as long as an exchange may take. */
+const ATTEMPT_LIMIT_MS = 30 * SECOND
 const FAULT_PAUSE_MS = 500
 /** Longer than the longest transaction: what it wrote may be found that long after its rows' time. */
 const LOOK_BACK_MS = 40 * SECOND
@@ -68,6 +70,7 @@ export class Engine {
   #pumping = false
   #again = false
   #stopping = false
+  #stopHeart: () => void = () => {}
   #stopped: Promise<void> | undefined
   /** When the last look for missed events began; undefined: nobody may have looked for long. */
   #lookedAt: number | undefined
@@ -96,7 +99,7 @@ export class Engine {
     const { database, dispatch, roles, version } = this.#options
     this.#node = await registerNode(database.pool, roles, version)
     await dispatch.start(() => this.#pump())
-    this.#every('heartbeat', HEARTBEAT_MS, () => this.#beat())
+    this.#stopHeart = this.#startHeart()
     this.#every('sweep', SWEEP_MS, () => this.#sweep())
     this.#every('forget nodes', FORGET_NODES_MS, () => forgetNodes(database.pool))
   }
@@ -119,15 +122,24 @@ export class Engine {
     this.#stopping = true
     for (const cancel of this.#timers) cancel()
     for (const { execution } of this.#under.values()) execution?.handBack()
-    const settled = Promise.allSettled([...this.#under.values()].map(({ done }) => done))
-    await Promise.race([settled, pause(this.#options.clock, STOP_LIMIT_MS, { keepAlive: true })])
+    await this.#settledWithin(STOP_LIMIT_MS, () => true)
+    // An attempt that would be in doubt may finish within its time-out; meanwhile the node keeps its heartbeat.
+    await this.#settledWithin(ATTEMPT_LIMIT_MS, (execution) => execution?.mustFinish === true)
     await Promise.allSettled([this.#writer.drain(), this.#lanes.drain()])
     await this.#options.dispatch.stop()
     // Runs that did not settle in time are others' at once: nothing more of this node counts.
+    this.#stopHeart()
     await signOff(this.#options.database.pool, this.#node).catch((error: unknown) =>
       this.#fault('sign off', error),
     )
     await rescueRuns(this.#upkeep()).catch((error: unknown) => this.#fault('hand back runs', error))
+  }
+
+  async #settledWithin(ms: number, counts: (execution: Execution | undefined) => boolean): Promise<void> {
+    const under = [...this.#under.values()].filter(({ execution }) => counts(execution))
+    if (under.length === 0) return
+    const settled = Promise.allSettled(under.map(({ done }) => done))
+    await Promise.race([settled, pause(this.#options.clock, ms, { keepAlive: true })])
   }
 
   // --- taking runs ------------------------------------------------------------------------------------
@@ -177,14 +189,14 @@ export class Engine {
 
   #begin(run: ClaimedRun): void {
     const under: { done: Promise<void>; execution?: Execution } = { done: Promise.resolve() }
-    under.done = this.#advance(run, (execution) => {
+    this.#under.set(run.id, under)
+    under.done = this.#advance(run, under, (execution) => {
       under.execution = execution
       if (this.#stopping) execution.handBack()
     })
-    this.#under.set(run.id, under)
   }
 
-  async #advance(run: ClaimedRun, onExecution: (execution: Execution) => void): Promise<void> {
+  async #advance(run: ClaimedRun, under: object, onExecution: (execution: Execution) => void): Promise<void> {
     try {
       const move = await advanceRun(run, this.#deps(run, onExecution))
       if (move) this.#moved(run, move)
@@ -193,7 +205,8 @@ export class Engine {
       this.#fault(`advance ${run.id}`, error)
       await this.#giveBack(run)
     } finally {
-      this.#under.delete(run.id)
+      // A run that was taken from this node may have been claimed by it again.
+      if (this.#under.get(run.id) === under) this.#under.delete(run.id)
       if (!this.#stopping) this.#pump()
     }
   }
@@ -243,6 +256,7 @@ export class Engine {
         .freed({ tenant: run.tenant, flow: run.flow, laneKey: run.laneKey! })
         .catch((error: unknown) => this.#fault('hand over a lane', error))
     if (move.to === 'waiting' && move.pending.some((step) => step.kind === 'wait')) this.#lookAgain(run, move)
+    if (move.to === 'held') this.#lookForReleased(run, move)
     if (move.dueAt !== undefined) this.#setTimer(run, move.dueAt)
     this.#options.onMoved?.(run, move)
   }
@@ -277,6 +291,24 @@ export class Engine {
       .catch((error: unknown) => this.#fault('look again for awaited events', error))
   }
 
+  /** A person may have released or discarded the answer between its quarantine and the commit of the hold. */
+  #lookForReleased(run: ClaimedRun, move: RunMove): void {
+    const { database, dispatch } = this.#options
+    const ids = move.pending.flatMap((step) =>
+      step.kind === 'operation' && step.quarantineId !== undefined ? [step.quarantineId] : [],
+    )
+    if (ids.length === 0) return
+    transaction(database.pool, async (client) => {
+      const { rows } = await client.query<RunRef>(
+        `update runs set state = case when undo_to is null then 'queued' else 'undoing' end, due_at = now() + interval '15 seconds', updated_at = now()
+         where tenant = $1 and id = $2 and state = 'held' and node_id is null
+           and exists (select 1 from quarantine q where q.tenant = $1 and q.id = any($3) and q.state <> 'quarantined') returning tenant, id`,
+        [run.tenant, run.id, ids],
+      )
+      await dispatch.wake(client, rows)
+    }).catch((error: unknown) => this.#fault(`look for the released answer of ${run.id}`, error))
+  }
+
   #setTimer(run: ClaimedRun, dueAt: number): void {
     const ms = dueAt - this.#options.clock.now()
     if (ms > OWN_TIMER_MS || this.#stopping) return
@@ -288,40 +320,29 @@ export class Engine {
     this.#timers.add(cancel)
   }
 
-  /** The run was released when its flow's code, from an await of its own, asked for a step: it cannot go on. */
+  /** The run was released when its flow's code, from an await of its own, asked for a step: it gives up. */
   #askedAfterEnd(run: ClaimedRun, step: string): void {
-    const { database, clock, writeEntries } = this.#options
+    const { database, dispatch } = this.#options
     const reason = `The step "${step}" was asked for after the flow had awaited something that is no step. Put that into step(name, work).`
     transaction(database.pool, async (client) => {
-      const { rowCount } = await client.query(
-        `update runs set state = 'dead_lettered', reason_code = 'awaited_outside_step', reason = $4, lane_open = false, finished_at = now(), updated_at = now(), waits = null, due_at = null
-         where tenant = $1 and id = $2 and fence = $3 and node_id is null and state in ('waiting', 'parked')`,
+      const { rows } = await client.query<RunRef>(
+        `update runs set undo_to = 'undone', state = 'undoing', reason_code = 'awaited_outside_step', reason = $4, due_at = now(), updated_at = now()
+         where tenant = $1 and id = $2 and fence = $3 and node_id is null and state in ('waiting', 'parked') returning tenant, id`,
         [run.tenant, run.id, run.fence, reason],
       )
-      if (rowCount === 1)
-        await writeEntries(client, [
-          {
-            tenant: run.tenant,
-            at: clock.now(),
-            actor: `flow:${run.flow}`,
-            action: 'run.dead_lettered',
-            target: run.id,
-            outcome: 'dead_lettered',
-            runId: run.id,
-            detail: { code: 'awaited_outside_step', reason },
-          },
-        ])
+      await dispatch.wake(client, rows)
     }).catch((error: unknown) => this.#fault(`end ${run.id}`, error))
   }
 
-  /** After a fault of ours: the claim is given up, unless the run was settled after all. */
+  /** After a fault of ours: the claim is given up, unless the run was settled after all. What this misses, the sweep finds. */
   async #giveBack(run: ClaimedRun): Promise<void> {
     await pause(this.#options.clock, FAULT_PAUSE_MS)
     await this.#options.database.pool
       .query(
-        `update runs set state = case when state = 'undoing' then 'undoing' else 'queued' end, fence = fence + 1, node_id = null, due_at = $4, updated_at = now()
+        `update runs set state = case when state = 'undoing' or undo_to is not null then 'undoing' else 'queued' end, fence = fence + 1, node_id = null,
+           claims = 1, due_at = $4, updated_at = now()
          where tenant = $1 and id = $2 and fence = $3 and node_id = $5`,
-        [run.tenant, run.id, run.fence, new Date(this.#options.clock.now() + 5 * SECOND), this.#node],
+        [run.tenant, run.id, run.fence, new Date(this.#options.clock.now() + SECOND), this.#node],
       )
       .catch((error: unknown) => this.#fault(`give back ${run.id}`, error))
   }
@@ -378,6 +399,25 @@ export class Engine {
       this.#upkeep(),
     )
     this.#strays = new Set(strays.map(key))
+  }
+
+  /** Beats until the node has signed off, also while it stops: others must not take its runs meanwhile. */
+  #startHeart(): () => void {
+    let stopped = false
+    let cancel: () => void = () => {}
+    const schedule = (): void => {
+      if (!stopped) cancel = this.#options.clock.after(HEARTBEAT_MS, beat)
+    }
+    const beat = (): void => {
+      this.#beat()
+        .catch((error: unknown) => this.#fault('heartbeat', error))
+        .finally(schedule)
+    }
+    schedule()
+    return () => {
+      stopped = true
+      cancel()
+    }
   }
 
   #every(what: string, ms: number, work: () => Promise<unknown>): void {

@@ -6,14 +6,16 @@ import {
   parseJson,
   reasonOf,
   codeOf,
+  DAY,
   PermanentError,
   SECOND,
+  turn,
   UsageError,
   type Clock,
   type Duration,
   type Random,
 } from '../base/index.ts'
-import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
+import { decodeRecorded, type CallConnection, type CallOutcome, type CallRequest } from '../calls/index.ts'
 import { asUnavailable } from '../db/index.ts'
 import {
   isOperation,
@@ -32,7 +34,7 @@ import { advanceCall, type CallStep, type StepHost, type StepWrite } from './cal
 import { createDetermined } from './determined.ts'
 import { ExecutionEndedError, StepFailedError, VersionConflictError } from './errors.ts'
 import { createPlayback, stepKey, type Playback } from './playback.ts'
-import { afterCrash, notTried, retryPolicy } from './retry.ts'
+import { afterCrash, mayHaveBeenDone, notTried, retryPolicy } from './retry.ts'
 import type { ClaimedRun, JournalRow, PendingCall, PendingStep, StepKind, Undo } from './run.ts'
 import type { RunWriteAnswer } from './runWriter.ts'
 
@@ -40,6 +42,10 @@ import type { RunWriteAnswer } from './runWriter.ts'
 export const STEPS_PER_RUN = 10_000
 /** Steps of one run that may be under way at once; more wait their turn. */
 export const STEPS_AT_ONCE = 50
+/** Characters of a step's name. */
+export const STEP_NAME_LIMIT = 200
+/** The longest sleep, and the longest wait for an event. */
+export const LONGEST_WAIT_MS = 3_650 * DAY
 /** Bytes that a local step may return, as JSON. */
 export const RESULT_LIMIT_BYTES = 1_048_576
 /** When only waits have remained for this long, the execution ends and the run's row waits. */
@@ -112,6 +118,9 @@ export class Execution {
   #mode: ExecutionMode
   #cancelling = false
   #underWay = 0
+  #mustFinish = 0
+  /** Where each call under way or waiting has come to, until it is journaled. */
+  readonly #latest = new Map<string, PendingCall>()
   #asked = 0
   #capturing: Undo[] | undefined
   #cancelTimer: () => void = () => {}
@@ -147,7 +156,16 @@ export class Execution {
       write: (write) =>
         deps.write(write.pending ? { ...write, waits: this.#waitsWith(write.pending) } : write),
       append: (row) => this.#append(row),
+      recorded: recordedOf(run),
+      mustFinish: (change) => {
+        this.#mustFinish += change
+      },
     }
+  }
+
+  /** An attempt is under way that would be in doubt if the node ended now. */
+  get mustFinish(): boolean {
+    return this.#mustFinish > 0
   }
 
   get host(): StepHost {
@@ -170,6 +188,8 @@ export class Execution {
 
   async #enterFlow(): Promise<void> {
     this.#deps.entering(this.#run.id)
+    // A flow that awaits something of its own before its first step is looked after, too.
+    void turn().then(() => this.#look())
     try {
       const value: unknown = await this.#flow.run(this.#context())
       this.#settled = { as: 'returned', value }
@@ -232,8 +252,9 @@ export class Execution {
         .update(encodeJson({ operation: `${connector.name}.${operationName}`, input }))
         .digest()
     } catch (error) {
-      return Promise.reject(error)
+      return rejected(error)
     }
+    const reachedBefore = this.live.length === 0
     return this.#ask(name, { kind: 'operation', inputDigest }, async (ordinal) => {
       const connection = await this.#deps.connectionFor(this.#run.tenant, connector, connectionName)
       const step: CallStep = {
@@ -249,31 +270,33 @@ export class Execution {
         policy: retryPolicy(options.retry, this.#flow.retry),
         undoOf: options.undo && ((made) => this.#captureUndo(options.undo!, made)),
       }
-      const pending = this.#startingPoint(step)
+      const pending = this.#startingPoint(step, reachedBefore)
       if (pending) await this.#advance(step, pending)
     })
   }
 
   /** Where a call step begins: as it was suspended, in doubt where an attempt may have left, else untried. */
-  #startingPoint(step: CallStep): PendingCall | undefined {
+  #startingPoint(step: CallStep, reachedBefore: boolean): PendingCall | undefined {
     const now = this.#deps.clock.now()
     const resumed = this.#resumed.get(stepKey(step.name, step.ordinal))
     const before = resumed?.kind === 'operation' ? resumed : notTried(step.name, step.ordinal, now)
-    const open = this.#run.openAttempts.find(
+    const last = this.#run.lastAttempts.find(
       (attempt) => attempt.name === step.name && attempt.ordinal === step.ordinal,
     )
-    const { claims, claimedAt } = this.#run
-    const start = afterCrash(before, step.operation, { open, claims, claimedAt, now })
+    // What is asked for after a live result cannot have been asked for before the crash.
+    const claims = reachedBefore ? this.#run.claims : 1
+    const start = afterCrash(before, step.operation, { last, claims, claimedAt: this.#run.claimedAt, now })
     if (this.#mode === 'run') return start
     // Before an undo only doubts are resolved; a call that can be undone may have been made, so it is learned.
-    const doubtful = start.phase === 'in_doubt' || start.phase === 'held'
-    return doubtful && (resumed !== undefined || open !== undefined || step.undoOf !== undefined)
-      ? start
-      : undefined
+    const known = resumed !== undefined || last !== undefined || step.undoOf !== undefined
+    return known && (mayHaveBeenDone(start) || start.settled !== undefined) ? start : undefined
   }
 
   async #advance(step: CallStep, pending: PendingCall): Promise<void> {
-    const progress = await advanceCall(step, pending, this.#host)
+    const key = stepKey(step.name, step.ordinal)
+    this.#latest.set(key, pending)
+    const progress = await advanceCall(step, pending, this.#host, this.#mode === 'resolve')
+    this.#latest.delete(key)
     if (progress.as === 'fenced') return this.#finish({ as: 'fenced' })
     if (progress.cancelling) this.#cancel()
     if (progress.as === 'finished') return this.playback.committed(progress.row)
@@ -345,8 +368,9 @@ export class Execution {
           'duration_invalid',
           'The date to sleep until is not valid. Pass a Date, or a duration such as "2 days".',
         )
+      refuseTooLong(at - now)
     } catch (error) {
-      return Promise.reject(error)
+      return rejected(error)
     }
     const ask = this.#ask('sleep', { kind: 'sleep' }, async (ordinal) => {
       if (this.#mode === 'resolve') return
@@ -371,6 +395,7 @@ export class Execution {
     let timeoutMs: number
     try {
       timeoutMs = durationMs(options.timeout)
+      refuseTooLong(timeoutMs)
       if (trigger.definition.match?.includes(options.on) !== true)
         throw new UsageError(
           'wait_field_undeclared',
@@ -382,7 +407,7 @@ export class Execution {
           `waitFor("${trigger.type}") needs a text, number or boolean in "equals".`,
         )
     } catch (error) {
-      return Promise.reject(error)
+      return rejected(error)
     }
     const name = `wait:${trigger.connector}.${trigger.type}`
     const ask = this.#ask(name, { kind: 'wait' }, async (ordinal) => {
@@ -403,6 +428,8 @@ export class Execution {
       const look = async (): Promise<void> => {
         const event = await this.#deps.findEvent(this.#run, step, this.#consumed)
         if (!event && this.#deps.clock.now() < until) return this.#wait(step, look)
+        // Another wait of this run took it meanwhile: there may be a next one.
+        if (event && this.#consumed.includes(event.id)) return look()
         if (event) this.#consumed.push(event.id)
         await this.#journal({
           ...plainRow('wait', name, ordinal),
@@ -424,28 +451,36 @@ export class Execution {
   ): Promise<unknown> {
     if (this.#ended) {
       this.onAskedAfterEnd(name)
-      return Promise.reject(new ExecutionEndedError())
+      return rejected(new ExecutionEndedError())
     }
     const outer = insideStep.getStore()
     if (outer !== undefined)
-      return Promise.reject(
+      return rejected(
         new UsageError(
           'step_in_step',
           `The step "${name}" was asked for inside the step "${outer}". Call it from the flow's own code instead.`,
         ),
       )
     if (++this.#asked > STEPS_PER_RUN)
-      return Promise.reject(
+      return rejected(
         new UsageError(
           'too_many_steps',
           `The run asked for more than ${STEPS_PER_RUN} steps. Split the work over several events.`,
         ),
       )
 
+    if (name.length > STEP_NAME_LIMIT)
+      return rejected(
+        new UsageError(
+          'step_name_too_long',
+          `The step's name has ${name.length} characters; at most ${STEP_NAME_LIMIT} are kept. Put what varies into its input.`,
+        ),
+      )
+
     this.#cancelTimer()
     const ordinal = (this.#ordinals.get(name) ?? 0) + 1
     this.#ordinals.set(name, ordinal)
-    return new Promise((resolve, reject) => {
+    const promise = new Promise((resolve, reject) => {
       const row = this.playback.find(name, ordinal)
       if (row && conflicts(row, what))
         return this.#conflict(
@@ -454,6 +489,9 @@ export class Execution {
       this.playback.request(name, ordinal, (row) => this.#deliver(row, resolve, reject))
       if (!row) this.#ready.push(() => begin(ordinal))
     })
+    // The author may await it later, or never: that must not end the node.
+    promise.catch(() => {})
+    return promise
   }
 
   #deliver(row: JournalRow, resolve: (value: unknown) => void, reject: (error: unknown) => void): void {
@@ -463,7 +501,12 @@ export class Execution {
       return reject(
         new StepFailedError(row.name, row.ordinal, row.errorCode ?? 'failed', row.error ?? 'failed'),
       )
-    const value: unknown = row.result === undefined ? undefined : parseJson(row.result)
+    let value: unknown
+    try {
+      value = row.result === undefined ? undefined : parseJson(row.result)
+    } catch (error) {
+      return reject(error)
+    }
     if (row.kind === 'wait' && value !== undefined) this.#consumed.push((value as FlowEvent).id)
     resolve(value)
   }
@@ -518,12 +561,11 @@ export class Execution {
     if (this.#faulted) return this.#finish(this.#faulted)
     const pending = [...this.#pending.values()].map(({ step }) => step)
     if (this.#handingBack) return this.#finish({ as: 'suspended', pending: this.#withResumed(pending) })
-    if (this.#cancelling) return this.#finish({ as: 'cancelling', pending: pending.filter(isDoubtful) })
-    if (this.#settled?.as === 'threw') return this.#endThrew(pending.filter(isDoubtful))
+    if (this.#cancelling) return this.#finish({ as: 'cancelling', pending: this.#doubts(pending) })
+    if (this.#settled?.as === 'threw') return this.#endThrew(this.#doubts(pending))
     if (this.#settled) return this.#endReturned(pending.filter((step) => step.kind === 'operation'))
     if (!this.playback.replayed) return this.#expect(REPLAY_LIMIT_MS, () => this.#conflictUnasked())
-    if (this.#mode === 'resolve')
-      return this.#finish({ as: 'cancelling', pending: pending.filter(isDoubtful) })
+    if (this.#mode === 'resolve') return this.#finish({ as: 'cancelling', pending: this.#doubts(pending) })
     if (pending.length > 0)
       return this.#expect(SUSPEND_AFTER_MS, () => this.#finish({ as: 'suspended', pending }))
     this.#expect(OUTSIDE_LIMIT_MS, () =>
@@ -577,8 +619,66 @@ export class Execution {
 
   /** Every wait of the run as it is now, with this step's: what a crash finds. */
   #waitsWith(step: PendingCall): PendingStep[] {
-    const others = [...this.#pending.values()].map(({ step }) => step)
-    return this.#withResumed([...others, { kind: 'operation', ...step }])
+    const key = stepKey(step.name, step.ordinal)
+    const waiting = [...this.#pending.values()].map(({ step }) => step)
+    const underWay = [...this.#latest]
+      .filter(([other]) => other !== key)
+      .map(([, call]): PendingStep => ({ kind: 'operation', ...call }))
+    return this.#withResumed([...waiting, ...underWay, { kind: 'operation', ...step }])
+  }
+
+  /** Steps of which nobody knows whether they were done, as far as this execution came. */
+  doubts(): readonly PendingStep[] {
+    return this.#doubts([...this.#pending.values()].map(({ step }) => step))
+  }
+
+  /**
+   * Steps of which nobody knows whether they were done. One that the flow's code does not ask for any more, because
+   * it was changed or awaits something of its own, is held for a person.
+   */
+  #doubts(pending: readonly PendingStep[]): PendingStep[] {
+    const asked = new Set(pending.map((step) => stepKey(step.name, step.ordinal)))
+    const unasked = (step: PendingStep): boolean => !asked.has(stepKey(step.name, step.ordinal))
+    return [...this.#withResumed(pending), ...this.#openUnasked(pending)].flatMap((step): PendingStep[] => {
+      if (step.kind !== 'operation' || !mayHaveBeenDone(step)) return []
+      if (!unasked(step)) return [step]
+      if (step.settled !== undefined) return []
+      return [
+        {
+          ...step,
+          phase: 'held',
+          until: null,
+          code: 'outcome_unknown',
+          reason: `${step.reason ?? ''} The flow no longer asks for it.`.trim(),
+        },
+      ]
+    })
+  }
+
+  /** Attempts that were begun, of steps that nothing else tells of. */
+  #openUnasked(pending: readonly PendingStep[]): PendingStep[] {
+    const known = new Set(
+      [...pending, ...this.#resumed.values()].map((step) => stepKey(step.name, step.ordinal)),
+    )
+    return this.#run.lastAttempts
+      .filter(
+        (last) =>
+          last.open &&
+          !last.name.startsWith('undo:') &&
+          !known.has(stepKey(last.name, last.ordinal)) &&
+          !this.playback.find(last.name, last.ordinal),
+      )
+      .map((last) => ({
+        kind: 'operation',
+        ...notTried(last.name, last.ordinal, last.begunAt),
+        phase: 'in_doubt',
+        lastNumber: last.number,
+        generation: last.generation,
+        begunAt: last.begunAt,
+        doubtedAt: last.begunAt,
+        code: 'node_died',
+        reason: 'The node died while it was under way.',
+      }))
   }
 
   /** Steps that waited before and have not been asked for again yet keep waiting. */
@@ -605,11 +705,28 @@ export class Execution {
   }
 }
 
-/** Whether the provider may have acted on an attempt of this step, and nobody knows yet. */
-function isDoubtful(step: PendingStep): boolean {
-  return (
-    step.kind === 'operation' &&
-    (step.phase === 'in_doubt' || (step.phase === 'held' && step.code !== 'too_late'))
+/** A rejection that nobody need await. */
+function rejected(error: unknown): Promise<never> {
+  const promise = Promise.reject(error)
+  promise.catch(() => {})
+  return promise
+}
+
+function refuseTooLong(ms: number): void {
+  if (ms > LONGEST_WAIT_MS)
+    throw new UsageError(
+      'duration_invalid',
+      `A run can wait for ${LONGEST_WAIT_MS / DAY} days at most. Wait for less, or start another run then.`,
+    )
+}
+
+function recordedOf(run: ClaimedRun): StepHost['recorded'] {
+  return new Map(
+    run.lastAttempts.flatMap(({ name, ordinal, generation, request }) =>
+      request === undefined
+        ? []
+        : [[stepKey(name, ordinal), { generation, request: decodeRecorded(request) }]],
+    ),
   )
 }
 

@@ -40,7 +40,15 @@ const { program } = fc.letrec<{ program: Program }>((tie) => ({
   ),
 }))
 
-async function play(part: Program, context: FlowContext, log: unknown[]): Promise<unknown> {
+/** What the flow under test reaches outside: the scheduler that decides whose turn it is. */
+const world = { local: (_name: string): Promise<void> => Promise.resolve() }
+
+async function play(
+  part: Program,
+  context: FlowContext,
+  log: unknown[],
+  asked: Map<number, number>,
+): Promise<unknown> {
   switch (part.kind) {
     case 'call': {
       const result = await context.use(acme).things.create({ n: part.n })
@@ -48,7 +56,12 @@ async function play(part: Program, context: FlowContext, log: unknown[]): Promis
       return result['answer']
     }
     case 'local': {
-      const result = await context.step(`local ${part.n}`, () => part.n * 10)
+      const ordinal = (asked.get(part.n) ?? 0) + 1
+      asked.set(part.n, ordinal)
+      const result = await context.step(`local ${part.n}`, async () => {
+        await world.local(`local ${part.n}#${ordinal}`)
+        return part.n * 10
+      })
       log.push(['local', result, context.uuid()])
       return result
     }
@@ -58,19 +71,19 @@ async function play(part: Program, context: FlowContext, log: unknown[]): Promis
       return 'slept'
     case 'sequence': {
       const results = []
-      for (const each of part.parts) results.push(await play(each, context, log))
+      for (const each of part.parts) results.push(await play(each, context, log, asked))
       return results
     }
     case 'all':
-      return Promise.all(part.parts.map((each) => play(each, context, log)))
+      return Promise.all(part.parts.map((each) => play(each, context, log, asked)))
     case 'race': {
-      const winner = await Promise.race(part.parts.map((each) => play(each, context, log)))
+      const winner = await Promise.race(part.parts.map((each) => play(each, context, log, asked)))
       log.push(['won', winner])
       return winner
     }
     case 'loop': {
       const results = []
-      for (let i = 0; i < part.times; i++) results.push(await play(part.part, context, log))
+      for (let i = 0; i < part.times; i++) results.push(await play(part.part, context, log, asked))
       return results
     }
   }
@@ -105,6 +118,10 @@ async function history(
     const inFlight: { key: string; answer: () => void }[] = []
     let commits = 0
     let killed = false
+    world.local = (key) =>
+      new Promise((resolve) => {
+        inFlight.push({ key, answer: resolve })
+      })
     const deps: ExecutionDeps = {
       clock,
       random: seededRandom(seed),
@@ -161,7 +178,7 @@ async function history(
       reason: undefined,
       pending,
       journal: rows,
-      openAttempts: [],
+      lastAttempts: [],
       event: {} as never,
     } satisfies ClaimedRun
     const execution = new Execution(run, flow, { data: {} } as never, 'run', deps)
@@ -207,7 +224,7 @@ const flowOf = (part: Program): AnyFlow =>
     on: acme.on('thing.happened'),
     async run(context) {
       const log: unknown[] = []
-      const result = await play(part, context as FlowContext, log)
+      const result = await play(part, context as FlowContext, log, new Map())
       // The time of a delivered step is part of its history only within one life of its row.
       return {
         result,

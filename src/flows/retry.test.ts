@@ -146,7 +146,7 @@ describe('what a step does next', () => {
   })
 
   it('after a crash doubts what may have left, and nothing else', () => {
-    const crashed = { open: undefined, claims: 2, claimedAt: T - HOUR, now: T }
+    const crashed = { last: undefined, claims: 2, claimedAt: T - HOUR, now: T }
     expect(afterCrash(notTried('step', 1, T), key, crashed)).toMatchObject({
       phase: 'in_doubt',
       begunAt: T - HOUR,
@@ -155,15 +155,16 @@ describe('what a step does next', () => {
     expect(afterCrash(notTried('step', 1, T), key, { ...crashed, claims: 1 })).toMatchObject({
       phase: 'none',
     })
-    const open = {
+    const last = {
       name: 'step',
       ordinal: 1,
       number: 1,
       generation: 0,
+      open: true,
       request: undefined,
       begunAt: T - MINUTE,
     }
-    expect(afterCrash(notTried('step', 1, T), none, { ...crashed, open })).toMatchObject({
+    expect(afterCrash(notTried('step', 1, T), none, { ...crashed, last })).toMatchObject({
       phase: 'in_doubt',
       attempts: 1,
       begunAt: T - MINUTE,

@@ -3,7 +3,7 @@ import { DAY, durationMs, HOUR, MINUTE, SECOND, type Random } from '../base/inde
 import type { CallOutcome } from '../calls/index.ts'
 import type { AnyOperation, Idempotency, RetryPolicy, StepOptions } from '../define/index.ts'
 import { nextAttempt } from '../resilience/index.ts'
-import type { OpenAttempt, PendingCall } from './run.ts'
+import type { LastAttempt, PendingCall } from './run.ts'
 
 /**
  * The one owner of retries: pure decisions about what a step does next. A call makes one attempt and reports;
@@ -18,6 +18,8 @@ export type NextMove =
   | { readonly as: 'look_up' }
   | { readonly as: 'wait'; readonly pending: PendingCall }
   | { readonly as: 'skip' }
+  /** The run is on its way to being undone, and for certain the effect is not there: nothing is begun any more. */
+  | { readonly as: 'not_done' }
   /** A person's word, or a released answer: the step is done with this result. */
   | { readonly as: 'done'; readonly result: unknown }
 
@@ -83,42 +85,45 @@ export function notTried(name: string, ordinal: number, now: number): PendingCal
 
 /**
  * Where a call step begins after its execution died: as it was last written, in doubt where an attempt may have left
- * of which nobody wrote the outcome. `lookup` and `none` commit the begin of each attempt (`open`); of `key` and
+ * of which nobody wrote the outcome. `lookup` and `none` commit the begin of each attempt (`last`); of `key` and
  * `natural` all that is known is that nothing left before the run's claim.
  */
 export function afterCrash(
   step: PendingCall,
   operation: AnyOperation,
   crashed: {
-    readonly open: OpenAttempt | undefined
+    readonly last: LastAttempt | undefined
     readonly claims: number
     readonly claimedAt: number
     readonly now: number
   },
 ): PendingCall {
-  const { open, claims, claimedAt, now } = crashed
+  const { last, claims, claimedAt, now } = crashed
   const why = {
     phase: 'in_doubt',
     code: 'node_died',
     reason: 'The node died while an attempt may have been under way.',
     since: now,
   } as const
-  if (open && open.number > step.attempts) {
-    const begunAt = (step.generation === open.generation ? step.begunAt : undefined) ?? open.begunAt
-    const doubtedAt = Math.min(now, open.begunAt + (operation.timeoutMs ?? CALL_TIMEOUT_MS))
+  if (last?.open && last.number > (step.lastNumber ?? 0)) {
+    const begunAt = (step.generation === last.generation ? step.begunAt : undefined) ?? last.begunAt
+    // A node that lost its database may still have the request under way, for as long as an exchange may take.
+    const doubtedAt = last.begunAt + (operation.timeoutMs ?? CALL_TIMEOUT_MS)
     return {
       ...step,
       ...why,
-      attempts: open.number,
-      generation: open.generation,
+      attempts: step.attempts + 1,
+      lastNumber: last.number,
+      generation: last.generation,
       begunAt,
       doubtedAt,
       until: 0,
     }
   }
   const recorded = operation.idempotency.kind === 'lookup' || operation.idempotency.kind === 'none'
-  if (claims <= 1 || recorded || (step.phase !== 'none' && step.phase !== 'retry')) return step
-  return { ...step, ...why, begunAt: step.begunAt ?? claimedAt, doubtedAt: now, until: step.until ?? 0 }
+  const numbered = { ...step, lastNumber: Math.max(step.lastNumber ?? 0, last?.number ?? 0) }
+  if (claims <= 1 || recorded || (step.phase !== 'none' && step.phase !== 'retry')) return numbered
+  return { ...numbered, ...why, begunAt: step.begunAt ?? claimedAt, doubtedAt: now, until: step.until ?? 0 }
 }
 
 /** The key that lets the provider recognise the same effect: of root run, step and generation; 43 characters. */
@@ -156,13 +161,29 @@ export function nextMove(
   operation: AnyOperation,
   options: StepOptions<unknown>,
   now: number,
+  /** Only what came of attempts in doubt is to be learned. */
+  resolving = false,
 ): NextMove {
   if (step.settled?.as === 'done') return { as: 'done', result: step.settled.result }
+  if (resolving && !mayHaveBeenDone(step)) return { as: 'not_done' }
   if (step.until === null && step.phase !== 'none') return { as: 'wait', pending: step }
   if (step.until !== null && step.until > now) return { as: 'wait', pending: step }
-  if (step.phase === 'in_doubt') return resolveDoubt(step, operation, now)
+  if (step.phase === 'in_doubt') {
+    const move = resolveDoubt(step, operation, now)
+    // What may be learned only by doing it now is not done late.
+    return move.as === 'send' && !resolving ? lateOr(options, now, step, move) : move
+  }
   const next = withFreshKey(step, operation, now)
   return lateOr(options, now, next, { as: 'send', step: next })
+}
+
+/** Whether the provider may have acted on an attempt of this step, and nobody knows yet. */
+export function mayHaveBeenDone(step: PendingCall): boolean {
+  return (
+    step.phase === 'in_doubt' ||
+    (step.phase === 'held' && step.code !== 'too_late') ||
+    (step.phase === 'late' && step.doubtedAt !== undefined)
+  )
 }
 
 /** A step whose last attempt was, for certain, not done: the next one is a new effect with a new key. */

@@ -29,8 +29,8 @@ export interface ClaimedRun {
   readonly pending: readonly PendingStep[]
   /** Finished steps, in the order in which their results reach the flow's code. */
   readonly journal: readonly JournalRow[]
-  /** Attempts that were begun and of which no outcome was recorded. */
-  readonly openAttempts: readonly OpenAttempt[]
+  /** The newest attempt of each step that had any. */
+  readonly lastAttempts: readonly LastAttempt[]
 }
 
 /** A finished step. Its result reaches the flow's code in the order of `seq`. */
@@ -66,11 +66,14 @@ export type Undo =
     }
   | { readonly impossible: string }
 
-export interface OpenAttempt {
+export interface LastAttempt {
   readonly name: string
   readonly ordinal: number
   readonly number: number
   readonly generation: number
+  /** Begun, and of no recorded outcome: it may have left. */
+  readonly open: boolean
+  /** What was sent, by encodeRecorded. */
   readonly request: Buffer | undefined
   readonly begunAt: number
 }
@@ -98,8 +101,10 @@ export interface PendingCall {
   /** What it waits for; `none` before the first attempt. */
   readonly phase: CallPhase
   readonly until: number | null
-  /** Attempts that were begun, of all generations. */
+  /** Attempts that were begun, of all generations, since the run was last begun or retried by a person. */
   readonly attempts: number
+  /** Number of the newest attempt's row; attempts of an earlier life of the run stand below it. */
+  readonly lastNumber?: number
   /** Rises after a definite answer that the effect was not done; part of the idempotency key. */
   readonly generation: number
   /** When the first attempt of this generation was begun, in milliseconds. */
@@ -138,6 +143,8 @@ export interface RunMove {
   readonly undoTo: 'undone' | 'cancelled' | undefined
   readonly reasonCode: string | undefined
   readonly reason: string | undefined
+  /** `name#ordinal` of the step whose failure ended the run. */
+  readonly failedStep: string | undefined
   readonly result: Buffer | undefined
   /** Whether the run keeps its place in its lane. */
   readonly holdsLane: boolean

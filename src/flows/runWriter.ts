@@ -1,5 +1,13 @@
 import { crashPoint, encodeJson, pause, RetryableError, type Clock, type Id } from '../base/index.ts'
-import { createGroupCommit, transaction, type Database, type Queryable } from '../db/index.ts'
+import {
+  createGroupCommit,
+  transaction,
+  type Database,
+  type Queryable,
+  isConflict,
+  isDatabaseError,
+  isDataError,
+} from '../db/index.ts'
 import type { AttemptState } from '../define/index.ts'
 import type { RunRef } from '../dispatch/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
@@ -76,6 +84,11 @@ export function createRunWriter(options: {
 }): RunWriter {
   const commit = createGroupCommit<Item, RunWriteAnswer>({
     key: (item) => item.run.tenant + item.run.id,
+    bytes: (item) =>
+      (item.journal?.result?.length ?? 0) +
+      (item.journal?.undo?.length ?? 0) +
+      (item.quarantine?.payload.length ?? 0) +
+      (item.attempt?.request?.length ?? 0),
     flush: (batch) =>
       transaction(options.database.pool, (client) => writeBatch(client, batch, options.writeEntries)),
   })
@@ -87,13 +100,20 @@ export function createRunWriter(options: {
           crashPoint('writes.committed')
           return answer
         } catch (error) {
-          if (!(error instanceof RetryableError)) throw error
+          if (!mayPass(error)) throw error
           await pause(options.clock, RETRY_MS)
         }
       }
     },
     drain: () => commit.drain(),
   }
+}
+
+/** Every fault of the database but one of the data itself: what happened must not be forgotten for it. */
+function mayPass(error: unknown): boolean {
+  return (
+    error instanceof RetryableError || isConflict(error) || (isDatabaseError(error) && !isDataError(error))
+  )
 }
 
 interface LockedRun {
@@ -287,14 +307,15 @@ async function moveRuns(client: Queryable, batch: readonly Item[]): Promise<void
   if (rows.length === 0) return
   await client.query({
     name: 'move_runs',
-    text: `update runs r set state = case when r.undo_to is not null and u.undo_to is null and u.state in ('queued', 'waiting', 'held', 'parked') then 'undoing' else u.state end,
+    text: `update runs r set state = case when r.undo_to is not null and u.undo_to is null and u.state in ('queued', 'waiting', 'held', 'parked') then 'undoing'
+                            when r.undo_to = 'cancelled' and u.undo_to is null and u.state = 'dead_lettered' then 'cancelled' else u.state end,
         due_at = case when r.undo_to is not null and u.state in ('queued', 'waiting', 'held', 'parked') and u.undo_to is null then now() else u.due_at end,
-        waits = u.waits, undo_to = coalesce(u.undo_to, r.undo_to), reason_code = u.reason_code, reason = u.reason,
+        waits = u.waits, undo_to = coalesce(u.undo_to, r.undo_to), reason_code = u.reason_code, reason = u.reason, failed_step = u.failed_step,
         result = coalesce(u.result, r.result), lane_open = r.lane_open and u.holds_lane,
-        node_id = case when u.keeps_claim then r.node_id end, claims = case when u.keeps_claim then r.claims else 0 end,
+        node_id = case when u.keeps_claim then r.node_id end, claims = case when u.keeps_claim then r.claims when r.claims >= 5 then 1 else 0 end,
         finished_at = case when u.finished then now() end, updated_at = now()
-      from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::boolean[], $11::boolean[], $12::boolean[])
-        as u(tenant, id, state, due_at, waits, undo_to, reason_code, reason, result, holds_lane, keeps_claim, finished)
+      from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::boolean[], $11::boolean[], $12::boolean[], $13::text[])
+        as u(tenant, id, state, due_at, waits, undo_to, reason_code, reason, result, holds_lane, keeps_claim, finished, failed_step)
       where r.tenant = u.tenant and r.id = u.id`,
     values: [
       rows.map(({ run }) => run.tenant),
@@ -309,6 +330,7 @@ async function moveRuns(client: Queryable, batch: readonly Item[]): Promise<void
       rows.map(({ move }) => move.holdsLane),
       rows.map(({ move }) => move.keepsClaim),
       rows.map(({ move }) => isEnd(move)),
+      rows.map(({ move }) => textOrNull(move.failedStep)),
     ],
   })
 }

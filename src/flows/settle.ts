@@ -1,6 +1,7 @@
 import { codeOf, encodeJson, reasonOf } from '../base/index.ts'
 import type { RunState } from '../define/index.ts'
-import { VersionConflictError } from './errors.ts'
+import { StepFailedError, VersionConflictError } from './errors.ts'
+import { stepKey } from './playback.ts'
 import type { ClaimedRun, PendingStep, RunMove } from './run.ts'
 
 /** Pure decisions: where an execution leaves its run. */
@@ -11,6 +12,7 @@ const STAY: Omit<RunMove, 'to'> = {
   undoTo: undefined,
   reasonCode: undefined,
   reason: undefined,
+  failedStep: undefined,
   result: undefined,
   holdsLane: true,
   keepsClaim: false,
@@ -41,7 +43,8 @@ export function succeeded(run: ClaimedRun, value: unknown): RunMove {
 
 /** The flow threw: a conflict of versions waits for a person; everything else gives up, undoing what can be undone. */
 export function threw(run: ClaimedRun, error: unknown, hasUndos: boolean): RunMove {
-  const why = { reasonCode: codeOf(error, 'flow_threw'), reason: reasonOf(error) }
+  const failedStep = error instanceof StepFailedError ? stepKey(error.step, error.ordinal) : undefined
+  const why = { reasonCode: codeOf(error, 'flow_threw'), reason: reasonOf(error), failedStep }
   if (error instanceof VersionConflictError) return { ...STAY, to: 'held', pending: run.pending, ...why }
   if (hasUndos) return { ...STAY, to: 'undoing', undoTo: 'undone', keepsClaim: true, ...why }
   return ended(run, 'dead_lettered', why)
@@ -103,12 +106,14 @@ export function undoFailed(
   return { ...STAY, to: 'held', pending, undoTo, reasonCode: 'undo_failed', reason }
 }
 
+/** Its compensations are done. A run that had made nothing that can be undone is a dead letter, unless a person ended it. */
 export function undone(
   run: ClaimedRun,
   undoTo: 'undone' | 'cancelled',
+  madeAnything: boolean,
   why: Pick<RunMove, 'reasonCode' | 'reason'>,
 ): RunMove {
-  return ended(run, undoTo, why)
+  return ended(run, undoTo === 'undone' && !madeAnything ? 'dead_lettered' : undoTo, why)
 }
 
 /** Something outside the run keeps it from going on; it looks again at `dueAt`, or a person retries it. */

@@ -34,7 +34,7 @@ export async function giveBackStrays(
   await transaction(database.pool, async (client) => {
     const { rows } = await client.query<RunRef>(
       `update runs r set state = case when r.state = 'undoing' or r.undo_to is not null then 'undoing' else 'queued' end,
-         fence = r.fence + 1, node_id = null, due_at = now(), updated_at = now()
+         fence = r.fence + 1, node_id = null, claims = 1, due_at = now(), updated_at = now()
        from (select r.tenant, r.id from runs r join unnest($1::text[], $2::text[], $3::bigint[]) as s(tenant, id, fence)
                on r.tenant = s.tenant and r.id = s.id and r.fence = s.fence
              where r.node_id = $4 and r.state in ('running', 'undoing') order by r.tenant, r.id for no key update of r) stray

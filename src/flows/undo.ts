@@ -108,9 +108,9 @@ function startingPoint(step: CallStep, run: ClaimedRun, now: number): PendingCal
       pending.kind === 'operation' && pending.name === step.name && pending.ordinal === step.ordinal,
   )
   const before = resumed?.kind === 'operation' ? resumed : notTried(step.name, step.ordinal, run.claimedAt)
-  const open = run.openAttempts.find(
+  const last = run.lastAttempts.find(
     (attempt) => attempt.name === step.name && attempt.ordinal === step.ordinal,
   )
   const { claims, claimedAt } = run
-  return afterCrash(before, step.operation, { open, claims, claimedAt, now })
+  return afterCrash(before, step.operation, { last, claims, claimedAt, now })
 }

@@ -17,6 +17,11 @@ export function fieldValue(value: unknown): string | undefined {
   return indexable(String(value))
 }
 
+/** Text as PostgreSQL can hold it: \u0000 is written out, and lone surrogates are replaced. */
+export function storable(text: string): string {
+  return text.replaceAll('\u0000', '\\u0000').toWellFormed()
+}
+
 /** Text that may stand in an indexed text column: short, and without \u0000 or lone surrogates. */
 export function indexable(text: string): string {
   // oxlint-disable-next-line no-control-regex -- PostgreSQL's text type refuses exactly this character

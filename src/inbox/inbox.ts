@@ -3,6 +3,7 @@ import { createGroupCommit, transaction, type Database, type Queryable } from '.
 import type { RunRef } from '../dispatch/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
 import type { AcceptResult, VerifiedDelivery } from './delivery.ts'
+import { storable } from './fields.ts'
 import type { FlowTable } from './flowTable.ts'
 import { insertRuns } from './insertRuns.ts'
 import { prepareDelivery, type PreparedDelivery, type PreparedEvent } from './prepare.ts'
@@ -42,8 +43,9 @@ interface Written extends AcceptResult {
 
 export function createInbox(options: InboxOptions): Inbox {
   const commit = createGroupCommit<PreparedDelivery, Written>({
-    key: (prepared) =>
-      prepared.delivery.tenant + (prepared.events[0]?.keys[0]?.hash.toString('hex') ?? prepared.id),
+    // In the order of arrival, which is the order of places in a lane; each statement sorts what it locks itself.
+    key: () => '',
+    bytes: (prepared) => prepared.delivery.body.length,
     flush: (batch) => transaction(options.database.pool, (client) => writeBatch(client, batch, options)),
   })
   return {
@@ -187,8 +189,8 @@ async function insertEvents(client: Queryable, fresh: readonly FreshEvent[]): Pr
       fresh.map(({ event }) => event.type),
       fresh.map(({ event }) => event.providerEventId ?? null),
       fresh.map(({ event }) => event.state),
-      fresh.map(({ event }) => event.reason ?? null),
-      fresh.map(({ event }) => event.reasonPath ?? null),
+      fresh.map(({ event }) => (event.reason === undefined ? null : storable(event.reason))),
+      fresh.map(({ event }) => (event.reasonPath === undefined ? null : storable(event.reasonPath))),
       fresh.map(({ event }) => event.dataAt),
       fresh.map(({ event }) => event.summary ?? null),
       fresh.map(({ event }) => event.occurredAt ?? null),
@@ -229,8 +231,8 @@ async function insertQuarantine(client: Queryable, fresh: readonly FreshEvent[])
       kept.map(({ delivery }) => delivery.delivery.tenant),
       kept.map(({ delivery }) => delivery.delivery.connectionId),
       kept.map(({ event }) => event.id),
-      kept.map(({ event }) => event.reasonPath ?? ''),
-      kept.map(({ event }) => event.reason ?? ''),
+      kept.map(({ event }) => storable(event.reasonPath ?? '')),
+      kept.map(({ event }) => storable(event.reason ?? '')),
     ],
   })
 }

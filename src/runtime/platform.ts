@@ -66,6 +66,10 @@ export async function createPlatform(
   await vault.checkMasterKey()
   await vault.syncDeclared(TENANT, config.connections)
   const stops: (() => Promise<unknown>)[] = []
+  // A promise of a flow's own that nobody awaits must not end the node and every run on it.
+  const onRejection = (error: unknown): void => onFault('a promise that nobody awaited', error)
+  process.on('unhandledRejection', onRejection)
+  stops.push(() => Promise.resolve(process.off('unhandledRejection', onRejection)))
 
   const sealer = await startSealer(installation, onFault)
   stops.push(() => sealer.stop())

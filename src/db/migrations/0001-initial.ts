@@ -79,7 +79,7 @@ const STATEMENTS = [
      lane_key text, lane_seq bigint, lane_open boolean not null default false,
      state text not null, fence bigint not null default 0, node_id text, claimed_at timestamptz,
      due_at timestamptz, waits text, claims integer not null default 0, progress_seq integer not null default 0,
-     undo_to text, reason_code text, reason text, result bytea,
+     undo_to text, reason_code text, reason text, failed_step text, result bytea,
      created_at timestamptz not null default now(), updated_at timestamptz not null default now(),
      finished_at timestamptz, visible_xid xid8 not null default pg_current_xact_id(),
      primary key (tenant, id)) with (fillfactor = 80)`,
