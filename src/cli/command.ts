@@ -4,6 +4,7 @@ import type { Command, Option } from 'commander'
 import { systemClock, UsageError, type Clock } from '../base/index.ts'
 import type { Actor } from '../ledger/index.ts'
 import { exitCodeOf, type ExitCode } from './exitCodes.ts'
+import { closingAfter } from './closingAfter.ts'
 import { createOutput, type Output } from './output.ts'
 import { openSession, type Session } from './session.ts'
 
@@ -105,20 +106,10 @@ async function withSession<Result>(
   work: (session: Session) => Promise<Result>,
 ): Promise<Result> {
   const session = await openSession(options)
-  let interrupted = false
-  const onInterrupt = (): void => {
-    if (interrupted) process.exit(130)
-    interrupted = true
-    // The embedded database would otherwise outlive us.
-    void session.close().finally(() => process.exit(130))
-  }
-  process.on('SIGINT', onInterrupt).on('SIGTERM', onInterrupt)
-  try {
-    return await work(session)
-  } finally {
-    process.off('SIGINT', onInterrupt).off('SIGTERM', onInterrupt)
-    await session.close()
-  }
+  return closingAfter(
+    () => session.close(),
+    () => work(session),
+  )
 }
 
 function refuseExcess(command: Command, isDefault: boolean): void {

@@ -29,10 +29,29 @@ export const EXIT_WORDS: Readonly<Record<ExitCode, string>> = {
 export function exitCodeOf(error: unknown): ExitCode {
   // Commander's own: help and version end with 0, a mistake on the command line with 1.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage
-  if (error instanceof UsageError) return EXIT.usage
+  if (error instanceof UsageError) return CONFLICTS.has(error.code) ? EXIT.failed : EXIT.usage
   if (error instanceof NotFoundError) return EXIT.notFound
+  const status = httpStatusOf(error)
+  if (status !== undefined)
+    return status === 404 ? EXIT.notFound : status >= 500 ? EXIT.unavailable : EXIT.usage
   if (error instanceof RetryableError || isUnreachable(error)) return EXIT.unavailable
   return EXIT.failed
+}
+
+/** The command line was right, but the state of things does not allow it. */
+const CONFLICTS: ReadonlySet<string> = new Set([
+  'state_conflict',
+  'effects_repeated',
+  'still_quarantined',
+  'step_unknown',
+  'no_flow',
+  'connection_declared',
+])
+
+/** Errors of the API's routes carry the status that they would be answered with. */
+function httpStatusOf(error: unknown): number | undefined {
+  const problem = (error as { problem?: { status?: unknown } } | null)?.problem
+  return typeof problem?.status === 'number' ? problem.status : undefined
 }
 
 /** Faults of the database's own client, which have no class of ours. */

@@ -8,6 +8,8 @@ export interface Output {
   readonly json: boolean
   /** The command's answer: an object for programs, words for people. Called once. */
   answer(value: object, words: () => string): void
+  /** The same, for an answer that is JSON already. */
+  answerJson(json: string, words: () => string): void
   /** Said to people on the way, on stderr; programs that asked for JSON are spared. */
   notice(line: string): void
   /** An error in a sentence on stderr; with `--json` also as the object on stdout. */
@@ -22,12 +24,13 @@ export interface Streams {
 
 export function createOutput(json: boolean, streams: Streams = process, clock: Clock = systemClock): Output {
   const { stdout, stderr } = streams
+  const print = (text: string): void => {
+    if (text !== '') stdout.write(text.endsWith('\n') ? text : `${text}\n`)
+  }
   return {
     json,
-    answer(value, words) {
-      const text = json ? encodeAnswer(value) : words()
-      if (text !== '') stdout.write(text.endsWith('\n') ? text : `${text}\n`)
-    },
+    answer: (value, words) => print(json ? encodeAnswer(value) : words()),
+    answerJson: (encoded, words) => print(json ? encoded : words()),
     notice(line) {
       if (!json) stderr.write(`${line}\n`)
     },

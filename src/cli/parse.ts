@@ -10,11 +10,27 @@ export function wholeNumber(name: string, from: number, to: number): (text: stri
   }
 }
 
-/** `--limit`, for lists. */
-export function limitOption(fallback = 20): Option {
-  return new Option('-n, --limit <count>', 'how many, newest first')
-    .argParser(wholeNumber('limit', 1, 1000))
-    .default(fallback)
+export interface PageOptions {
+  readonly limit: number
+  readonly cursor?: string
+}
+
+/** Options of every list that has pages. */
+export function pageOptions(fallback = 20): Option[] {
+  return [
+    new Option('-n, --limit <count>', 'how many, newest first')
+      .argParser(wholeNumber('limit', 1, 200))
+      .default(fallback),
+    new Option('--cursor <next>', 'the page after one that --json gave "next" for'),
+  ]
+}
+
+/** One word of a closed set. */
+export function oneOf(words: readonly string[]): (text: string) => string {
+  return (text) => {
+    if (words.includes(text)) return text
+    throw new InvalidArgumentError(`There are: ${words.join(', ')}.`)
+  }
 }
 
 /** Collects what an option is given several times. */

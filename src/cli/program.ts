@@ -1,11 +1,38 @@
 import { Command } from 'commander'
+import { addAudit } from './commands/audit.ts'
+import { addConnections } from './commands/connections.ts'
 import { addDev } from './commands/dev.ts'
+import { addEmit } from './commands/emit.ts'
+import { addEvents } from './commands/events.ts'
 import { addInit } from './commands/init.ts'
+import { addLedger } from './commands/ledger.ts'
+import { addQuarantine } from './commands/quarantine.ts'
+import { addReplay } from './commands/replay.ts'
 import { addServe } from './commands/serve.ts'
+import { addCancel, addRuns } from './commands/runs.ts'
+import { addDeadLetters } from './commands/runs/list.ts'
 import { addTokens } from './commands/tokens.ts'
 import { fullName } from './command.ts'
 import { EXIT_WORDS } from './exitCodes.ts'
 import { version } from './version.ts'
+
+/** In the order of `trestle --help`: as a newcomer meets them. */
+const COMMANDS = [
+  addInit,
+  addDev,
+  addServe,
+  addEmit,
+  addEvents,
+  addRuns,
+  addReplay,
+  addCancel,
+  addDeadLetters,
+  addQuarantine,
+  addConnections,
+  addTokens,
+  addLedger,
+  addAudit,
+]
 
 /** The whole command line. Mistakes end with exit code 2 and a sentence on stderr. */
 export function createProgram(): Command {
@@ -18,7 +45,7 @@ export function createProgram(): Command {
     .showSuggestionAfterError()
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'error ')) })
     .addHelpText('after', afterHelp())
-  for (const add of [addInit, addDev, addServe, addTokens]) add(program)
+  for (const add of COMMANDS) add(program)
   for (const command of everyCommand(program))
     command.exitOverride().showHelpAfterError(`See: ${fullName(command)} --help`)
   return program

@@ -105,7 +105,7 @@ async function readyOf(session: Session, platform: Platform, roles: readonly Rol
   return {
     as: 'ready',
     url: platform.url,
-    live: undefined,
+    live: platform.liveLink?.(),
     node: platform.node,
     roles,
     flows: config.flows.map((flow) => ({

@@ -1,0 +1,138 @@
+/** What the API answers, as far as it is shown to people. Times are ISO 8601. */
+
+export interface PageView<Item> {
+  readonly items: readonly Item[]
+  readonly next: string | null
+  readonly more: boolean
+}
+
+export interface EventView {
+  readonly id: string
+  readonly type: string
+  readonly summary: string | null
+  readonly state: string
+  readonly reason: string | null
+  readonly reasonPath: string | null
+  readonly connection: string | null
+  readonly deliveryId: string
+  readonly occurredAt: string | null
+  readonly receivedAt: string
+}
+
+export interface EventDetailView extends EventView {
+  readonly data?: unknown
+  readonly dataUnreadable: string | null
+  readonly delivery: { readonly id: string; readonly contentType: string; readonly bytes: number }
+  readonly runs: readonly RunView[]
+  readonly quarantine: string | null
+}
+
+export interface RunView {
+  readonly id: string
+  readonly flow: string
+  readonly flowVersion: number
+  readonly state: string
+  readonly reasonCode: string | null
+  readonly reason: string | null
+  readonly event: {
+    readonly id: string
+    readonly type: string | null
+    readonly summary: string | null
+    readonly connection: string | null
+  }
+  readonly laneKey: string | null
+  readonly replayOf: string | null
+  readonly dueAt: string | null
+  readonly createdAt: string
+  readonly updatedAt: string
+  readonly finishedAt: string | null
+}
+
+export interface AttemptView {
+  readonly number: number
+  readonly state: string | null
+  readonly status: number | null
+  readonly code: string | null
+  readonly reason: string | null
+  readonly begunAt: string
+  readonly finishedAt: string | null
+}
+
+export interface StepView {
+  readonly name: string
+  readonly ordinal: number
+  readonly kind: 'operation' | 'local' | 'sleep' | 'wait' | 'undo'
+  readonly state: 'succeeded' | 'failed' | 'skipped' | 'waiting' | 'running'
+  readonly connection: string | null
+  readonly operation: string | null
+  readonly summary: string | null
+  readonly errorCode: string | null
+  readonly error: string | null
+  readonly result?: unknown
+  readonly waits: { readonly inWords: string; readonly until: string | null } | null
+  readonly attempts: readonly AttemptView[]
+  readonly finishedAt: string | null
+}
+
+export interface RunDetailView extends RunView {
+  readonly inWords: string
+  readonly steps: readonly StepView[]
+  readonly stepsOmitted: boolean
+  readonly lane: { readonly key: string; readonly position: number } | null
+  readonly result?: unknown
+  readonly replays: readonly string[]
+}
+
+export interface QuarantinedView {
+  readonly id: string
+  readonly kind: 'event' | 'answer'
+  readonly state: string
+  readonly connection: string | null
+  readonly eventId: string | null
+  readonly runId: string | null
+  readonly step: { readonly name: string; readonly ordinal: number } | null
+  readonly operation: string | null
+  readonly path: string
+  readonly reason: string
+  readonly createdAt: string
+  readonly settledAt: string | null
+  readonly settledBy: string | null
+  readonly payload?: { readonly text?: string; readonly base64?: string } | null
+}
+
+export interface LedgerView {
+  readonly id: string
+  readonly at: string
+  readonly actor: string
+  readonly action: string
+  readonly target: string
+  readonly outcome: string
+  readonly runId: string | null
+}
+
+export interface ConnectionView {
+  readonly name: string
+  readonly connector: string
+  readonly title: string
+  readonly state: string
+  readonly baseUrl: string
+  readonly declared: boolean
+  readonly webhookUrl: string | null
+  readonly secrets: readonly { readonly field: string; readonly updatedAt: string }[]
+  readonly tokenExpiresAt: string | null
+}
+
+export interface TestedView {
+  readonly ok: boolean
+  readonly outcome: string
+  readonly code: string | null
+  readonly reason: string | null
+  readonly summary: string | null
+  readonly status: number | null
+  readonly ms: number | null
+}
+
+export interface ReplayedView {
+  readonly runs: readonly string[]
+  readonly effects: readonly { readonly summary: string }[]
+}
