@@ -1,6 +1,6 @@
 import { crashPoint, DAY, MINUTE, pause, SECOND, type Clock, type Random } from '../base/index.ts'
 import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
-import { transaction, type Database, type Queryable } from '../db/index.ts'
+import { openDatabase, transaction, type Database, type Queryable } from '../db/index.ts'
 import type { AnyConnector } from '../define/index.ts'
 import type { Dispatch, RunRef } from '../dispatch/index.ts'
 import type { FlowTable } from '../inbox/index.ts'
@@ -62,6 +62,8 @@ const EVER_MS = 1_000 * DAY
 export class Engine {
   readonly #options: EngineOptions
   readonly #writer: RunWriter
+  /** A connection of its own: a heartbeat must not wait behind ten thousand other statements. */
+  readonly #heart: Database
   readonly #lanes: LaneHandOver
   readonly #under = new Map<string, { readonly done: Promise<void>; execution?: Execution }>()
   readonly #timers = new Set<() => void>()
@@ -80,6 +82,12 @@ export class Engine {
   constructor(options: EngineOptions) {
     this.#options = options
     this.#writer = createRunWriter(options)
+    this.#heart = openDatabase({
+      url: options.database.url,
+      max: 1,
+      name: 'trestle heartbeat',
+      statementTimeoutMs: 4 * SECOND,
+    })
     const wake = (client: Queryable, runs: readonly RunRef[]): Promise<void> =>
       options.dispatch.wake(client, runs)
     this.#lanes = createLaneHandOver({ database: options.database, wake })
@@ -133,6 +141,7 @@ export class Engine {
       this.#fault('sign off', error),
     )
     await rescueRuns(this.#upkeep()).catch((error: unknown) => this.#fault('hand back runs', error))
+    await this.#heart.close()
   }
 
   async #settledWithin(ms: number, counts: (execution: Execution | undefined) => boolean): Promise<void> {
@@ -361,7 +370,7 @@ export class Engine {
 
   async #beat(): Promise<void> {
     const { database, roles, version } = this.#options
-    if (!(await heartbeat(database.pool, this.#node))) {
+    if (!(await heartbeat(this.#heart.pool, this.#node))) {
       // Others took this node for dead and have its runs: what is under way here is fenced. Begin anew.
       this.#node = await registerNode(database.pool, roles, version)
     }
