@@ -58,6 +58,9 @@ export function openDatabase(options: DatabaseOptions): Database {
   })
   // An idle connection that breaks is replaced by the pool; whoever uses the database next sees the fault.
   pool.on('error', () => {})
+  // Between the pool's listener and its user's there is a moment without any, and a server that is killed may speak in
+  // it: without this one that would end the process. The next statement of the connection fails.
+  pool.on('connect', (client) => client.on('error', () => {}))
   const kysely = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) })
   return { url: options.url, pool, kysely, close: () => pool.end() }
 }
