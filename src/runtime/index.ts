@@ -10,7 +10,7 @@
  * 2. A mistake in the configuration is refused before anything is started.
  */
 export { findConfig, loadConfig, type LoadedConfig } from './loadConfig.ts'
-export { checkpointFile } from './checkpoints.ts'
+export { checkpointFile, newestCheckpoint } from './checkpoints.ts'
 export { findDatabase, type FoundDatabase } from './findDatabase.ts'
 export { openInstallation, TENANT, type Installation, type InstallationOptions } from './installation.ts'
 export {

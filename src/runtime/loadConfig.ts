@@ -2,8 +2,9 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { createJiti } from 'jiti'
-import { reasonOf, TrestleError, UsageError } from '../base/index.ts'
+import { UsageError } from '../base/index.ts'
 import { defineConfig, type Config } from '../define/index.ts'
+import { configMistake } from './configMistake.ts'
 
 export interface LoadedConfig {
   readonly config: Config
@@ -26,10 +27,11 @@ export async function loadConfig(folder: string, name?: string): Promise<LoadedC
   try {
     exported = await importFile(file)
   } catch (error) {
-    throw new UsageError(codeOf(error), `${placeOf(error, file)}: ${reasonOf(error)}`, { cause: error })
+    throw configMistake(error, file)
   }
   const config = (exported as { default?: unknown }).default as Config | undefined
-  if (config === undefined || config === null || typeof config !== 'object')
+  // jiti gives all exports where there is no default one.
+  if (config === undefined || config === null || typeof config !== 'object' || !('connections' in config))
     throw new UsageError(
       'config_invalid',
       `${file}: it has no default export. Write: export default defineConfig({ connections: { … }, flows: [ … ] })`,
@@ -67,22 +69,6 @@ function checked(config: Config, file: string): Config {
   try {
     return defineConfig(config)
   } catch (error) {
-    throw new UsageError(codeOf(error), `${file}: ${reasonOf(error)}`, { cause: error })
+    throw configMistake(error, file)
   }
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof TrestleError ? error.code : 'config_invalid'
-}
-
-/** `file:line:column` of the author's own code in the error's stack or message, else the configuration's file. */
-function placeOf(error: unknown, file: string): string {
-  const text = error instanceof Error ? `${error.message}\n${error.stack ?? ''}` : ''
-  const folder = file.slice(0, file.lastIndexOf('/') + 1)
-  for (const match of text.matchAll(/(?:file:\/\/)?(\/[^\s():]+\.[cm]?[jt]s):(\d+)(?::(\d+))?/g)) {
-    const [, path = '', line, column] = match
-    if (path.startsWith(folder) && !path.includes('/node_modules/'))
-      return `${path}:${line}${column === undefined ? '' : `:${column}`}`
-  }
-  return file
 }

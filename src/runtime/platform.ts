@@ -3,10 +3,11 @@ import type { AddressInfo } from 'node:net'
 import { MINUTE, pause, RetryableError, SECOND, UsageError } from '../base/index.ts'
 import { createCalls, type CallConnection, type CallOutcome, type Calls } from '../calls/index.ts'
 import type { AnyConnector } from '../define/index.ts'
-import { openDatabase } from '../db/index.ts'
+import { openDatabase, transaction } from '../db/index.ts'
 import { Engine } from '../flows/index.ts'
 import { createInbox, type Inbox } from '../inbox/index.ts'
 import {
+  dropExpired,
   ensurePartitions,
   LedgerSealer,
   openLedgerKey,
@@ -77,7 +78,7 @@ export async function createPlatform(
     repeat(
       installation,
       PARTITIONS_EVERY_MS,
-      () => ensurePartitions(database.pool, clock.now()),
+      () => keepLedgerDays(installation),
       (error) => onFault('ledger partitions', error),
     ),
   )
@@ -110,6 +111,14 @@ export async function createPlatform(
     node: worker?.engine.node,
     liveLink: server?.liveLink,
     stop: () => (stopped ??= stop()),
+  }
+}
+
+/** Makes the days to come, and drops those that are kept no longer. What is busy now is dropped an hour later. */
+async function keepLedgerDays({ database, clock }: Installation): Promise<void> {
+  await ensurePartitions(database.pool, clock.now())
+  while ((await transaction(database.pool, (client) => dropExpired(client, clock.now()))).more) {
+    // One day at a time, so that writers wait for none of it.
   }
 }
 
