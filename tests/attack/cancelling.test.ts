@@ -22,6 +22,7 @@ describe('a cancelled run', () => {
             sends.push(request.stepName)
             return cancelled ? made() : doubted()
           }
+          // oxlint-disable-next-line no-unmodified-loop-condition -- set by a callback
           while (!cancelled) await pauseMs(5)
           await pauseMs(request.stepName === 'a' ? 5 : 400) // b's look-up takes longer
           return notFound

@@ -102,6 +102,7 @@ describe('after the death of a node', () => {
         flows: [side],
         call: async (request) => {
           if (request.stepName === 'b') {
+            // oxlint-disable-next-line no-unmodified-loop-condition -- set by a callback
             while (!aHangs) await pauseMs(10)
             return failedFor('busy', true)
           }
@@ -145,6 +146,7 @@ describe('a graceful stop', () => {
       }
       const a = await start({ flows: [pays], call })
       const { runs } = await a.deliver('thing.happened', { n: 1 })
+      // oxlint-disable-next-line no-unmodified-loop-condition -- set by a callback
       while (sent === 0) await pauseMs(10)
       const b = await start({ flows: [pays], call })
       void a.engine.stop()
