@@ -2,6 +2,7 @@ import { Command } from 'commander'
 import { addAudit } from './commands/audit.ts'
 import { addConnections } from './commands/connections.ts'
 import { addDev } from './commands/dev.ts'
+import { addDoctor } from './commands/doctor.ts'
 import { addEmit } from './commands/emit.ts'
 import { addEvents } from './commands/events.ts'
 import { addInit } from './commands/init.ts'
@@ -32,6 +33,7 @@ const COMMANDS = [
   addTokens,
   addLedger,
   addAudit,
+  addDoctor,
 ]
 
 /** The whole command line. Mistakes end with exit code 2 and a sentence on stderr. */
