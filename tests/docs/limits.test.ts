@@ -7,7 +7,7 @@ import { GROUP_COMMIT_DEFAULTS } from '../../src/db/groupCommit.ts'
 import { EGRESS_POLICY } from '../../src/egress/index.ts'
 import { CLAIMS_WITHOUT_PROGRESS } from '../../src/flows/advance.ts'
 import { RUNS_AT_ONCE, STOP_LIMIT_MS } from '../../src/flows/engine.ts'
-import { RESULT_LIMIT_BYTES } from '../../src/flows/execution.ts'
+import { LONGEST_WAIT_MS, RESULT_LIMIT_BYTES, STEP_NAME_LIMIT } from '../../src/flows/execution.ts'
 import {
   DEAD_AFTER_MS,
   OUTSIDE_LIMIT_MS,
@@ -133,6 +133,18 @@ const RUNS: readonly Limit[] = [
     bytes(RESULT_LIMIT_BYTES),
     'the step fails: `result_too_large`',
     'RESULT_LIMIT_BYTES',
+  ],
+  [
+    'name of a step',
+    `${count(STEP_NAME_LIMIT)} characters`,
+    'the step fails: `step_name_too_long`',
+    'STEP_NAME_LIMIT',
+  ],
+  [
+    '`sleep`, and the timeout of `waitFor`',
+    time(LONGEST_WAIT_MS),
+    'the step fails: `duration_invalid`',
+    'LONGEST_WAIT_MS',
   ],
   [
     'awaiting something that is no step',
@@ -261,6 +273,12 @@ const KEEPING: readonly Limit[] = [
     count(GROUP_COMMIT_DEFAULTS.most),
     'the next transaction',
     'GROUP_COMMIT_DEFAULTS.most',
+  ],
+  [
+    'bytes in one transaction',
+    bytes(GROUP_COMMIT_DEFAULTS.mostBytes),
+    'the next transaction; what is larger stands alone',
+    'GROUP_COMMIT_DEFAULTS.mostBytes',
   ],
   [
     'body of an exchange in the ledger',
