@@ -19,6 +19,7 @@ import { createRejectionCounter, createWebhookIntake, type RejectionCounter } fr
 import { createEndpointTable } from './endpoints.ts'
 import { TENANT, type Installation } from './installation.ts'
 import { appendCheckpoint, newestCheckpoint } from './checkpoints.ts'
+import { noticesOfRunsInFlight } from './runsInFlight.ts'
 import { startWatchdog, type Watchdog } from './watchdog.ts'
 
 /** What one process does: takes webhooks, executes runs, answers the API. */
@@ -83,6 +84,7 @@ export async function createPlatform(
     ),
   )
 
+  for (const notice of await noticesOfRunsInFlight(database.pool, flows)) options.onNotice?.(notice)
   const worker = options.roles.includes('worker') ? await startWorker(installation, options) : undefined
   const inbox = createInbox({
     database,
