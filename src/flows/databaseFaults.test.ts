@@ -47,6 +47,17 @@ describe('a run, where the database fails', () => {
     expect(JSON.parse(run.result!.toString())).toBe('done')
   })
 
+  it('is claimed again, although its wake-up was taken and the claim failed', async () => {
+    engine = await startTestEngine(database, {
+      flows: [defineFlow({ name: 'short', on: acme.on('thing.happened'), run: () => 'done' })],
+    })
+    const refused = refuseClaim(engine)
+    const { runs } = await engine.deliver('thing.happened', { n: 1 })
+    await refused
+    const run = await engine.reached(runs[0]!, 'succeeded')
+    expect(JSON.parse(run.result!.toString())).toBe('done')
+  })
+
   it('is woken for an event that came long ago, while no node was up', async () => {
     engine = await startTestEngine(database, { flows: [waiting] })
     const { runs } = await engine.deliver('thing.happened', { n: 1, customer: 'grace' })
@@ -95,6 +106,23 @@ function loseAnswerToClaim({ database }: TestEngine): Promise<void> {
         if (typeof statement !== 'string' && statement.name === 'claim_runs') claimed = answer.rows.length > 0
         if (statement !== 'commit' || !claimed || lost) return answer
         lost = true
+        resolve()
+        throw cut()
+      }) as never
+    })
+  })
+}
+
+/** The first claim fails and is not committed; no sweep would find its runs for an hour. Resolves then. */
+function refuseClaim({ database }: TestEngine): Promise<void> {
+  return new Promise((resolve) => {
+    let refused = false
+    database.pool.on('acquire', (client: PoolClient) => {
+      const query = client.query.bind(client) as (...given: unknown[]) => Promise<unknown>
+      client.query = (async (...given: unknown[]) => {
+        if (refused || (given[0] as { name?: string }).name !== 'claim_runs') return query(...given)
+        refused = true
+        await database.pool.query(`update runs set due_at = now() + interval '1 hour' where state = 'queued'`)
         resolve()
         throw cut()
       }) as never

@@ -1,9 +1,9 @@
 import { crashPoint, DAY, MINUTE, pause, SECOND, type Clock, type Random } from '../base/index.ts'
 import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
-import { openDatabase, transaction, type Database, type Queryable } from '../db/index.ts'
+import { asUnavailable, openDatabase, transaction, type Database, type Queryable } from '../db/index.ts'
 import type { AnyConnector } from '../define/index.ts'
 import type { Dispatch, RunRef } from '../dispatch/index.ts'
-import type { FlowTable } from '../inbox/index.ts'
+import { WAKE_AGAIN_SECONDS, type FlowTable } from '../inbox/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
 import { advanceRun, type AdvanceDeps } from './advance.ts'
 import { claimRuns } from './claim.ts'
@@ -180,19 +180,24 @@ export class Engine {
 
   async #takeSome(): Promise<boolean> {
     const { dispatch, database, clock } = this.#options
-    const due = this.#due
-    this.#due = []
     const wakeUps = await dispatch.take(WAKE_UPS_AT_ONCE)
     if (wakeUps.length > 0) crashPoint('wake_ups.taken')
-    const runs = [...due, ...wakeUps.flatMap((wakeUp) => wakeUp.runs)]
+    const runs = distinct([...this.#due, ...wakeUps.flatMap((wakeUp) => wakeUp.runs)])
     if (runs.length === 0) return false
-    const claimed = await claimRuns(distinct(runs), wakeUps, {
-      database,
-      node: this.#node,
-      now: clock.now(),
-      drop: (client, taken) => dispatch.drop(client, taken),
-    })
-    for (const run of claimed) this.#begin(run)
+    this.#due = []
+    try {
+      const claimed = await claimRuns(runs, wakeUps, {
+        database,
+        node: this.#node,
+        now: clock.now(),
+        drop: (client, taken) => dispatch.drop(client, taken),
+      })
+      for (const run of claimed) this.#begin(run)
+    } catch (error) {
+      // The wake-ups are this node's, and for a minute nobody else gets them.
+      if (asUnavailable(error)) this.#due.push(...runs)
+      throw error
+    }
     return true
   }
 
@@ -309,7 +314,7 @@ export class Engine {
     if (ids.length === 0) return
     transaction(database.pool, async (client) => {
       const { rows } = await client.query<RunRef>(
-        `update runs set state = case when undo_to is null then 'queued' else 'undoing' end, due_at = now() + interval '15 seconds', updated_at = now()
+        `update runs set state = case when undo_to is null then 'queued' else 'undoing' end, due_at = now() + interval '${WAKE_AGAIN_SECONDS} seconds', updated_at = now()
          where tenant = $1 and id = $2 and state = 'held' and node_id is null
            and exists (select 1 from quarantine q where q.tenant = $1 and q.id = any($3) and q.state <> 'quarantined') returning tenant, id`,
         [run.tenant, run.id, ids],

@@ -2,6 +2,7 @@ import { hostname } from 'node:os'
 import { crashPoint, MINUTE, newId, SECOND, type Clock } from '../base/index.ts'
 import { transaction, type Database, type Queryable } from '../db/index.ts'
 import type { RunRef } from '../dispatch/index.ts'
+import { WAKE_AGAIN_SECONDS } from '../inbox/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
 
 /** How often a node says that it lives. */
@@ -73,7 +74,7 @@ export async function rescueRuns({
          select r.tenant, r.id, coalesce((select max(j.seq) from journal j where j.tenant = r.tenant and j.run_id = r.id), 0) as progress
          from runs r where r.node_id = any($1) and r.state in ('running', 'undoing') order by r.tenant, r.id for no key update of r)
        update runs r set state = case when r.state = 'undoing' or r.undo_to is not null then 'undoing' else 'queued' end, fence = r.fence + 1, node_id = null,
-         due_at = $2::timestamptz + interval '15 seconds',
+         due_at = $2::timestamptz + interval '${WAKE_AGAIN_SECONDS} seconds',
          claims = case when taken.progress > r.progress_seq then 1 else r.claims end, progress_seq = taken.progress, updated_at = now()
        from taken where r.tenant = taken.tenant and r.id = taken.id
        returning r.tenant, r.id`,
@@ -128,7 +129,7 @@ export async function sweepDue({
               select 1 from runs first where first.tenant = r.tenant and first.flow = r.flow and first.lane_key = r.lane_key
                 and first.lane_open and first.lane_seq < r.lane_seq))
           order by r.due_at limit $2 for no key update of r skip locked)
-        update runs r set state = case when r.state = 'undoing' then 'undoing' else 'queued' end, due_at = $1::timestamptz + interval '15 seconds', updated_at = now()
+        update runs r set state = case when r.state = 'undoing' then 'undoing' else 'queued' end, due_at = $1::timestamptz + interval '${WAKE_AGAIN_SECONDS} seconds', updated_at = now()
         from due where r.tenant = due.tenant and r.id = due.id returning r.tenant, r.id`,
       values: [now, SWEEP_AT_ONCE],
     })

@@ -2,7 +2,7 @@ import type { EventId } from '../base/index.ts'
 import { transaction, type Database, type Queryable } from '../db/index.ts'
 import type { AnyConnector, FlowEvent } from '../define/index.ts'
 import type { RunRef } from '../dispatch/index.ts'
-import { eventOf, type StoredEvent } from '../inbox/index.ts'
+import { eventOf, WAKE_AGAIN_SECONDS, type StoredEvent } from '../inbox/index.ts'
 import type { ClaimedRun, PendingStep } from './run.ts'
 
 type Wait = Extract<PendingStep, { kind: 'wait' }>
@@ -106,7 +106,7 @@ export async function wakeMissed({ database, wake }: WaitDeps, lookBackMs: numbe
 async function makeReady(runs: readonly RunRef[], { database, wake }: WaitDeps): Promise<void> {
   await transaction(database.pool, async (client) => {
     const { rows } = await client.query<RunRef>(
-      `update runs r set state = 'queued', due_at = now() + interval '15 seconds', updated_at = now()
+      `update runs r set state = 'queued', due_at = now() + interval '${WAKE_AGAIN_SECONDS} seconds', updated_at = now()
        from (select r.tenant, r.id from runs r where (r.tenant, r.id) in (select * from unnest($1::text[], $2::text[]))
                and r.state in ('waiting', 'parked') and r.node_id is null order by r.tenant, r.id for no key update of r) ready
        where r.tenant = ready.tenant and r.id = ready.id returning r.tenant, r.id`,

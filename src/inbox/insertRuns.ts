@@ -15,6 +15,12 @@ export interface NewRun {
 }
 
 /**
+ * A run that nobody has claimed this long after its wake-up is woken again: the node that took the wake-up may have
+ * died. With the time that a sweep takes, it goes on elsewhere within 10 s.
+ */
+export const WAKE_AGAIN_SECONDS = 8
+
+/**
  * Inserts queued runs, in the order given, each behind the runs that are in its lane already. Places in a lane are
  * given out under the lane's row lock, so their order is the order of commit.
  */
@@ -25,7 +31,7 @@ export async function insertRuns(client: Queryable, runs: readonly NewRun[]): Pr
     name: 'insert_runs',
     text: `insert into runs (tenant, id, flow, flow_version, event_id, root_run_id, replay_of, lane_key, lane_seq, lane_open, state, due_at)
       select u.tenant, u.id, u.flow, u.flow_version, u.event_id, u.root_run_id, u.replay_of, u.lane_key, u.lane_seq,
-             u.lane_key is not null, 'queued', now() + interval '15 seconds'
+             u.lane_key is not null, 'queued', now() + interval '${WAKE_AGAIN_SECONDS} seconds'
       from unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[])
         as u(tenant, id, flow, flow_version, event_id, root_run_id, replay_of, lane_key, lane_seq)`,
     values: [
