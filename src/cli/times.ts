@@ -1,4 +1,4 @@
-import { durationWords, type Clock } from '../base/index.ts'
+import { type Clock } from '../base/index.ts'
 
 /** The zone's short name at that moment, such as `CET` or `UTC`. */
 function zoneOf(at: Date): string {
@@ -22,10 +22,4 @@ export function timeWords(moment: Date | string | number, clock: Clock): string 
   if (Number.isNaN(at.getTime())) return String(moment)
   const time = `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())} ${zoneOf(at)}`
   return dayOf(at) === dayOf(new Date(clock.now())) ? time : `${dayOf(at)} ${time}`
-}
-
-/** How far away a moment is: `3 min 20 s ago`, `in 2 h 5 min`. */
-export function distanceWords(moment: Date | string | number, clock: Clock): string {
-  const ms = new Date(moment).getTime() - clock.now()
-  return ms > 0 ? `in ${durationWords(ms)}` : `${durationWords(-ms)} ago`
 }
