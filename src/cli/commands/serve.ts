@@ -30,7 +30,7 @@ export function addServe(program: Command): void {
     summary: 'serve in one process, for servers',
     details: [
       'Needs TRESTLE_MASTER_KEY, and DATABASE_URL unless the embedded PostgreSQL is wanted. SIGTERM or Ctrl-C stops it',
-      'in order within 15 s; a second one at once. Something else restarts it: systemd, Docker, "trestle dev".',
+      'in order within 10 s, or 45 s where a call is under way that must not be cut; a second one at once. Something else restarts it: systemd, Docker, "trestle dev".',
     ].join('\n'),
     examples: [
       'trestle serve --host 0.0.0.0 --port 8080',

@@ -47,7 +47,7 @@ const FIRST_DELAY_MS = 0.2 * SECOND
 const LAST_DELAY_MS = 10 * SECOND
 /** A child that lived this long had started well. */
 const SETTLED_MS = 10 * SECOND
-const STOP_LIMIT_MS = 16 * SECOND
+const STOP_LIMIT_MS = 46 * SECOND
 
 /** Decides from how the child ended. `failures` counts ends in a row, each sooner than 10 s after its start. */
 export function afterExit(state: {

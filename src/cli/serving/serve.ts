@@ -43,11 +43,11 @@ export interface ServeOptions {
   readonly stopped: Promise<unknown>
 }
 
-const STOP_LIMIT_MS = 15 * SECOND
+const STOP_LIMIT_MS = 45 * SECOND
 /** Enough for 256 runs at once, since the hot writers share their commits. */
 const CONNECTIONS = 20
 
-/** Serves until it is told to stop; then stops in order, within 15 s. */
+/** Serves until it is told to stop; then stops in order: runs are handed back within 10 s, and an attempt that would be in doubt may end within 45 s. */
 export async function serve(options: ServeOptions): Promise<ExitCode> {
   const { clock, say } = options
   const onFault = createFaultLog(say, clock)
