@@ -35,14 +35,23 @@ export function createOutput(json: boolean, streams: Streams = process, clock: C
       if (!json) stderr.write(`${line}\n`)
     },
     error(error) {
-      stderr.write(`${colors.red('error')} ${reasonOf(error)}\n`)
-      if (json)
-        stdout.write(
-          `${encodeAnswer({ error: { code: codeOf(error, 'failed'), message: reasonOf(error) } })}\n`,
-        )
+      const message = errorWords(error)
+      stderr.write(`${colors.red('error')} ${message}\n`)
+      if (json) print(encodeAnswer({ error: { code: errorCode(error), message } }))
     },
     progress: (title) => startProgress(title, stderr, clock),
   }
+}
+
+/** The API's routes tell their own readers what to ask for next; here it is a command. */
+function errorWords(error: unknown): string {
+  return reasonOf(error).replace(/ with GET \/api\/v1\/([\w-]+)\./, ' with: trestle $1')
+}
+
+/** Errors of the API's routes carry their code in the problem that they would be answered with. */
+function errorCode(error: unknown): string {
+  const problem = (error as { problem?: { code?: unknown } } | null)?.problem
+  return typeof problem?.code === 'string' ? problem.code : codeOf(error, 'failed')
 }
 
 /** JSON of an answer: times as ISO 8601, numbers beyond 2^53 as bare digits, bytes as base64. */

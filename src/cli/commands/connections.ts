@@ -1,5 +1,6 @@
 import { Option, type Command } from 'commander'
 import { UsageError } from '../../base/index.ts'
+import type { ConnectionDefinition } from '../../define/index.ts'
 import { TENANT } from '../../runtime/index.ts'
 import { applyConfiguration } from '../applyConfiguration.ts'
 import { addCommand, addGroup, type CommandContext } from '../command.ts'
@@ -9,7 +10,7 @@ import { EXIT } from '../exitCodes.ts'
 import { withApi } from '../localApi.ts'
 import { facts, table } from '../output.ts'
 import { collect, pairs } from '../parse.ts'
-import { collectSecrets, WEBHOOK_SECRET } from '../secrets/collectSecrets.ts'
+import { collectSecrets, WEBHOOK_SECRET, type CollectedSecrets } from '../secrets/collectSecrets.ts'
 import { terminal } from '../secrets/prompt.ts'
 import { wantedSecrets } from '../secrets/sources.ts'
 import type { Session } from '../session.ts'
@@ -150,12 +151,23 @@ function addConnectionCommand(connections: Command): void {
             change === 'unchanged'
               ? `The connection "${name}" is as it was: these secrets were sealed already.`
               : `The connection "${name}" to ${connector.title} was ${change}.${fields.length > 0 ? ` Sealed: ${fields.join(', ')}.` : ''}`,
+            ...overruled(declared, collected),
             `Try it with: trestle connections test ${name}`,
           ].join('\n'),
         )
       })
     },
   })
+}
+
+/** What the configuration declares is written again at each start. */
+function overruled(declared: ConnectionDefinition | undefined, given: CollectedSecrets): string[] {
+  const fields = Object.keys(given.secrets).filter((field) => declared?.secrets?.[field] !== undefined)
+  if (given.webhookSecrets && declared?.webhookSecrets !== undefined) fields.push('webhookSecrets')
+  if (fields.length === 0) return []
+  return [
+    `But trestle.config.ts declares ${fields.join(' and ')} too, and wins at the next start: take ${fields.length === 1 ? 'it' : 'them'} out there.`,
+  ]
 }
 
 /** The connector that the configuration has for the name, or the one that was named. */

@@ -42,7 +42,7 @@ export function addDev(program: Command): void {
       // Held here too, so that the database stays up while the child is started again, and ends with us.
       const database = await findDatabase(folder, environment, say)
       const supervisor = startSupervisor({
-        spawn: () => spawnServer({ folder, config, ...options }),
+        spawn: () => spawnServer({ ...options, folder, config }),
         clock,
         say,
         watches: options.watch,

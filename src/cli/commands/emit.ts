@@ -97,7 +97,7 @@ async function readData(given: string): Promise<JsonValue> {
   } catch (cause) {
     throw new UsageError(
       'data_invalid',
-      `${from} is not JSON: ${reasonOf(cause)} Write --data '{"id":"1"}', --data @FILE or --data -.`,
+      `The data (${from}) is no JSON: ${reasonOf(cause).replace('The body is not valid JSON: ', '')}. Write --data '{"id":"1"}', --data @FILE or --data -.`,
       { cause },
     )
   }

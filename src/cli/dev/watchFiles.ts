@@ -49,7 +49,6 @@ export function watchFiles({ folder, clock, onChange }: FileWatchOptions): FileW
     let watcher: FSWatcher
     try {
       watcher = watch(path, (_event, name) => onEvent(path, name))
-      watcher.unref()
     } catch {
       return // Gone again, or no more watches to be had: what is not watched needs a restart by hand.
     }

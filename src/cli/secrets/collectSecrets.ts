@@ -58,11 +58,7 @@ async function askForMissing({ connector, held, terminal }: Collecting): Promise
   const missing = secretFieldsOf(connector.auth).filter((field) => !held.includes(field))
   const needsNothing = connector.auth.kind === 'none' && !verifiesWebhooks(connector)
   if (needsNothing) return { secrets: {}, webhookSecrets: undefined }
-  if (!canAsk(terminal))
-    throw new UsageError(
-      'secret_missing',
-      `${connector.title} needs secrets (${[...missing, ...(verifiesWebhooks(connector) ? [WEBHOOK_SECRET] : [])].join(', ')}), and there is no terminal to ask on. Give each with --secret FIELD=stdin, --secret FIELD=env:VARIABLE or --secret-file FIELD=PATH.`,
-    )
+  if (!canAsk(terminal)) throw noTerminal(connector, missing)
   const scheme = await chooseScheme(connector, held, terminal)
   const secrets: Record<string, string> = {}
   terminal.output.write('What you type is not shown.\n')
@@ -76,6 +72,19 @@ async function askForMissing({ connector, held, terminal }: Collecting): Promise
   if (!verifiesWebhooks(connector)) return { secrets, webhookSecrets: undefined }
   const webhookSecret = await askHidden(`${connector.title}, ${WEBHOOK_SECRET} (empty: none)`, terminal)
   return { secrets, webhookSecrets: webhookSecret === '' ? undefined : [webhookSecret] }
+}
+
+function noTerminal(connector: AnyConnector, missing: readonly string[]): UsageError {
+  const how = 'with --secret FIELD=stdin, --secret FIELD=env:VARIABLE or --secret-file FIELD=PATH'
+  return missing.length > 0
+    ? new UsageError(
+        'secret_missing',
+        `${connector.title} needs the secrets ${missing.join(', ')}, and there is no terminal to ask on. Give each ${how}.`,
+      )
+    : new UsageError(
+        'secret_missing',
+        `Nothing is missing, and there is no terminal to ask on. To change a secret, name it ${how}: ${fieldsOf(connector).join(', ')}${verifiesWebhooks(connector) ? `, ${WEBHOOK_SECRET}` : ''}.`,
+      )
 }
 
 /** Where a connector may be authorized in several ways and nothing is held yet, the person says which. */

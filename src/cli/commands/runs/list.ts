@@ -89,7 +89,7 @@ export function runTable(runs: readonly RunView[], clock: Clock, none: string): 
       timeWords(run.createdAt, clock),
       run.flow,
       stateWords(run.state),
-      [run.event.summary ?? run.event.type, run.reason && colors.dim(run.reason)].filter(Boolean).join(' '),
+      [run.event.summary ?? run.event.type, run.reason && colors.dim(run.reason)].filter(Boolean).join(' · '),
     ]),
     none,
   )
