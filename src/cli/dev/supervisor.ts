@@ -30,7 +30,7 @@ export interface Supervisor {
   readonly ended: Promise<ExitCode>
   /** Ends the child in order and starts another. */
   restart(why: string): void
-  /** Ends the child: in order, after 16 s by force. */
+  /** Ends the child: in order, after 46 s by force. */
   stop(): Promise<void>
   /** Ends the child by force, now. */
   stopAtOnce(): void
