@@ -85,7 +85,7 @@ const SCENES: readonly Scene[] = [
     at: '10:15',
     title: `HubSpot has had enough for now: 429, Retry-After ${RETRY_AFTER_SECONDS} s`,
     async play({ salon, twins, pause }) {
-      twins.hubspot.faults.rateLimit(1, RETRY_AFTER_SECONDS)
+      twins.hubspot.faults.rateLimit(1, RETRY_AFTER_SECONDS, { only: 'POST /crm/v3/objects/notes' })
       salon.pays(customersOf('new')[0]!, 8000)
       await pause(BEAT_MS)
     },

@@ -41,6 +41,8 @@ export async function startTwins(seed: string, clock: Clock = systemClock): Prom
     seed: `${seed} hubspot`,
     client: HUBSPOT_CLIENT,
     properties: ['membership_paid_until'],
+    // Minutes and hours at HubSpot.
+    retryAfterMs: [2000, 5000, 10_000, 20_000],
   })
   const quickbooks = createQuickbooksTwin({ clock, seed: `${seed} quickbooks`, client: QUICKBOOKS_CLIENT })
   const calcom = createCalcomTwin({ clock, seed: `${seed} calcom`, webhookSecret: CALCOM_WEBHOOK_SECRET })

@@ -1,7 +1,7 @@
 import type { Clock } from 'trestle/testing'
 import type { Api, ApiQuarantined, ApiRun } from './api.ts'
 import type { Screen } from './screen.ts'
-import type { Twins } from './twins.ts'
+import { connectionOf, type Twins } from './twins.ts'
 import type { Happening, Witness } from './witness.ts'
 
 export const LOOK_EVERY_MS = 200
@@ -38,11 +38,32 @@ export function createWaits(parts: {
     }
   }
 
+  /**
+   * Cal.com sends a webhook once, whatever the answer. Where a busy machine could not take it in time, and said so by
+   * a 503, somebody has to send it again; so is done at any provider that has given up.
+   */
+  function sendAgain(): void {
+    for (const twin of twins.all) {
+      const deliveries = twin.deliveries()
+      for (const { number, forged, duplicateOf, state, attempts } of deliveries) {
+        if (state !== 'given_up' || forged || duplicateOf !== undefined) continue
+        if (deliveries.some((later) => later.duplicateOf === number && later.state !== 'given_up')) continue
+        screen.warning(
+          `          ${connectionOf(twin.name)} was answered ${attempts.at(-1)?.status ?? 'nothing'} and has given up. Somebody sends it again.`,
+        )
+        void twin.webhooks.resend(number)
+      }
+    }
+  }
+
   return {
     settled: (happenings) =>
-      until(() =>
-        (happenings ?? witness.unfinished()).every((happening) => witness.doneAt(happening) !== undefined),
-      ),
+      until(() => {
+        sendAgain()
+        return (happenings ?? witness.unfinished()).every(
+          (happening) => witness.doneAt(happening) !== undefined,
+        )
+      }),
     runsAtRest: () =>
       until(async () => {
         const runs = await api.all<ApiRun>('/runs')
