@@ -1,0 +1,144 @@
+import { randomBytes } from 'node:crypto'
+import type pg from 'pg'
+import { pause, systemClock } from '../../src/base/index.ts'
+import type { Installation } from '../../src/runtime/index.ts'
+
+/**
+ * Protections that a test takes away, to show that the crash tests notice. Nothing of this is in the product: the
+ * node's database connections and its way out are wrapped, and what the protection consists of is taken out there.
+ *
+ * - `answers_before_commit`: COMMIT is answered at once and done a moment later.
+ * - `forgets_deliveries`: an event is never recognised again.
+ * - `ignores_fence`: a node believes that every run that it ever claimed is still its own.
+ * - `hides_begun_attempts`: what leaves is not written down before it leaves.
+ * - `sends_without_key`: the provider gets no idempotency key.
+ * - `ignores_lanes`: a run does not wait for those before it in its lane.
+ * - `rescues_nobody`: nobody looks for dead nodes.
+ */
+export const SABOTAGES = [
+  'answers_before_commit',
+  'forgets_deliveries',
+  'ignores_fence',
+  'hides_begun_attempts',
+  'sends_without_key',
+  'ignores_lanes',
+  'rescues_nobody',
+] as const
+export type Sabotage = (typeof SABOTAGES)[number]
+
+/** The installation without that protection. Only for what is built on it afterwards. */
+export function sabotage(installation: Installation, which: Sabotage): Installation {
+  if (which === 'sends_without_key') return withoutKeys(installation)
+  const spoil = SPOILERS[which]()
+  // Every connection of the pool, those that exist and those to come, passes through here.
+  installation.database.pool.on('acquire', (client) => spoilClient(client, spoil))
+  return installation
+}
+
+function withoutKeys(installation: Installation): Installation {
+  const { egress } = installation
+  return {
+    ...installation,
+    egress: {
+      ...egress,
+      close: () => egress.close(),
+      send: (request) => {
+        const headers = Object.entries(request.headers ?? {}).filter(([name]) => name !== 'idempotency-key')
+        return egress.send({ ...request, headers: Object.fromEntries(headers) })
+      },
+    },
+  }
+}
+
+interface Statement {
+  name?: string
+  text: string
+  values?: unknown[]
+}
+type Rows = Record<string, unknown>[]
+type Callback = (error: Error | undefined, result?: unknown) => void
+
+/** What is done to statements on their way to the database, and to what comes back. */
+interface Spoiler {
+  /** Another statement instead. */
+  readonly change?: (statement: Statement) => Statement
+  readonly changeRows?: (statement: Statement, rows: Rows) => Rows
+  /** Milliseconds that COMMIT is put off, while it is answered at once. */
+  readonly commitLateMs?: number
+}
+
+const SPOILERS: Readonly<Record<Exclude<Sabotage, 'sends_without_key'>, () => Spoiler>> = {
+  answers_before_commit: () => ({ commitLateMs: 30 }),
+  forgets_deliveries: () => ({
+    change: (statement) => {
+      if (statement.name !== 'take_keys') return statement
+      const [tenants, connections, hashes, ...rest] = statement.values as [unknown, unknown, unknown[]]
+      return { ...statement, values: [tenants, connections, hashes.map(() => randomBytes(32)), ...rest] }
+    },
+  }),
+  ignores_fence: () => {
+    const claims = new Map<unknown, Record<string, unknown>>()
+    return {
+      changeRows: (statement, rows) => {
+        if (statement.name === 'claim_runs')
+          for (const row of rows)
+            claims.set(row['id'], { fence: row['fence'], node_id: statement.values?.[2] })
+        return statement.name === 'lock_runs'
+          ? rows.map((row) => ({ ...row, ...claims.get(row['id']) }))
+          : rows
+      },
+    }
+  },
+  hides_begun_attempts: () => ({
+    changeRows: (statement, rows) => (statement.name === 'load_last_attempts' ? [] : rows),
+  }),
+  ignores_lanes: () => ({
+    change: (statement) => ({
+      ...statement,
+      text: statement.text.replaceAll('not r.lane_open or', 'true or'),
+    }),
+  }),
+  rescues_nobody: () => ({
+    changeRows: (statement, rows) => (statement.text.startsWith('select n.id from nodes') ? [] : rows),
+  }),
+}
+
+const spoiled = new WeakSet<pg.PoolClient>()
+
+function spoilClient(client: pg.PoolClient, spoiler: Spoiler): void {
+  if (spoiled.has(client)) return
+  spoiled.add(client)
+  const query = client.query.bind(client) as (...given: unknown[]) => Promise<unknown> | undefined
+  let before: Promise<unknown> = Promise.resolve()
+  const spoil = (first: string | Statement, ...rest: unknown[]): unknown => {
+    const callback = rest.findLast((value) => typeof value === 'function') as Callback | undefined
+    const values = rest.find((value) => Array.isArray(value)) as unknown[] | undefined
+    const asked: Statement = typeof first === 'string' ? { text: first, values } : { values, ...first }
+    const statement = spoiler.change?.(asked) ?? asked
+    if (spoiler.commitLateMs !== undefined && statement.text === 'commit') {
+      before = pause(systemClock, spoiler.commitLateMs).then(() => query('commit'))
+      before.catch(() => {})
+      return Promise.resolve({ command: 'COMMIT', rows: [], rowCount: null })
+    }
+    const answer = afterWhatWasPutOff(before, spoiler, () => query(statement)!).then((result) => {
+      const { rows } = result as { rows: Rows }
+      return { ...(result as object), rows: spoiler.changeRows?.(statement, rows) ?? rows }
+    })
+    if (!callback) return answer
+    answer.then(
+      (result) => callback(undefined, result),
+      (error: Error) => callback(error),
+    )
+    return undefined
+  }
+  client.query = spoil as typeof client.query
+}
+
+/** Statements keep their order; nothing waits where nothing is put off. */
+function afterWhatWasPutOff(
+  before: Promise<unknown>,
+  spoiler: Spoiler,
+  then: () => Promise<unknown>,
+): Promise<unknown> {
+  return spoiler.commitLateMs === undefined ? then() : before.then(then, then)
+}
