@@ -1,0 +1,136 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect } from 'vitest'
+import { connectToApi, type Api, type ApiRun } from '../../examples/business-day/api.ts'
+import { openSalon, type Salon } from '../../examples/business-day/happenings.ts'
+import { customersOf, type Customer } from '../../examples/business-day/people.ts'
+import { startTwins, type Twins } from '../../examples/business-day/twins.ts'
+import { Witness, type Happening } from '../../examples/business-day/witness.ts'
+import { pause, systemClock, systemRandom, type Clock } from '../../src/base/index.ts'
+import type { Config } from '../../src/define/index.ts'
+import { createPlatform, openInstallation, TENANT } from '../../src/runtime/index.ts'
+import { createTestDatabase } from '../support/database.ts'
+
+/** The salon of the example on the real platform, in this process: a database, twins on local ports, real HTTP. */
+export interface Journey {
+  readonly twins: Twins
+  readonly salon: Salon
+  readonly witness: Witness
+  readonly api: Api
+  /** What has just happened, and nothing before it, has all its effects, each once; and its runs are over. */
+  done(...happenings: readonly Happening[]): Promise<void>
+  /** The newest run of the flow, once it is in one of these states. */
+  run(flow: string, ...states: readonly string[]): Promise<ApiRun>
+  /** Resolves when it is so. The test's time-out is the limit. */
+  until(isSo: () => boolean | Promise<boolean>): Promise<void>
+  /** The clocks of the platform and of the twins go forward. */
+  later(ms: number): void
+  stop(): Promise<void>
+}
+
+const OVER = ['succeeded', 'undone', 'dead_lettered', 'cancelled']
+const LOOK_EVERY_MS = 20
+
+export async function startJourney(seed: string): Promise<Journey> {
+  const clock = movableClock()
+  const [database, twins, folder] = await Promise.all([
+    createTestDatabase(),
+    startTwins(seed, clock),
+    mkdtemp(join(tmpdir(), 'trestle-journey-')),
+  ])
+  // The example's configuration reads the addresses of the twins when it is imported.
+  Object.assign(process.env, twins.environment)
+  const { default: config } = (await import('../../examples/business-day/trestle.config.ts')) as {
+    default: Config
+  }
+  const faults: string[] = []
+  const onFault = (what: string, error: unknown): number => faults.push(`${what}: ${String(error)}`)
+  const installation = await openInstallation({
+    config,
+    folder,
+    databaseUrl: database.url,
+    environment: {
+      ...twins.environment,
+      TRESTLE_MASTER_KEY: systemRandom.bytes(32).toString('base64'),
+    },
+    clock,
+    random: systemRandom,
+    development: false,
+    onFault,
+  })
+  const platform = await createPlatform(installation, {
+    roles: ['intake', 'worker', 'api'],
+    port: 0,
+    version: 'test',
+    watchdog: false,
+    onFault,
+  })
+  const { token } = await installation.vault.tokens.create({
+    tenant: TENANT,
+    name: 'journey',
+    actor: 'operator:test',
+  })
+  const url = platform.url!
+  twins.sendTo({ url, token })
+  const api = connectToApi(url, token)
+  const witness = new Witness(twins, clock)
+
+  const until: Journey['until'] = async (isSo) => {
+    while (!(await isSo())) await pause(systemClock, LOOK_EVERY_MS, { keepAlive: true })
+  }
+  return {
+    twins,
+    salon: openSalon(twins, witness, clock),
+    witness,
+    api,
+    until,
+    async done(...happenings) {
+      await until(() => {
+        witness.look()
+        return happenings.every((happening) => witness.doneAt(happening) !== undefined)
+      })
+      await Promise.all(twins.all.map((twin) => twin.webhooks.idle()))
+      await until(async () => (await api.all<ApiRun>('/runs')).every(({ state }) => OVER.includes(state)))
+      const { missing, doubled, unasked } = witness.verdict()
+      expect({ missing, doubled, unasked }).toEqual({ missing: [], doubled: [], unasked: [] })
+    },
+    async run(flow, ...states) {
+      let found: ApiRun | undefined
+      await until(async () => {
+        found = (await api.all<ApiRun>('/runs')).findLast((run) => run.flow === flow)
+        return found !== undefined && states.includes(found.state)
+      })
+      return found!
+    },
+    later: (ms) => clock.move(ms),
+    async stop() {
+      await platform.stop()
+      await installation.close()
+      await twins.stop()
+      await database.drop()
+      await rm(folder, { recursive: true, force: true })
+      expect(twins.all.flatMap((twin) => twin.ownErrors())).toEqual([])
+      expect(faults).toEqual([])
+    },
+  }
+}
+
+/** Customers that nobody has met before, or that are known everywhere, in turn. */
+export function nextOf(standing: Customer['standing']): () => Customer {
+  const customers = customersOf(standing)
+  let next = 0
+  return () => customers[next++]!
+}
+
+/** The machine's clock, which can be put forward. Timers keep their real length. */
+function movableClock(): Clock & { move(ms: number): void } {
+  let ahead = 0
+  return {
+    ...systemClock,
+    now: () => systemClock.now() + ahead,
+    move(ms) {
+      ahead += ms
+    },
+  }
+}
