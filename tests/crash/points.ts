@@ -94,15 +94,18 @@ const LAST_NAMED = 40
 const LAST_MS = 900
 const FIRST_CUT_MS = 300
 
-/** So many points, spread evenly over what each kind can be, in an order that the seed decides. */
-export function choosePoints(count: number, seed: string): Point[] {
+/**
+ * So many points, spread evenly over what each kind can be, in an order that the seed decides. A process of PostgreSQL
+ * comes to its `lastServerCall`-th commit (default 150) only after thousands of deliveries.
+ */
+export function choosePoints(count: number, seed: string, lastServerCall = LAST_CALL): Point[] {
   const random = seededRandom(`${seed} points`)
   const share = (thousandths: number): number => Math.max(1, Math.round((count * thousandths) / 1000))
   const spread = (many: number, last: number): number[] =>
     Array.from({ length: many }, (_, i) => 1 + Math.floor(((i + random.next()) * last) / many))
   const points: Point[] = [
     ...spread(share(SHARES.node_write), LAST_CALL).map((n): Point => ({ kind: 'node_write', n })),
-    ...spread(share(SHARES.postgres_call), LAST_CALL).map((n, i): Point => ({
+    ...spread(share(SHARES.postgres_call), lastServerCall).map((n, i): Point => ({
       kind: 'postgres_call',
       call: i % 2 ? 'pwrite64' : 'fdatasync',
       n,
