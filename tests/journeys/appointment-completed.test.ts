@@ -47,21 +47,21 @@ it('texts nobody whose appointment was reported after the evening', async () => 
 })
 
 it('texts once where the answer of Twilio was lost', async () => {
-  const { salon, twins, run, later, done } = journey
+  const { salon, twins, waitsAfter, later, done } = journey
   twins.twilio.faults.resetAfterActing(1, { only: TEXT })
   const appointment = salon.completes(katherine!)
-  await run('appointment-completed', 'waiting')
+  await waitsAfter('reset_after_acting', twins.twilio, 'appointment-completed')
   later(2 * MINUTE)
   await done(appointment)
   expect(twins.twilio.requests().at(-1)).toMatchObject({ method: 'GET', status: 200 })
 })
 
 it('sends no text that became too late while Twilio was in doubt and had not sent it', async () => {
-  const { salon, twins, witness, run, later, until } = journey
+  const { salon, twins, witness, run, waitsAfter, later, until } = journey
   twins.twilio.faults.resetBeforeActing(1, { only: TEXT })
   const before = texts().length
   salon.completes(katherine!)
-  await run('appointment-completed', 'waiting')
+  await waitsAfter('reset_before_acting', twins.twilio, 'appointment-completed')
   later(24 * 60 * MINUTE)
   await run('appointment-completed', 'succeeded')
   await until(() => {

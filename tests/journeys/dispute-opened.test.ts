@@ -45,7 +45,7 @@ it('drafts it once where Stripe acted and the answer was lost', async () => {
   expect(again!.headers['idempotency-key']).toBe(cut!.headers['idempotency-key'])
 })
 
-it('drafts it with a new key where Stripe remembers the error of the first', async () => {
+it('drafts it once where Stripe asks for a second of patience', async () => {
   const { salon, twins, done } = journey
   twins.stripe.faults.rateLimit(1, 1, { only: 'POST /v1/disputes/:id' })
   await done(salon.disputes(alan!, payments()[2]!))

@@ -79,10 +79,10 @@ it('makes no second payment where the connection was cut after the first was mad
 })
 
 it('looks for a note whose answer was lost before it would make another', async () => {
-  const { salon, twins, run, later, done } = journey
+  const { salon, twins, waitsAfter, later, done } = journey
   twins.hubspot.faults.resetAfterActing(1, { only: NEW_NOTE })
   const payment = salon.pays(katherine!, 2500)
-  await run('payment-received', 'waiting')
+  await waitsAfter('reset_after_acting', twins.hubspot, 'payment-received')
   // HubSpot's search is sure to know the note by then.
   later(6 * MINUTE)
   await done(payment)
@@ -90,10 +90,10 @@ it('looks for a note whose answer was lost before it would make another', async 
 })
 
 it('makes the note that was not made, where the connection was cut before', async () => {
-  const { salon, twins, run, later, done } = journey
+  const { salon, twins, waitsAfter, later, done } = journey
   twins.hubspot.faults.resetBeforeActing(1, { only: NEW_NOTE })
   const payment = salon.pays(katherine!, 2600)
-  await run('payment-received', 'waiting')
+  await waitsAfter('reset_before_acting', twins.hubspot, 'payment-received')
   later(6 * MINUTE)
   await done(payment)
 })

@@ -8,8 +8,8 @@ import { customersOf, type Customer } from '../../examples/business-day/people.t
 import { startTwins, type Twins } from '../../examples/business-day/twins.ts'
 import { Witness, type Happening } from '../../examples/business-day/witness.ts'
 import { pause, systemClock, systemRandom, type Clock } from '../../src/base/index.ts'
-import type { Config } from '../../src/define/index.ts'
 import { createPlatform, openInstallation, TENANT } from '../../src/runtime/index.ts'
+import type { LoggedRequest, Twin } from '../../src/testing/index.ts'
 import { createTestDatabase } from '../support/database.ts'
 
 /** The salon of the example on the real platform, in this process: a database, twins on local ports, real HTTP. */
@@ -19,13 +19,15 @@ export interface Journey {
   readonly witness: Witness
   readonly api: Api
   /** What has just happened, and nothing before it, has all its effects, each once; and its runs are over. */
-  done(...happenings: readonly Happening[]): Promise<void>
+  readonly done: (...happenings: readonly Happening[]) => Promise<void>
   /** The newest run of the flow, once it is in one of these states. */
-  run(flow: string, ...states: readonly string[]): Promise<ApiRun>
+  readonly run: (flow: string, ...states: readonly string[]) => Promise<ApiRun>
   /** Resolves when it is so. The test's time-out is the limit. */
-  until(isSo: () => boolean | Promise<boolean>): Promise<void>
+  readonly until: (isSo: () => boolean | Promise<boolean>) => Promise<void>
+  /** Resolves when this fault was played on the twin, and the run of the flow waits since. */
+  readonly waitsAfter: (fault: LoggedRequest['fault'], twin: Twin, flow: string) => Promise<void>
   /** The clocks of the platform and of the twins go forward. */
-  later(ms: number): void
+  readonly later: (ms: number) => void
   stop(): Promise<void>
 }
 
@@ -41,9 +43,7 @@ export async function startJourney(seed: string): Promise<Journey> {
   ])
   // The example's configuration reads the addresses of the twins when it is imported.
   Object.assign(process.env, twins.environment)
-  const { default: config } = (await import('../../examples/business-day/trestle.config.ts')) as {
-    default: Config
-  }
+  const { default: config } = await import('../../examples/business-day/trestle.config.ts')
   const faults: string[] = []
   const onFault = (what: string, error: unknown): number => faults.push(`${what}: ${String(error)}`)
   const installation = await openInstallation({
@@ -79,6 +79,14 @@ export async function startJourney(seed: string): Promise<Journey> {
   const until: Journey['until'] = async (isSo) => {
     while (!(await isSo())) await pause(systemClock, LOOK_EVERY_MS, { keepAlive: true })
   }
+  const run: Journey['run'] = async (flow, ...states) => {
+    let found: ApiRun | undefined
+    await until(async () => {
+      found = (await api.all<ApiRun>('/runs')).findLast((one) => one.flow === flow)
+      return found !== undefined && states.includes(found.state)
+    })
+    return found!
+  }
   return {
     twins,
     salon: openSalon(twins, witness, clock),
@@ -95,13 +103,10 @@ export async function startJourney(seed: string): Promise<Journey> {
       const { missing, doubled, unasked } = witness.verdict()
       expect({ missing, doubled, unasked }).toEqual({ missing: [], doubled: [], unasked: [] })
     },
-    async run(flow, ...states) {
-      let found: ApiRun | undefined
-      await until(async () => {
-        found = (await api.all<ApiRun>('/runs')).findLast((run) => run.flow === flow)
-        return found !== undefined && states.includes(found.state)
-      })
-      return found!
+    run,
+    async waitsAfter(fault, twin, flow) {
+      await until(() => twin.requests().some((request) => request.fault === fault))
+      await run(flow, 'waiting')
     },
     later: (ms) => clock.move(ms),
     async stop() {
