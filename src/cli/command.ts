@@ -6,7 +6,7 @@ import type { Actor } from '../ledger/index.ts'
 import { exitCodeOf, type ExitCode } from './exitCodes.ts'
 import { closingAfter } from './closingAfter.ts'
 import { createOutput, type Output } from './output.ts'
-import { openSession, type Session } from './session.ts'
+import type { Session } from './session.ts'
 
 /** What every command works with. */
 export interface CommandContext {
@@ -105,6 +105,7 @@ async function withSession<Result>(
   options: { readonly folder: string; readonly config: string | undefined },
   work: (session: Session) => Promise<Result>,
 ): Promise<Result> {
+  const { openSession } = await import('./session.ts')
   const session = await openSession(options)
   return closingAfter(
     () => session.close(),

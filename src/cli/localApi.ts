@@ -1,10 +1,9 @@
 import type { IncomingMessage } from 'node:http'
 import { parseJson, systemRandom } from '../base/index.ts'
 import { createInbox } from '../inbox/index.ts'
-import { writeEntries } from '../ledger/index.ts'
-import { TENANT, testConnection } from '../runtime/index.ts'
+import { writeEntries, type Actor } from '../ledger/index.ts'
+import { testConnection } from '../runtime/index.ts'
 import { apiRoutes, writeJson, type AnyRoute } from '../server/index.ts'
-import type { CommandContext } from './command.ts'
 import type { Session } from './session.ts'
 
 /** What is asked of a route. */
@@ -34,15 +33,8 @@ export interface LocalApi {
   post(path: string, asked?: Asked): Promise<Answer>
 }
 
-/** Opens the installation and hands its API to one piece of work. */
-export function withApi<Result>(
-  context: CommandContext,
-  work: (api: LocalApi, session: Session) => Promise<Result>,
-): Promise<Result> {
-  return context.withSession((session) => work(createLocalApi(session, context), session))
-}
-
-function createLocalApi(session: Session, { actor }: Pick<CommandContext, 'actor'>): LocalApi {
+/** The routes over an open installation; what is done is done by `actor`. */
+export function createLocalApi(session: Session, actor: Actor): LocalApi {
   const routes = apiRoutes(depsOf(session))
   const ask = async (method: AnyRoute['method'], path: string, asked: Asked = {}): Promise<Answer> => {
     const route = routes.find((one) => one.method === method && one.path === path)
@@ -52,7 +44,7 @@ function createLocalApi(session: Session, { actor }: Pick<CommandContext, 'actor
       params: asked.params ?? {},
       query: route.query?.parse(Object.fromEntries(given)) ?? {},
       body: route.body?.schema.parse(asked.body ?? {}),
-      caller: { tenant: TENANT, actor },
+      caller: { tenant: session.tenant, actor },
       raw: {
         ...(asked.raw ?? { contentType: '', bytes: Buffer.alloc(0) }),
         // Nothing came over HTTP: there are no headers.
@@ -68,13 +60,13 @@ function createLocalApi(session: Session, { actor }: Pick<CommandContext, 'actor
   }
 }
 
-function depsOf({ installation, clock }: Session): Parameters<typeof apiRoutes>[0] {
+function depsOf({ installation, clock, tenant }: Session): Parameters<typeof apiRoutes>[0] {
   const { database, flows, dispatch, config } = installation
   return {
     ...installation,
     clock,
     random: systemRandom,
-    tenant: TENANT,
+    tenant,
     inbox: createInbox({
       database,
       clock,

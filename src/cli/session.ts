@@ -4,6 +4,7 @@ import {
   findDatabase,
   loadConfig,
   openInstallation,
+  TENANT,
   type FoundDatabase,
   type Installation,
   type LoadedConfig,
@@ -14,6 +15,8 @@ export interface Session {
   readonly loaded: LoadedConfig
   readonly database: FoundDatabase
   readonly installation: Installation
+  /** Whose data the command line works on. */
+  readonly tenant: string
   readonly clock: Clock
   close(): Promise<void>
 }
@@ -48,6 +51,7 @@ export async function openSession(options: SessionOptions): Promise<Session> {
       loaded,
       database,
       installation,
+      tenant: TENANT,
       clock,
       async close() {
         await installation.close()

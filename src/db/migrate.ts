@@ -2,6 +2,7 @@ import { Migrator, type Migration } from 'kysely'
 import { PermanentError } from '../base/index.ts'
 import type { Database, Queryable } from './connect.ts'
 import * as initial from './migrations/0001-initial.ts'
+import { asUnavailable } from './transaction.ts'
 
 /** In order; a migration that was released is never changed. */
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -16,6 +17,8 @@ export async function migrate(database: Database): Promise<void> {
   })
   const { error, results } = await migrator.migrateToLatest()
   if (error === undefined) return
+  const away = asUnavailable(error)
+  if (away) throw away
   const failed = results?.find((result) => result.status === 'Error')
   throw new PermanentError(
     'migration_failed',

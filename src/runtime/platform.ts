@@ -95,10 +95,7 @@ export async function createPlatform(
     onEvents: (events) => worker?.engine.arrived(events),
   })
   let stopped: Promise<void> | undefined
-  const server = options.roles.some((role) => role !== 'worker')
-    ? await startServer(installation, inbox, options, () => stopped !== undefined)
-    : undefined
-
+  let server: Listening | undefined
   const stop = async (): Promise<void> => {
     // Runs first, while intake still answers; then intake, which waits for what it has begun to commit.
     await worker?.engine.stop()
@@ -107,6 +104,14 @@ export async function createPlatform(
     await inbox.drain()
     for (const end of stops.reverse()) await end().catch((error: unknown) => onFault('stop', error))
     if (!worker) await dispatch.stop()
+  }
+  try {
+    if (options.roles.some((role) => role !== 'worker'))
+      server = await startServer(installation, inbox, options, () => stopped !== undefined)
+  } catch (error) {
+    // A port in use, say: what runs already must not go on behind the error.
+    await stop()
+    throw error
   }
   return {
     url: server?.url,

@@ -1,13 +1,11 @@
 import { Option, type Command } from 'commander'
 import { UsageError } from '../../base/index.ts'
 import type { ConnectionDefinition } from '../../define/index.ts'
-import { TENANT } from '../../runtime/index.ts'
 import { applyConfiguration } from '../applyConfiguration.ts'
 import { addCommand, addGroup, type CommandContext } from '../command.ts'
 import { definitionOf } from '../connections/definition.ts'
-import { verifyConnection } from '../connections/verify.ts'
 import { EXIT } from '../exitCodes.ts'
-import { withApi } from '../localApi.ts'
+import { withApi } from '../withApi.ts'
 import { facts, table } from '../output.ts'
 import { collect, pairs } from '../parse.ts'
 import { collectSecrets, WEBHOOK_SECRET, type CollectedSecrets } from '../secrets/collectSecrets.ts'
@@ -114,11 +112,11 @@ function addConnectionCommand(connections: Command): void {
     ],
     run: (context, [name = ''], options: AddOptions) => {
       const wanted = wantedSecrets(options.secret, options.secretFile)
-      return context.withSession(async ({ installation }) => {
+      return context.withSession(async ({ installation, tenant }) => {
         const { vault, config } = installation
         const declared = config.connections[name]
         const connector = connectorFor(name, options.connector, installation)
-        const listed = (await vault.listConnections(TENANT)).find((one) => one.name === name)
+        const listed = (await vault.listConnections(tenant)).find((one) => one.name === name)
         const held = (listed?.secrets ?? []).map((secret) => secret.field)
         const collected = await collectSecrets({
           connector,
@@ -128,7 +126,7 @@ function addConnectionCommand(connections: Command): void {
           environment: process.env,
         })
         const { id, change } = await vault.addConnection({
-          tenant: TENANT,
+          tenant,
           name,
           definition: definitionOf({
             connector,
@@ -238,8 +236,9 @@ function verifyCommand(connections: Command): void {
     examples: ['trestle connections verify stripe', 'trestle connections verify hubspot --json'],
     run: (context, [name = '']) =>
       context.withSession(async (session) => {
+        const { verifyConnection } = await import('../connections/verify.ts')
         await applyConfiguration(session)
-        const verified = await verifyConnection(session.installation, name, context.output)
+        const verified = await verifyConnection(session, name, context.output)
         context.output.answer(verified, () =>
           [
             `${verified.title} at ${verified.baseUrl}${verified.live ? '' : ' (not the live service)'}, ${timeWords(verified.at, context.clock)}`,
@@ -269,8 +268,8 @@ function removeCommand(connections: Command): void {
     summary: 'delete its secrets and its endpoint; what refers to it stays',
     examples: ['trestle connections remove stripe-eu'],
     run: ({ output, actor, withSession }, [name = '']) =>
-      withSession(async ({ installation }) => {
-        await installation.vault.removeConnection(TENANT, name, actor)
+      withSession(async ({ installation, tenant }) => {
+        await installation.vault.removeConnection(tenant, name, actor)
         output.answer(
           { name, removed: true },
           () => `The connection "${name}" is removed and its secrets are deleted.`,

@@ -1,6 +1,6 @@
 import { Option, type Command } from 'commander'
 import { addCommand } from '../command.ts'
-import { withApi } from '../localApi.ts'
+import { withApi } from '../withApi.ts'
 import { table } from '../output.ts'
 import { pageOptions, type PageOptions } from '../parse.ts'
 import { timeWords } from '../times.ts'

@@ -1,7 +1,7 @@
 import { Option, type Command } from 'commander'
 import { isId } from '../../base/index.ts'
 import { addCommand, type CommandContext } from '../command.ts'
-import { withApi } from '../localApi.ts'
+import { withApi } from '../withApi.ts'
 import { eventId, runId } from '../parse.ts'
 import type { ReplayedView } from '../views.ts'
 

@@ -1,11 +1,9 @@
 import { Option, type Command } from 'commander'
-import colors from 'picocolors'
 import { UsageError } from '../../base/index.ts'
-import { ROLES, type Role } from '../../runtime/index.ts'
+import type { Role } from '../../runtime/index.ts'
 import { addCommand } from '../command.ts'
-import { facts, table } from '../output.ts'
 import { wholeNumber } from '../parse.ts'
-import { serve, type Ready } from '../serving/serve.ts'
+import { banner } from '../serving/banner.ts'
 import { stopSignal } from '../serving/signals.ts'
 
 interface Options {
@@ -23,6 +21,14 @@ export const portOption = (): Option =>
 export const hostOption = (): Option =>
   new Option('--host <address>', 'address to listen on; 0.0.0.0 for every one').default('127.0.0.1')
 
+/** What a process can do. Every role has its words. */
+const ROLE_WORDS: Readonly<Record<Role, string>> = {
+  intake: 'takes webhooks',
+  worker: 'executes runs',
+  api: 'answers the API and shows the live page',
+}
+const ROLES = Object.keys(ROLE_WORDS) as readonly Role[]
+
 /** `trestle serve`: one process, for servers. */
 export function addServe(program: Command): void {
   addCommand(program, {
@@ -30,7 +36,10 @@ export function addServe(program: Command): void {
     summary: 'serve in one process, for servers',
     details: [
       'Needs TRESTLE_MASTER_KEY, and DATABASE_URL unless the embedded PostgreSQL is wanted. SIGTERM or Ctrl-C stops it',
-      'in order within 10 s, or 45 s where a call is under way that must not be cut; a second one at once. Something else restarts it: systemd, Docker, "trestle dev".',
+      'in order within 10 s, or 45 s where a call is under way that must not be cut; a second one at once. Something',
+      'else restarts it: systemd, Docker, "trestle dev".',
+      '',
+      ...ROLES.map((role) => `${role.padEnd(6)}  ${ROLE_WORDS[role]}`),
     ].join('\n'),
     examples: [
       'trestle serve --host 0.0.0.0 --port 8080',
@@ -38,15 +47,17 @@ export function addServe(program: Command): void {
       'trestle serve --role intake,api --port 8080',
     ],
     options: [
-      new Option(
-        '--role <roles>',
-        `what this process does: ${ROLES.join(', ')}; several with commas`,
-      ).default(ROLES.join(','), 'all'),
+      new Option('--role <roles>', 'what this process does; several with commas').default(
+        ROLES.join(','),
+        'all',
+      ),
       portOption(),
       hostOption(),
       new Option('--supervised').hideHelp(),
     ],
     async run({ output, folder, config, clock }, _args, options: Options) {
+      const roles = rolesOf(options.role)
+      const { serve } = await import('../serving/serve.ts')
       const supervised = options.supervised === true && process.send !== undefined
       const say = (line: string): void => void process.stderr.write(`${line}\n`)
       const told = stopSignal({
@@ -60,7 +71,7 @@ export function addServe(program: Command): void {
       const code = await serve({
         folder,
         config,
-        roles: rolesOf(options.role),
+        roles,
         port: options.port,
         host: options.host,
         clock,
@@ -82,7 +93,7 @@ export function addServe(program: Command): void {
 }
 
 /** Roles from `intake,worker`. */
-export function rolesOf(text: string): readonly Role[] {
+function rolesOf(text: string): readonly Role[] {
   const given = text.split(',').map((role) => role.trim())
   for (const role of given)
     if (!ROLES.includes(role as Role))
@@ -91,24 +102,4 @@ export function rolesOf(text: string): readonly Role[] {
         `There is no role "${role}". There are: ${ROLES.join(', ')}; several with commas, such as --role intake,api.`,
       )
   return [...new Set(given as Role[])]
-}
-
-/** What a server that has come up says to people. */
-export function banner(ready: Ready): string {
-  const where = facts([
-    ['Listens on', ready.url],
-    ['Live page', ready.live && `${ready.live} ${colors.dim('(works once)')}`],
-    ['Roles', ready.roles.join(', ')],
-  ])
-  const flows = table(
-    ['FLOW', 'STARTS ON', 'WHAT FOR'],
-    ready.flows.map((flow) => [flow.name, flow.on, flow.summary]),
-    'There are no flows yet. Add one to "flows" in trestle.config.ts.',
-  )
-  const connections = table(
-    ['CONNECTION', 'CONNECTOR', 'STATE', 'WEBHOOKS COME IN AT'],
-    ready.connections.map((one) => [one.name, one.connector, one.state, one.webhooks ?? '-']),
-    'There are no connections yet. Add one to "connections" in trestle.config.ts.',
-  )
-  return `${where}\n\n${flows}\n\n${connections}\n`
 }

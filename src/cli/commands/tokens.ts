@@ -1,5 +1,4 @@
 import { Option, type Command } from 'commander'
-import { TENANT } from '../../runtime/index.ts'
 import { addCommand, addGroup } from '../command.ts'
 import { table } from '../output.ts'
 import { timeWords } from '../times.ts'
@@ -15,8 +14,8 @@ export function addTokens(program: Command): void {
     examples: ['trestle tokens create "shop backend"', 'TOKEN=$(trestle tokens create ci --quiet)'],
     options: [new Option('-q, --quiet', 'print nothing but the token')],
     run: ({ output, actor, withSession }, [name = ''], { quiet }: { quiet?: boolean }) =>
-      withSession(async ({ installation }) => {
-        const made = await installation.vault.tokens.create({ tenant: TENANT, name, actor })
+      withSession(async ({ installation, tenant }) => {
+        const made = await installation.vault.tokens.create({ tenant, name, actor })
         output.answer({ id: made.id, name: made.name, token: made.token }, () =>
           quiet === true
             ? made.token
@@ -31,8 +30,8 @@ export function addTokens(program: Command): void {
     isDefault: true,
     examples: ['trestle tokens list', 'trestle tokens --json'],
     run: ({ output, clock, withSession }) =>
-      withSession(async ({ installation }) => {
-        const all = await installation.vault.tokens.list(TENANT)
+      withSession(async ({ installation, tenant }) => {
+        const all = await installation.vault.tokens.list(tenant)
         output.answer({ tokens: all }, () =>
           table(
             ['ID', 'NAME', 'MADE', 'LAST USED', 'STATE'],
@@ -54,8 +53,8 @@ export function addTokens(program: Command): void {
     summary: 'end a token; it is refused everywhere within 10 s',
     examples: ['trestle tokens revoke tok_01jd…'],
     run: ({ output, actor, withSession }, [id = '']) =>
-      withSession(async ({ installation }) => {
-        await installation.vault.tokens.revoke(TENANT, id, actor)
+      withSession(async ({ installation, tenant }) => {
+        await installation.vault.tokens.revoke(tenant, id, actor)
         output.answer({ id, revoked: true }, () => `The token ${id} is revoked.`)
       }),
   })

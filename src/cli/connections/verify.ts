@@ -1,8 +1,9 @@
 import { newId, UsageError, type Clock } from '../../base/index.ts'
 import type { CallConnection, CallOutcome, Calls } from '../../calls/index.ts'
 import type { AnyConnector, AnyOperation } from '../../define/index.ts'
-import { callsOf, TENANT, type Installation } from '../../runtime/index.ts'
+import { callsOf } from '../../runtime/index.ts'
 import type { Output } from '../output.ts'
+import type { Session } from '../session.ts'
 
 /** What a live service answered to reads. */
 export interface Verified {
@@ -24,13 +25,9 @@ export interface VerifiedRead {
 }
 
 /** Makes the connector's check and every read that takes no input, and holds the answers against their contracts. */
-export async function verifyConnection(
-  installation: Installation,
-  name: string,
-  output: Output,
-): Promise<Verified> {
-  const { clock } = installation
-  const connection = await callConnection(installation, name)
+export async function verifyConnection(session: Session, name: string, output: Output): Promise<Verified> {
+  const { installation, clock } = session
+  const connection = await callConnection(session, name)
   const { connector } = connection
   const calls = callsOf(installation)
   const wanted = await readsOf(connector)
@@ -53,10 +50,10 @@ export async function verifyConnection(
 }
 
 async function callConnection(
-  { vault, connectorNamed }: Installation,
+  { installation: { vault, connectorNamed }, tenant }: Session,
   name: string,
 ): Promise<CallConnection> {
-  const found = await vault.loadConnection(TENANT, name)
+  const found = await vault.loadConnection(tenant, name)
   const connector = connectorNamed(found.connector)
   if (connector) return { ...found, connector, allowPrivate: found.allowPrivateNetwork }
   throw new UsageError(
@@ -91,7 +88,7 @@ async function accepts(operation: AnyOperation, input: unknown): Promise<boolean
 function makeRead(read: Read, connection: CallConnection, calls: Calls, clock: Clock): Promise<CallOutcome> {
   return calls.call({
     ...read,
-    tenant: TENANT,
+    tenant: connection.tenant,
     connection,
     idempotencyKey: newId('att'),
     begunAt: clock.now(),

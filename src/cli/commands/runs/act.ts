@@ -1,7 +1,7 @@
 import { Option, type Command } from 'commander'
 import { parseJson, reasonOf, UsageError } from '../../../base/index.ts'
 import { addCommand } from '../../command.ts'
-import { withApi } from '../../localApi.ts'
+import { withApi } from '../../withApi.ts'
 import { runId, wholeNumber } from '../../parse.ts'
 
 /** `trestle runs retry`: the same run goes on. */
