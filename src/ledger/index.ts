@@ -27,7 +27,7 @@ export type { Actor, LedgerAction } from './actions.ts'
 export type { Block, Checkpoint } from './block.ts'
 export type { LedgerEntry, WrittenEntry } from './entry.ts'
 export { openLedgerKey, type KeySeal, type LedgerKey } from './key.ts'
-export { dropExpired, ensurePartitions, KEEP_DAYS, type Expired } from './partitions.ts'
+export { dropExpired, ensurePartitions, type Expired } from './partitions.ts'
 export {
   Redactor,
   type Exchange,

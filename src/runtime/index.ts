@@ -16,7 +16,6 @@ export { openInstallation, TENANT, type Installation, type InstallationOptions }
 export {
   callsOf,
   createPlatform,
-  ROLES,
   testConnection,
   type Platform,
   type PlatformOptions,

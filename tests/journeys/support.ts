@@ -4,7 +4,6 @@ import { join } from 'node:path'
 import { expect } from 'vitest'
 import { connectToApi, type Api, type ApiRun } from '../../examples/business-day/api.ts'
 import { openSalon, type Salon } from '../../examples/business-day/happenings.ts'
-import { customersOf, type Customer } from '../../examples/business-day/people.ts'
 import { startTwins, type Twins } from '../../examples/business-day/twins.ts'
 import { Witness, type Happening } from '../../examples/business-day/witness.ts'
 import { pause, systemClock, systemRandom, type Clock } from '../../src/base/index.ts'
@@ -119,13 +118,6 @@ export async function startJourney(seed: string): Promise<Journey> {
       expect(faults).toEqual([])
     },
   }
-}
-
-/** Customers that nobody has met before, or that are known everywhere, in turn. */
-export function nextOf(standing: Customer['standing']): () => Customer {
-  const customers = customersOf(standing)
-  let next = 0
-  return () => customers[next++]!
 }
 
 /** The machine's clock, which can be put forward. Timers keep their real length. */
