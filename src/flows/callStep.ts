@@ -1,4 +1,13 @@
-import { crashPoint, encodeJson, newId, parseJson, reasonOf, type Clock, type Random } from '../base/index.ts'
+import {
+  crashPoint,
+  encodeJson,
+  newId,
+  parseJson,
+  reasonOf,
+  type Clock,
+  type JsonValue,
+  type Random,
+} from '../base/index.ts'
 import {
   encodeRecorded,
   type CallConnection,
@@ -6,7 +15,7 @@ import {
   type CallRequest,
   type RecordedRequest,
 } from '../calls/index.ts'
-import { checkAnswer } from '../contracts/index.ts'
+import { checkAnswer, checkInput } from '../contracts/index.ts'
 import type { AnyOperation, AttemptState, StepOptions } from '../define/index.ts'
 import type { LedgerAction, LedgerEntry } from '../ledger/index.ts'
 import { stepKey } from './playback.ts'
@@ -117,9 +126,29 @@ async function withReleasedAnswer(
   if (released === 'discarded')
     return { failed: { code: 'answer_discarded', reason: 'The quarantined answer was discarded.' } }
   // A person vouches for it: it passes as it is where the contract still refuses it.
-  const raw: unknown = parseJson(released)
+  const raw = outputIn(released, step)
   const checked = checkAnswer(step.operation.output, raw)
   return { ...pending, settled: { as: 'done', result: checked.as === 'valid' ? checked.value : raw } }
+}
+
+/** What the operation gives, taken out of the whole answer that was kept; of one that is no JSON, nothing. */
+function outputIn(body: Buffer, { operation, input }: CallStep): unknown {
+  let json: JsonValue | undefined
+  try {
+    json = parseJson(body)
+  } catch {
+    json = undefined
+  }
+  if (!operation.answer) return json
+  const checked = checkInput(operation.input, input)
+  try {
+    return operation.answer(
+      { status: 200, headers: {}, json, text: body.toString('utf8') },
+      checked.as === 'valid' ? checked.value : input,
+    )
+  } catch {
+    return json
+  }
 }
 
 async function attempt(

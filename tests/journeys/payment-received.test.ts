@@ -107,4 +107,21 @@ it('holds a payment whose answer lacks a field, until a person lets it pass', as
   expect(items).toMatchObject([{ kind: 'answer', runId: held.id, path: '/SyncToken' }])
   await api.post(`/quarantine/${items[0]!.id}/release`)
   await done(payment)
+  const { steps } = await api.get<{ steps: { name: string; result: unknown }[] }>(`/runs/${held.id}`)
+  // The flow was given what the operation gives, not the whole answer.
+  expect(steps.find(({ name }) => name === 'quickbooks.payments.create')?.result).toMatchObject({
+    Id: expect.any(String),
+    TotalAmt: 55,
+  })
+})
+
+it('lets a payment pass for which QuickBooks answered a page, once a person has looked', async () => {
+  const { salon, twins, api, run, done } = journey
+  twins.quickbooks.faults.garbage(1, { only: NEW_PAYMENT })
+  const payment = salon.pays(donald!, 5600)
+  const held = await run('payment-received', 'held')
+  const { items } = await api.get<{ items: ApiQuarantined[] }>('/quarantine')
+  expect(items).toMatchObject([{ kind: 'answer', runId: held.id, path: '' }])
+  await api.post(`/quarantine/${items[0]!.id}/release`)
+  await done(payment)
 })
