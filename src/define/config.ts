@@ -7,7 +7,12 @@ export interface Config {
   /** Connections of the default tenant by name. */
   readonly connections: Readonly<Record<string, ConnectionDefinition>>
   readonly flows: readonly AnyFlow[]
-  /** The address that providers reach us at, such as `https://hooks.example.com`. Default: `http://localhost:<port>`. */
+  /**
+   * The address that providers reach this installation at, such as `https://hooks.example.com`, without a slash at the
+   * end; a path before `/webhooks/` may be part of it. Twilio and HubSpot sign it, so it must be exact. Default: the
+   * address that the node listens on, such as `http://127.0.0.1:3000`; commands that listen nowhere then write
+   * `http://localhost:3000`.
+   */
   readonly publicUrl?: string
   readonly isConfig?: true
 }

@@ -9,7 +9,8 @@ export function checkpointFile(folder: string): string {
 
 export async function appendCheckpoint(folder: string, checkpoint: Checkpoint): Promise<void> {
   const file = checkpointFile(folder)
-  await mkdir(dirname(file), { recursive: true })
+  // The folder is its owner's alone, whoever makes it first: the master key may come to lie in it.
+  await mkdir(dirname(file), { recursive: true, mode: 0o700 })
   await appendFile(file, `${JSON.stringify(checkpoint)}\n`, { mode: 0o600 })
 }
 
