@@ -213,6 +213,19 @@ describe('begin', () => {
     expect(parked.provider.received.length + deferred.provider.received.length).toBe(0)
   })
 
+  it('spends the time of the exchange: one that stood still after it sends nothing, and costs no attempt', async () => {
+    const clock = createFakeClock(BEGUN)
+    const { call, provider } = await set(thing, { options: { clock } })
+    // Others count on it that an attempt is over when its time-out is, counted from the committed beginning.
+    expect(await call({ begin: () => clock.advance(30 * SECOND) })).toMatchObject({
+      as: 'deferred',
+      code: 'expired',
+    })
+    expect(await call({ mayLeave: () => false })).toMatchObject({ as: 'deferred', code: 'withdrawn' })
+    expect(provider.received).toEqual([])
+    expect((await call({ begin: () => clock.advance(29 * SECOND) })).as).toBe('succeeded')
+  })
+
   it('a fault of the database while authorizing is thrown on', async () => {
     const fault = new Error('connection terminated')
     const { call } = await set(thing, { options: { authorize: () => Promise.reject(fault) } })

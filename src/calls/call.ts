@@ -48,10 +48,18 @@ export async function makeCall(call: CallRequest, parts: CallParts): Promise<Cal
   const leave = parts.states.admit(call)
   if (leave.as === 'deferred') return leave
 
-  const attempt: Attempt = { call, parts, ...prepared, ticket: leave.ticket, health: 'neutral' }
+  const attempt: Attempt = {
+    call,
+    parts,
+    ...prepared,
+    ticket: leave.ticket,
+    begunAt: parts.clock.monotonic(),
+    health: 'neutral',
+  }
   try {
     const authorized = await authorize(attempt)
     if (authorized.as !== 'authorized') return authorized
+    attempt.begunAt = parts.clock.monotonic()
     await call.begin?.(prepared.request)
     const first = await sendAndJudge(attempt, authorized)
     if (first.as !== 'unauthorized') return first
@@ -72,6 +80,8 @@ interface Attempt {
   readonly input: unknown
   readonly request: RecordedRequest
   readonly ticket: Ticket
+  /** On the monotonic clock, from before the beginning is committed: the exchange's time counts from here. */
+  begunAt: number
   health: BreakerResult
 }
 
@@ -155,6 +165,8 @@ async function sendAndJudge(attempt: Attempt, authorized: Authorized): Promise<C
     body: request.body,
     timeoutMs: call.operation.timeoutMs ?? DEFAULT_TIMEOUT_MS,
     allowPrivate: call.connection.allowPrivate,
+    spentMs: begun - attempt.begunAt,
+    mayLeave: call.mayLeave,
   })
   attempt.health = healthOf(result)
   const exchange = exchangeOf(redactor, request, result, Math.round(parts.clock.monotonic() - begun))

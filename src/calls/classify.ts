@@ -81,11 +81,13 @@ function excerpt(answer: ProviderAnswer): string {
   return `: ${text.slice(0, 200)}${text.length > 200 ? '…' : ''}`
 }
 
+/** Reasons of ours why nothing was sent: they say nothing about the provider. */
+const OURS: ReadonlySet<string> = new Set(['egress_denied', 'egress_busy', 'expired', 'withdrawn'])
+
 /** What a result says about the provider's health, whatever it means for the step. */
 export function healthOf(result: EgressResult): BreakerResult {
   if (result.as === 'unknown') return result.code === 'too_large' ? 'success' : 'failure'
-  if (result.as === 'not_sent')
-    return result.code === 'egress_denied' || result.code === 'egress_busy' ? 'neutral' : 'failure'
+  if (result.as === 'not_sent') return OURS.has(result.code) ? 'neutral' : 'failure'
   if (result.status === 401 || result.status === 403 || result.status === 429) return 'neutral'
   return result.status >= 500 && result.status !== 501 && result.status !== 505 ? 'failure' : 'success'
 }

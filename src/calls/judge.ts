@@ -1,4 +1,4 @@
-import { codeOf, PermanentError, reasonOf } from '../base/index.ts'
+import { codeOf, PermanentError, reasonOf, SECOND } from '../base/index.ts'
 import { checkAnswer } from '../contracts/index.ts'
 import type { AnyOperation, Classification, IdempotencyKind } from '../define/index.ts'
 import type { NotSent, Unknown } from '../egress/index.ts'
@@ -23,6 +23,8 @@ export interface Judging {
 }
 
 const SUMMARY_LIMIT = 300
+/** When to ask again for what was not sent because the node could not be sure of its runs; a heartbeat later. */
+const UNSENT_WAIT_MS = SECOND
 
 /** What became of what was sent, as far as can be known. Decides, and does nothing. */
 export function judge(
@@ -31,8 +33,12 @@ export function judge(
   exchange: Exchange,
 ): CallOutcome | Unauthorized {
   const { call, now } = judging
-  if ('as' in result && result.as === 'not_sent')
+  if ('as' in result && result.as === 'not_sent') {
+    // Not the provider's doing, and no attempt: whoever has the run now, or this node again, goes on with it.
+    if (result.code === 'withdrawn' || result.code === 'expired')
+      return { as: 'deferred', until: now + UNSENT_WAIT_MS, code: result.code, reason: result.reason }
     return { ...notDone(result.code, result.reason), retryable: result.code !== 'egress_denied', exchange }
+  }
 
   // A look-up is a read, whatever the operation is.
   const kind = call.kind === 'lookup' ? 'natural' : idempotencyAt(call.operation, call.begunAt, now).kind

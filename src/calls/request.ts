@@ -37,6 +37,8 @@ export interface CallRequest {
    * throws ends the call. Needed for operations of kind `lookup` and `none`.
    */
   readonly begin?: ((request: RecordedRequest) => Promise<void>) | undefined
+  /** Asked right before the first byte is written: `false`, and nothing is. */
+  readonly mayLeave?: (() => boolean) | undefined
   /** `send` does it; `lookup` asks whether an earlier attempt did it. */
   readonly kind: 'send' | 'lookup'
 }

@@ -117,6 +117,25 @@ describe('not sent: nothing left us, for certain', () => {
     expect(sent).toBe(0)
   })
 
+  it('a request that was withdrawn while it waited for its socket', async () => {
+    const server = await wire((socket) => socket.write(answer('x')))
+    const out = egress()
+    let sent = 0
+    const over = { onSent: () => sent++, mayLeave: () => false }
+    expect(await post(out, server.url, over)).toMatchObject({ as: 'not_sent', code: 'withdrawn' })
+    expect([sent, server.received()]).toEqual([0, ''])
+    expect(await post(out, server.url, { mayLeave: () => true })).toMatchObject({ as: 'answered' })
+  })
+
+  it('a request whose time was over before its turn came, as after the process had stood still', async () => {
+    const server = await wire((socket) => socket.write(answer('x')))
+    expect(await post(egress(), server.url, { spentMs: 30_000 })).toMatchObject({
+      as: 'not_sent',
+      code: 'expired',
+    })
+    expect(server.received()).toBe('')
+  })
+
   it('a name that does not resolve', async () => {
     const out = egress({
       resolve: (_, done) =>

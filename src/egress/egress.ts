@@ -12,10 +12,14 @@ export interface EgressRequest {
   readonly url: string
   readonly headers: Readonly<Record<string, string>> | readonly (readonly [string, string])[]
   readonly body?: Buffer
-  /** Milliseconds for the whole exchange, from the call to the last byte of the answer. */
+  /** Milliseconds for the whole exchange, to the last byte of the answer. */
   readonly timeoutMs: number
   /** Private and loopback addresses, and http to them. Metadata services stay out of reach. */
   readonly allowPrivate: boolean
+  /** Milliseconds of that time that were spent before the call. Default 0. */
+  readonly spentMs?: number | undefined
+  /** Asked right before the first byte is written: `false`, and the exchange ends as not sent (`withdrawn`). */
+  readonly mayLeave?: (() => boolean) | undefined
   /** Told once, right before the first byte is written: from then on an outcome may be unknown. */
   readonly onSent?: () => void
 }
@@ -82,6 +86,8 @@ export function createEgress(options: EgressOptions): Egress {
         clock,
         policy,
         timeoutMs: request.timeoutMs,
+        begunAt: begun - (request.spentMs ?? 0),
+        mayLeave: request.mayLeave,
         onSent: request.onSent,
       })
       pools[request.allowPrivate ? 'private' : 'public'].dispatch(

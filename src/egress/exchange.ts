@@ -17,6 +17,8 @@ export interface NotSent {
  * - `tls_failed`: the certificate or the handshake.
  * - `egress_denied`: the policy, or a request that is not valid HTTP. The same again fails again.
  * - `egress_busy`: a limit on exchanges or origins was reached.
+ * - `expired`: the time that it had was over before a byte was written, as after the process had stood still.
+ * - `withdrawn`: whoever asked for it had no right to it any more when its turn came.
  */
 type NotSentCode =
   | 'dns_failed'
@@ -25,6 +27,8 @@ type NotSentCode =
   | 'tls_failed'
   | 'egress_denied'
   | 'egress_busy'
+  | 'expired'
+  | 'withdrawn'
 
 /** Bytes may have reached the other side, and no complete answer came back. */
 export interface Unknown {
@@ -49,8 +53,12 @@ export type ExchangeResult = RawAnswer | NotSent | Unknown
 export interface ExchangeOptions {
   readonly clock: Clock
   readonly policy: EgressPolicy
-  /** For the whole exchange, from the call on. */
+  /** For the whole exchange, from `begunAt` on. */
   readonly timeoutMs: number
+  /** On the monotonic clock. */
+  readonly begunAt: number
+  /** `false` right before the first byte is written: it is not. */
+  readonly mayLeave: (() => boolean) | undefined
   /** Told once, right before the first byte is written. */
   readonly onSent: (() => void) | undefined
 }
@@ -72,11 +80,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #headers: Record<string, string> = {}
   #chunks: Buffer[] = []
   #size = 0
-  readonly #begun: number
-
   constructor(options: ExchangeOptions) {
     this.#options = options
-    this.#begun = options.clock.monotonic()
     this.done = new Promise((resolve) => {
       this.#settle = resolve
     })
@@ -100,11 +105,24 @@ export class Exchange implements Dispatcher.DispatchHandler {
         )
       return
     }
+    const { clock, timeoutMs, begunAt, mayLeave } = this.#options
+    const left = timeoutMs - (clock.monotonic() - begunAt)
+    // Others may count on it that an exchange is over when its time is: none begins after that.
+    const refusal =
+      left <= 0
+        ? notSentBecause('expired', `It could not be sent within its ${timeoutMs} ms, so nothing was sent.`)
+        : mayLeave?.() === false
+          ? notSentBecause('withdrawn', 'It was withdrawn before it was sent.')
+          : undefined
+    if (refusal) {
+      this.#end(refusal)
+      controller.abort(new Error('This exchange has ended.'))
+      return
+    }
     this.#state = 'sent'
     this.#controller = controller
     this.#cancelTimer()
-    const left = this.#options.timeoutMs - (this.#options.clock.monotonic() - this.#begun)
-    this.#cancelTimer = this.#options.clock.after(left, () => this.#timeOut())
+    this.#cancelTimer = clock.after(left, () => this.#timeOut())
     this.#options.onSent?.()
   }
 
@@ -210,6 +228,10 @@ const INVALID_REQUEST: ReadonlySet<string> = new Set([
 const TLS_CODES =
   /^(ERR_TLS_|ERR_SSL_|EPROTO$|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_)/
 const DNS_CODES = /^(ENOTFOUND|EAI_|ENODATA|ESERVFAIL)/
+
+function notSentBecause(code: NotSentCode, reason: string): NotSent {
+  return { as: 'not_sent', code, reason }
+}
 
 /** Names the reason why no socket could be had. */
 function notSent(error: Error): NotSent {

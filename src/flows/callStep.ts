@@ -45,6 +45,7 @@ export interface StepHost {
   readonly clock: Clock
   readonly random: Random
   readonly call: (request: CallRequest) => Promise<CallOutcome>
+  readonly mayLeave: () => boolean
   /** The answer that a person released from quarantine, as JSON bytes; `undefined` while nobody has. */
   readonly releasedAnswer: (quarantineId: string) => Promise<Buffer | 'discarded' | undefined>
   readonly append: (row: Omit<JournalRow, 'seq'>) => JournalRow
@@ -227,6 +228,7 @@ async function attemptOnce(
       stepName: step.name,
       attempt: number,
       kind: asked,
+      mayLeave: host.mayLeave,
       ...(sameBytes && { recorded: sameBytes }),
       begin: asked === 'send' ? begin : undefined,
     })

@@ -9,7 +9,17 @@ import { advanceRun, type AdvanceDeps } from './advance.ts'
 import { claimRuns } from './claim.ts'
 import type { Execution } from './execution.ts'
 import { createLaneHandOver, type LaneHandOver } from './lanes.ts'
-import { forgetNodes, HEARTBEAT_MS, heartbeat, registerNode, rescueRuns, signOff, sweepDue } from './nodes.ts'
+import { Lease } from './lease.ts'
+import {
+  forgetNodes,
+  HEARTBEAT_MS,
+  heartbeat,
+  LEASE_MS,
+  registerNode,
+  rescueRuns,
+  signOff,
+  sweepDue,
+} from './nodes.ts'
 import type { ClaimedRun, RunMove } from './run.ts'
 import { createRunWriter, type RunWriter } from './runWriter.ts'
 import { giveBackStrays, runsClaimedBy, type ClaimedRef } from './strays.ts'
@@ -31,6 +41,8 @@ export interface EngineOptions {
   ) => Promise<CallConnection>
   readonly connectorNamed: (name: string) => AnyConnector | undefined
   readonly writeEntries: (client: Queryable, entries: readonly LedgerEntry[]) => Promise<void>
+  /** How long a heartbeat lets this node send requests, in milliseconds. Default 4 s; tests on a fake clock give more. */
+  readonly leaseMs?: number
   /** Runs that this node executes at once. Default 256. */
   readonly runsAtOnce?: number
   /** Called with the run that the flow's code is entered for. */
@@ -69,6 +81,8 @@ export class Engine {
   readonly #timers = new Set<() => void>()
   #due: RunRef[] = []
   #node = ''
+  /** Of the node's present id: runs that were claimed under an earlier one have lost theirs. */
+  #lease: Lease
   #pumping = false
   #again = false
   #stopping = false
@@ -82,6 +96,7 @@ export class Engine {
   constructor(options: EngineOptions) {
     this.#options = options
     this.#writer = createRunWriter(options)
+    this.#lease = this.#newLease()
     this.#heart = openDatabase({
       url: options.database.url,
       max: 1,
@@ -104,8 +119,8 @@ export class Engine {
   }
 
   async start(): Promise<void> {
-    const { database, dispatch, roles, version } = this.#options
-    this.#node = await registerNode(database.pool, roles, version)
+    const { database, dispatch } = this.#options
+    await this.#register()
     await dispatch.start(() => this.#pump())
     this.#stopHeart = this.#startHeart()
     this.#every('sweep', SWEEP_MS, () => this.#sweep())
@@ -137,6 +152,7 @@ export class Engine {
     await this.#options.dispatch.stop()
     // Runs that did not settle in time are others' at once: nothing more of this node counts.
     this.#stopHeart()
+    this.#lease.end()
     await signOff(this.#options.database.pool, this.#node).catch((error: unknown) =>
       this.#fault('sign off', error),
     )
@@ -241,6 +257,7 @@ export class Engine {
       clock,
       random,
       call,
+      mayLeave: this.#lease.holds,
       connectionFor,
       connectorNamed,
       entering,
@@ -374,12 +391,28 @@ export class Engine {
   }
 
   async #beat(): Promise<void> {
-    const { database, roles, version } = this.#options
-    if (!(await heartbeat(this.#heart.pool, this.#node))) {
+    const lease = this.#lease
+    const from = lease.moment()
+    if (await heartbeat(this.#heart.pool, this.#node)) {
+      lease.extend(from)
+    } else {
       // Others took this node for dead and have its runs: what is under way here is fenced. Begin anew.
-      this.#node = await registerNode(database.pool, roles, version)
+      lease.end()
+      this.#lease = this.#newLease()
+      await this.#register()
     }
     await rescueRuns(this.#upkeep())
+  }
+
+  #newLease(): Lease {
+    return new Lease(this.#options.clock, this.#options.leaseMs ?? LEASE_MS)
+  }
+
+  async #register(): Promise<void> {
+    const { database, roles, version } = this.#options
+    const from = this.#lease.moment()
+    this.#node = await registerNode(database.pool, roles, version)
+    this.#lease.extend(from)
   }
 
   async #sweep(): Promise<void> {

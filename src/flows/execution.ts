@@ -60,6 +60,8 @@ export interface ExecutionDeps {
   readonly clock: Clock
   readonly random: Random
   readonly call: (request: CallRequest) => Promise<CallOutcome>
+  /** Whether this node may be sure that the run is still its own; asked right before a request is written. */
+  readonly mayLeave: () => boolean
   /** The tenant's connection of this connector, or the one named. Throws UsageError where there is none. */
   readonly connectionFor: (
     tenant: string,
@@ -152,6 +154,7 @@ export class Execution {
       clock: deps.clock,
       random: deps.random,
       call: deps.call,
+      mayLeave: deps.mayLeave,
       releasedAnswer: deps.releasedAnswer,
       write: (write) =>
         deps.write(write.pending ? { ...write, waits: this.#waitsWith(write.pending) } : write),

@@ -9,6 +9,8 @@ import type { LedgerEntry } from '../ledger/index.ts'
 export const HEARTBEAT_MS = SECOND
 /** Without a heartbeat for this long a node is dead, and its runs are taken back. */
 export const DEAD_AFTER_MS = 5 * SECOND
+/** How long a node may send requests after a heartbeat: it must fall silent before others take it for dead. */
+export const LEASE_MS = DEAD_AFTER_MS - SECOND
 /** Runs that one pass of the sweep makes ready. */
 const SWEEP_AT_ONCE = 500
 

@@ -126,6 +126,7 @@ async function history(
       clock,
       random: seededRandom(seed),
       entering: () => {},
+      mayLeave: () => true,
       connectionFor: () =>
         Promise.resolve({ id: 'con_acme', name: 'acme', connector: acme } as unknown as CallConnection),
       releasedAnswer: () => Promise.resolve(undefined),

@@ -26,7 +26,8 @@ const flow = defineFlow({
         timeout: '30 days',
       })
     if (what === 'hold') await things.post({})
-    if (what === 'retry') await things.upsert({ retry: true })
+    if (what === 'retry')
+      await things.upsert({ retry: true }, { retry: { first: '9 days', cap: '9 days', horizon: '90 days' } })
     if (what === 'big') return { big: 9007199254740993n, exact: first }
     return { done: what }
   },

@@ -8,7 +8,8 @@ import { judge, unfinished, type Violation } from './invariant.ts'
 import { pointName, type Point } from './points.ts'
 import type { PowerRig } from './powerRig.ts'
 import type { Sabotage } from './sabotage.ts'
-import { RESCUE_LIMIT_MS, SERVING_LIMIT_MS, strike, type Struck } from './strike.ts'
+import { strike } from './strike.ts'
+import { RESCUE_LIMIT_MS, SERVING_LIMIT_MS, type Struck } from './underLoad.ts'
 import { openWorld, type Outage, type PlatformNode, type World } from './world.ts'
 
 export interface CampaignOptions {

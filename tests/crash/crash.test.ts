@@ -94,16 +94,27 @@ describe('the check notices', () => {
     [
       'a node that goes on with runs that were taken from it',
       'ignores_fence',
-      'zombie:runs.claimed:2',
+      'zombie:writes.committed:20,zombie:runs.claimed:2',
+      'doubled',
+    ],
+    [
+      'a node that still sends after it was thought dead',
+      'outstays_its_lease',
+      'zombie:writes.committed:20,zombie:writes.committed:30',
       'doubled',
     ],
     [
       'a call that is not written down before it leaves',
       'hides_begun_attempts',
-      'call.answered:60',
+      'call.answered:60,writes.before_commit:30,call.answered:30',
       'doubled',
     ],
-    ['a call without its idempotency key', 'sends_without_key', 'call.answered:30', 'doubled'],
+    [
+      'a call without its idempotency key',
+      'sends_without_key',
+      'call.answered:30,writes.before_commit:20,call.answered:50,writes.before_commit:35',
+      'doubled',
+    ],
     [
       'runs that do not wait for those before them in their lane',
       'ignores_lanes',

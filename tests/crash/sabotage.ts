@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type pg from 'pg'
 import { pause, systemClock } from '../../src/base/index.ts'
+import type { EgressRequest } from '../../src/egress/index.ts'
 import type { Installation } from '../../src/runtime/index.ts'
 
 /**
@@ -12,6 +13,7 @@ import type { Installation } from '../../src/runtime/index.ts'
  * - `ignores_fence`: a node believes that every run that it ever claimed is still its own.
  * - `hides_begun_attempts`: what leaves is not written down before it leaves.
  * - `sends_without_key`: the provider gets no idempotency key.
+ * - `outstays_its_lease`: a node sends what it meant to send, however long it stood still before.
  * - `ignores_lanes`: a run does not wait for those before it in its lane.
  * - `rescues_nobody`: nobody looks for dead nodes.
  */
@@ -21,6 +23,7 @@ export const SABOTAGES = [
   'ignores_fence',
   'hides_begun_attempts',
   'sends_without_key',
+  'outstays_its_lease',
   'ignores_lanes',
   'rescues_nobody',
 ] as const
@@ -28,25 +31,34 @@ export type Sabotage = (typeof SABOTAGES)[number]
 
 /** The installation without that protection. Only for what is built on it afterwards. */
 export function sabotage(installation: Installation, which: Sabotage): Installation {
-  if (which === 'sends_without_key') return withoutKeys(installation)
+  if (which === 'sends_without_key')
+    return sendingInstead(installation, ({ headers, ...request }) => ({
+      ...request,
+      headers: Object.fromEntries(
+        Object.entries(headers ?? {}).filter(([name]) => name !== 'idempotency-key'),
+      ),
+    }))
+  if (which === 'outstays_its_lease') return outstaying(installation)
   const spoil = SPOILERS[which]()
   // Every connection of the pool, those that exist and those to come, passes through here.
   installation.database.pool.on('acquire', (client) => spoilClient(client, spoil))
-  return installation
+  // A node that believes in its runs believes in its lease too: one protection stands behind the other.
+  return which === 'ignores_fence' ? outstaying(installation) : installation
 }
 
-function withoutKeys(installation: Installation): Installation {
+function outstaying(installation: Installation): Installation {
+  return sendingInstead(installation, ({ spentMs: _, mayLeave: __, ...request }) => request)
+}
+
+/** The way out with other requests than it was asked for. */
+function sendingInstead(
+  installation: Installation,
+  change: (request: EgressRequest) => EgressRequest,
+): Installation {
   const { egress } = installation
   return {
     ...installation,
-    egress: {
-      ...egress,
-      close: () => egress.close(),
-      send: (request) => {
-        const headers = Object.entries(request.headers ?? {}).filter(([name]) => name !== 'idempotency-key')
-        return egress.send({ ...request, headers: Object.fromEntries(headers) })
-      },
-    },
+    egress: { ...egress, close: () => egress.close(), send: (request) => egress.send(change(request)) },
   }
 }
 
@@ -67,8 +79,10 @@ interface Spoiler {
   readonly commitLateMs?: number
 }
 
-const SPOILERS: Readonly<Record<Exclude<Sabotage, 'sends_without_key'>, () => Spoiler>> = {
-  answers_before_commit: () => ({ commitLateMs: 30 }),
+const SPOILERS: Readonly<
+  Record<Exclude<Sabotage, 'sends_without_key' | 'outstays_its_lease'>, () => Spoiler>
+> = {
+  answers_before_commit: () => ({ commitLateMs: 200 }),
   forgets_deliveries: () => ({
     change: (statement) => {
       if (statement.name !== 'take_keys') return statement

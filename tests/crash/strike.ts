@@ -1,48 +1,23 @@
-import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { pause, SECOND, systemClock } from '../../src/base/index.ts'
-import type { EmbeddedPostgres } from '../../src/db/index.ts'
 import type { Violation } from './invariant.ts'
-import { errands, type Errand } from './load.ts'
-import { killAtWrite, processState, treeOf } from './processes.ts'
-import { pointName, type Point } from './points.ts'
+import { killAtWrite, processState } from './processes.ts'
+import { pointName } from './points.ts'
+import { strikePostgres, strikePostmaster, strikePower } from './strikeServer.ts'
+import {
+  FIRE_LIMIT_MS,
+  hasServedSince,
+  nextServed,
+  RESCUE_LIMIT_MS,
+  SERVED_LIMIT_MS,
+  startLoad,
+  until,
+  within,
+  type Outcome,
+  type StrikeOptions,
+  type Struck,
+} from './underLoad.ts'
 import { endNode, type PlatformNode, type World } from './world.ts'
-
-/** What happened at one crash point. */
-export interface Struck {
-  readonly point: string
-  /** The process that was to be killed was killed there, and not before and not by anything else. */
-  readonly fired: boolean
-  /** Why it is believed that it fired, or why not. */
-  readonly evidence: string
-  /** From the crash, or from the start of the next process, to the next 2xx, where nobody else served meanwhile. */
-  readonly servingMs?: number
-  /** The part of it until PostgreSQL answered a new connection again. */
-  readonly databaseMs?: number
-  readonly violations: readonly Violation[]
-}
-
-export interface StrikeOptions {
-  readonly world: World
-  readonly point: Point
-  /** The same load for the same seed. */
-  readonly seed: string
-  /** Deliveries to send at least. */
-  readonly deliveries: number
-  readonly atOnce: number
-  /** Cuts the power of PostgreSQL, where it can be cut. */
-  readonly cutPower?: (andThen: () => Promise<void>) => Promise<EmbeddedPostgres>
-  /** Told of every node that was killed, so that it is watched what becomes of its runs. */
-  readonly onKilled: (node: PlatformNode, diedAt: number) => void
-}
-
-/** A point that has not fired after this long under load will not. */
-const FIRE_LIMIT_MS = 30 * SECOND
-const LOOK_MS = 20
-/** Serving again after the platform was started again, or PostgreSQL died. */
-export const SERVING_LIMIT_MS = 5 * SECOND
-/** A killed node's runs go on elsewhere within this time. */
-export const RESCUE_LIMIT_MS = 10 * SECOND
 
 /** Puts load on the platform, kills what the point says, sees that it was so, and lets the platform go on. */
 export async function strike(options: StrikeOptions): Promise<Struck> {
@@ -56,8 +31,6 @@ export async function strike(options: StrikeOptions): Promise<Struck> {
     violations.push({ as: 'not_serving', point: name, what: `within ${SERVED_LIMIT_MS / SECOND} s` })
   return { ...outcome, point: name, violations }
 }
-
-type Outcome = Omit<Struck, 'point'>
 
 function strikeOne(options: StrikeOptions): Promise<Outcome> {
   const { point } = options
@@ -208,198 +181,12 @@ async function strikeAll(options: StrikeOptions, ms: number): Promise<Outcome> {
   }
 }
 
-// --- PostgreSQL ------------------------------------------------------------------------------------------
-
-async function strikePostmaster(options: StrikeOptions, ms: number): Promise<Outcome> {
-  const { world } = options
-  const { pid } = world.postgres()
-  let at = Number.POSITIVE_INFINITY
-  const load = startLoad(options, () => hasServedSince(world, at))
-  await pause(systemClock, ms, { keepAlive: true })
-  process.kill(pid, 'SIGKILL')
-  at = systemClock.monotonic()
-  const gone = await until(FIRE_LIMIT_MS, () => processState(pid) === undefined)
-  const [databaseMs, servingMs] = await Promise.all([databaseBack(world, at), nextServed(world, at)])
-  await load.finish()
-  return {
-    fired: gone,
-    evidence: `postmaster ${pid} is ${gone ? 'gone' : 'still there'}`,
-    servingMs,
-    databaseMs,
-    violations: [],
-  }
-}
-
-async function strikePostgres(
-  options: StrikeOptions,
-  point: Extract<Point, { kind: 'postgres_call' }>,
-): Promise<Outcome> {
-  const { world } = options
-  const postmaster = world.postgres().pid
-  let killedAt: number | undefined
-  const tracer = traceServer(treeOf(postmaster), point, () => {
-    killedAt ??= systemClock.monotonic()
-    if (point.whole && processState(postmaster) !== undefined) process.kill(postmaster, 'SIGKILL')
-  })
-  await tracer.attached
-  const load = startLoad(options, () => killedAt !== undefined && hasServedSince(world, killedAt))
-  await until(FIRE_LIMIT_MS, () => killedAt !== undefined)
-  await tracer.detach()
-  const detachedAt = systemClock.monotonic()
-  if (killedAt === undefined) {
-    await load.finish()
-    return { fired: false, evidence: `no process came to its ${point.n}th ${point.call}`, violations: [] }
-  }
-  const [databaseMs, servingMs] = await Promise.all([
-    databaseBack(world, killedAt),
-    nextServed(world, killedAt),
-  ])
-  await load.finish()
-  const slowedMs = Math.round(detachedAt - killedAt)
-  return {
-    fired: true,
-    evidence: `${tracer.evidence().trim()}, strace let go after ${slowedMs} ms`,
-    servingMs,
-    databaseMs,
-    violations: [],
-  }
-}
-
-/** The power of the machine is cut: the nodes die, and PostgreSQL comes back with what is on the disk. */
-async function strikePower(options: StrikeOptions, ms: number): Promise<Outcome> {
-  const { world, onKilled, cutPower } = options
-  if (!cutPower) return { fired: false, evidence: 'this campaign has no power to cut', violations: [] }
-  let startedAt = Number.POSITIVE_INFINITY
-  const load = startLoad(options, () => hasServedSince(world, startedAt))
-  await pause(systemClock, ms, { keepAlive: true })
-  const steady = world.steady()
-  const began = systemClock.monotonic()
-  const postgres = await cutPower(async () => onKilled(steady, (await world.killSteady()).at))
-  world.bootedWith(postgres)
-  world.outages.push({ from: began, to: systemClock.monotonic() })
-  startedAt = (await world.startSteady()).startedAt
-  const servingMs = await nextServed(world, startedAt)
-  await load.finish()
-  return { fired: true, evidence: `booted from the copy as ${postgres.pid}`, servingMs, violations: [] }
-}
-
-interface Tracer {
-  readonly attached: Promise<void>
-  readonly evidence: () => string
-  detach(): Promise<void>
-}
-
-/** strace on these processes and those that they start; `onKilled` as soon as one was killed. */
-function traceServer(
-  pids: readonly number[],
-  { call, n }: { readonly call: string; readonly n: number },
-  onKilled: () => void,
-): Tracer {
-  const tracer = spawn(
-    'strace',
-    [
-      '-f',
-      '-e',
-      `trace=${call}`,
-      '-e',
-      `inject=${call}:signal=KILL:when=${n}`,
-      ...pids.flatMap((pid) => ['-p', String(pid)]),
-    ],
-    { stdio: ['ignore', 'ignore', 'pipe'] },
-  )
-  let text = ''
-  let evidence = ''
-  let attachedTo = 0
-  let isAttached = (): void => {}
-  const attached = new Promise<void>((resolve) => {
-    isAttached = resolve
-  })
-  tracer.stderr.setEncoding('utf8').on('data', (chunk: string) => {
-    const lines = (text + chunk).split('\n')
-    text = lines.pop()!
-    for (const line of lines) {
-      if (line.includes(' attached') && ++attachedTo === pids.length) isAttached()
-      if (evidence !== '' || !line.includes('+++ killed by SIGKILL +++')) continue
-      evidence = line
-      onKilled()
-    }
-  })
-  const ended = new Promise<void>((resolve) => {
-    tracer.once('close', () => {
-      isAttached()
-      resolve()
-    })
-  })
-  return {
-    attached,
-    evidence: () => evidence,
-    detach() {
-      tracer.kill('SIGTERM')
-      return ended
-    },
-  }
-}
-
-// --- load and looking ------------------------------------------------------------------------------------
-
-/** Load until the strike is over and enough was sent; `finish` waits until all of it was answered or given up. */
-function startLoad(options: StrikeOptions, isOver: () => boolean): { finish(): Promise<void> } {
-  const { world, seed, deliveries, atOnce } = options
-  const already = world.sender.sent.length
-  const began = systemClock.monotonic()
-  function* enough(): Generator<Errand, void> {
-    for (const errand of errands(seed, pointName(options.point))) {
-      const sent = world.sender.sent.length - already
-      const mayEnd = isOver() || systemClock.monotonic() - began > 2 * FIRE_LIMIT_MS
-      if (sent >= deliveries && mayEnd) return
-      yield errand
-    }
-  }
-  const done = world.sender.send(enough(), atOnce)
-  return { finish: () => done }
-}
-
-/** What was committed before the crash may still be answered so long after it. */
-const IN_FLIGHT_MS = 100
-const SERVED_LIMIT_MS = 60 * SECOND
-
-function hasServedSince(world: World, since: number): boolean {
-  return world.lastServed() > since + IN_FLIGHT_MS
-}
-
-/** Milliseconds from `since` to the next 2xx; at most a minute. The load must go on meanwhile. */
-async function nextServed(world: World, since: number): Promise<number> {
-  const served = await until(SERVED_LIMIT_MS, () => hasServedSince(world, since))
-  return served ? world.lastServed() - since : SERVED_LIMIT_MS
-}
-
-/** Milliseconds from `since` until PostgreSQL answers a new connection. */
-async function databaseBack(world: World, since: number): Promise<number> {
-  await until(SERVED_LIMIT_MS, () => world.databaseAnswers())
-  const back = systemClock.monotonic()
-  world.outages.push({ from: since, to: back })
-  return back - since
-}
-
 async function runsOf(world: World, node: string): Promise<number | undefined> {
   const rows = await world.ask<{ many: number }>(
     `select count(*)::int as many from runs where node_id = $1 and state in ('running', 'undoing')`,
     [node],
   )
   return rows?.[0]?.many
-}
-
-async function until(ms: number, holds: () => boolean | Promise<boolean>): Promise<boolean> {
-  const began = systemClock.monotonic()
-  for (;;) {
-    if (await holds()) return true
-    if (systemClock.monotonic() - began > ms) return false
-    await pause(systemClock, LOOK_MS, { keepAlive: true })
-  }
-}
-
-function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
-  return Promise.race([promise, pause(systemClock, ms, { keepAlive: true }).then(() => undefined)])
 }
 
 /** A node under test may only end by SIGKILL. */
