@@ -17,6 +17,7 @@ import {
 } from '../../src/flows/index.ts'
 import { EVENTS_PER_DELIVERY } from '../../src/inbox/prepare.ts'
 import { DETAIL_LIMIT } from '../../src/ledger/entry.ts'
+import { KEEP_DAYS } from '../../src/ledger/partitions.ts'
 import { BODY_LIMIT as KEPT_BODY_LIMIT } from '../../src/ledger/redact/redactor.ts'
 import { BREAKER_POLICY, LONGEST_RETRY_AFTER_MS } from '../../src/resilience/index.ts'
 import { BLOCKED_LIMIT_MS } from '../../src/runtime/watchdog.ts'
@@ -262,6 +263,12 @@ const API: readonly Limit[] = [
 ]
 
 const KEEPING: readonly Limit[] = [
+  [
+    'age of the ledger’s entries',
+    time(KEEP_DAYS * DAY),
+    'dropped by whole days, as a signed entry says',
+    'KEEP_DAYS',
+  ],
   [
     'writes that wait for the database, for each writer of a node',
     count(GROUP_COMMIT_DEFAULTS.waiting),
