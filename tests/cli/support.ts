@@ -1,5 +1,5 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -121,7 +121,7 @@ async function ended(child: ChildProcess): Promise<Ended> {
 export class Running {
   readonly #child: ChildProcess
   readonly #listeners = new Set<() => void>()
-  /** stdout and stderr, as they came. */
+  /** stdout and stderr, as they came. A test empties it to hear only what comes next. */
   said = ''
   readonly ended: Promise<number | null>
 
@@ -139,14 +139,13 @@ export class Running {
     return this.#child.pid!
   }
 
-  /** Resolves when it has said something that fits, `times` times. Rejects if it ends without. */
-  async says(pattern: RegExp, times = 1): Promise<string> {
-    const global = new RegExp(pattern.source, `${pattern.flags}g`)
+  /** Resolves when it has said something that fits. Rejects if it ends without. */
+  async says(pattern: RegExp): Promise<string> {
     let finish: () => void = () => {}
     const seen = new Promise<string>((resolve) => {
       finish = () => {
-        const found = [...this.said.matchAll(global)]
-        if (found.length >= times) resolve(found.at(-1)![0])
+        const found = pattern.exec(this.said)
+        if (found) resolve(found[0])
       }
       this.#listeners.add(finish)
       finish()
@@ -165,4 +164,23 @@ export class Running {
     if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.kill('SIGKILL')
     await this.ended
   }
+}
+
+/** Processes whose command line or working folder lies in this folder. Linux only. */
+export function processesIn(folder: string): string[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((pid) => {
+      try {
+        const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')
+        return command.includes(folder) ? [`${pid} ${command}`] : []
+      } catch {
+        return [] // It has ended meanwhile.
+      }
+    })
+}
+
+/** Children of a process. Linux only. */
+export function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
 }

@@ -19,7 +19,7 @@ export interface VerifyOptions {
 
 /** Checks the ledger of the database, or of a copy, and reports. */
 export async function verifyAudit(context: CommandContext, options: VerifyOptions): Promise<ExitCode> {
-  const checkpoints = checkpointsFrom(options.checkpoints ?? checkpointFile(context.folder), options)
+  const checkpoints = readCheckpoints(context.folder, options)
   const publicKey = trustedKey(options.publicKey, checkpoints)
   const hex = publicKey.toString('hex')
   const verify = async (source: LedgerSource, total: number | undefined): Promise<ExitCode> => {
@@ -73,10 +73,15 @@ function counting(source: LedgerSource, progress: Progress, total: number | unde
   }
 }
 
-/** Checkpoints of a file that was named must be there; those of the project may not be yet. */
-function checkpointsFrom(file: string, named: { readonly checkpoints?: string }): Checkpoint[] {
-  if (!existsSync(file) && named.checkpoints === undefined) return []
-  const lines = readFileSync(existing(file), 'utf8').split('\n')
+/**
+ * Those of the file that was named, else those of the project, which may not be there yet. A copy is not held against
+ * the project's: it may be older than they are, and would look cut.
+ */
+function readCheckpoints(folder: string, options: VerifyOptions): Checkpoint[] {
+  const own = checkpointFile(folder)
+  if (options.checkpoints === undefined && (options.from !== undefined || !existsSync(own))) return []
+  const file = existing(options.checkpoints ?? own)
+  const lines = readFileSync(file, 'utf8').split('\n')
   return lines.flatMap((line, i) => {
     if (line.trim() === '') return []
     try {
@@ -94,7 +99,7 @@ function trustedKey(given: string | undefined, checkpoints: readonly Checkpoint[
   if (hex === undefined)
     throw new UsageError(
       'public_key_missing',
-      'Give the public key that you trust with --public-key HEX, or checkpoints with --checkpoints FILE: without either nothing can be proved. A server writes both to .trestle/checkpoints.jsonl within a minute.',
+      'Give the public key that you trust with --public-key HEX, or checkpoints with --checkpoints FILE: without either nothing can be proved. A server writes both to .trestle/checkpoints.jsonl within a minute; copy that file off the machine.',
     )
   if (!/^[0-9a-f]{64}$/i.test(hex))
     throw new UsageError('public_key_invalid', `"${hex}" is no public key: it is 64 hexadecimal digits.`)

@@ -21,7 +21,10 @@ export function addAudit(program: Command): void {
     ],
     options: [
       new Option('--from <file>', 'a copy in place of the database'),
-      new Option('--checkpoints <file>', 'JSON lines; by default .trestle/checkpoints.jsonl'),
+      new Option(
+        '--checkpoints <file>',
+        'JSON lines; by default .trestle/checkpoints.jsonl, and of a copy none',
+      ),
       new Option('--public-key <hex>', 'the key that you trust; by default that of the first checkpoint'),
       new Option(
         '--keep-days <days>',

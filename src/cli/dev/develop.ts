@@ -45,12 +45,15 @@ export async function develop(context: CommandContext, options: DevOptions): Pro
 
 function supervise({ output, folder, config, clock }: CommandContext, options: DevOptions): Supervisor {
   const say = (line: string): void => output.notice(line)
+  let { port } = options
   return startSupervisor({
-    spawn: () => spawnServer({ ...options, folder, config }),
+    spawn: () => spawnServer({ ...options, port, folder, config }),
     clock,
     say,
     watches: options.watch,
     onReady(ready, downMs) {
+      // Any free port was as good as another; from now on it is the one that others know.
+      if (ready.url !== undefined) port = Number(new URL(ready.url).port)
       if (downMs === 'first') return output.answer(ready, () => welcome(ready, options.watch))
       say(`${colors.green('Up again')} after ${durationWords(downMs)}.`)
       if (ready.live !== undefined) say(`Live page: ${ready.live}`)
