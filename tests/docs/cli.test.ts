@@ -114,12 +114,12 @@ function leafSection(command: Command, depth: string): string {
   const own = command.options.filter((option) => !option.hidden && !COMMON.includes(option.long ?? ''))
   const common = command.options.filter((option) => COMMON.includes(option.long ?? ''))
   const name = fullName(command)
-  const isDefault = command.parent !== null && defaultIn(command.parent) === command
+  const group = command.parent && defaultIn(command.parent) === command ? command.parent : undefined
   return [
     `${depth} ${name}`,
     wordsOf(command),
     `\`\`\`sh\n${usageOf(command)}\n\`\`\``,
-    ...(isDefault ? [`\`${fullName(command.parent)}\` alone is the same.`] : []),
+    ...(group ? [`\`${fullName(group)}\` alone is the same.`] : []),
     ...command.registeredArguments.map((argument) => `\`<${argument.name()}>\`: ${ARGUMENTS[name] ?? ''}.`),
     ...(own.length === 0 ? [] : [optionTable(own)]),
     `${own.length === 0 ? 'Options' : 'And'}: ${common.map((option) => code(option.flags)).join(', ')}.`,
