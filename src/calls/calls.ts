@@ -1,8 +1,9 @@
 import { newId, UsageError } from '../base/index.ts'
 import type { BreakerState } from '../define/index.ts'
 import { BREAKER_POLICY, type BreakerPolicy } from '../resilience/index.ts'
+import { Breakers } from './breakers.ts'
 import { makeCall, type CallParts } from './call.ts'
-import { ConnectionStates } from './connectionStates.ts'
+import { ConnectionStates, MOST_CONNECTIONS } from './connectionStates.ts'
 import type { CallOutcome } from './outcome.ts'
 import { Redactors, type SecretValuesOf } from './redaction.ts'
 import type { CallConnection, CallRequest } from './request.ts'
@@ -31,16 +32,18 @@ export interface Calls {
 
 export function createCalls(options: CallsOptions): Calls {
   const policy = { ...BREAKER_POLICY, ...options.breakerPolicy }
-  const states = new ConnectionStates(options.clock, policy, options.maxConnections)
+  const most = options.maxConnections ?? MOST_CONNECTIONS
+  const breakers = new Breakers(options.clock, policy, most)
+  const states = new ConnectionStates(options.clock, breakers, most)
   const redactors = new Redactors(options.secretValuesOf)
   const parts: CallParts = { ...options, states, redactors }
   const call = (request: CallRequest): Promise<CallOutcome> => makeCall(request, parts)
   return {
     call,
     testConnection: async (connection) => call(checkOf(connection, options.clock.now())),
-    breakerOf: (connection) => states.breakerOf(connection),
-    isolate: (connection) => states.isolate(connection),
-    restore: (connection) => states.restore(connection),
+    breakerOf: (connection) => breakers.stateOf(connection),
+    isolate: (connection) => breakers.isolate(connection),
+    restore: (connection) => breakers.restore(connection),
   }
 }
 

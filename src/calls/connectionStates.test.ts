@@ -267,7 +267,7 @@ describe('the state of connections', () => {
     const { calls, connector, operation, provider } = await set(
       fine,
       [limit({ allowed: 1, windowMs: HOUR })],
-      { maxConnections: 3 },
+      { maxConnections: 2 },
     )
     const callTo = (id: string) => calls.call(callOf(connectionTo(provider.url, connector, id), operation))
     calls.isolate({ tenant: 'default', id: 'held' })

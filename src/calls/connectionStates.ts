@@ -1,22 +1,16 @@
 import type { Clock } from '../base/index.ts'
-import type { BreakerState, LimitDefinition, ProviderAnswer } from '../define/index.ts'
+import type { LimitDefinition, ProviderAnswer } from '../define/index.ts'
 import {
   admit,
   blockUntil,
-  closedBreaker,
   emptyBudget,
-  isolate,
   observedLimits,
-  permit,
-  record,
   release,
-  restore,
-  type Breaker,
-  type BreakerPolicy,
   type BreakerResult,
   type Budget,
   type ObservedLimit,
 } from '../resilience/index.ts'
+import type { Breakers } from './breakers.ts'
 import type { CallConnection, CallRequest } from './request.ts'
 
 /** Leave to make one attempt, or the time to ask again. */
@@ -34,115 +28,70 @@ export interface Ticket {
   close(health: BreakerResult): void
 }
 
-interface State {
-  breaker: Breaker
-  budget: Budget
-}
-
 /** Connections whose state is in memory. Of the rest the longest unused is forgotten: its counts begin anew. */
-const MOST_CONNECTIONS = 10_000
+export const MOST_CONNECTIONS = 10_000
 
-/**
- * Breakers and budgets by connection, in this process's memory. Each node keeps its own: budgets over all nodes are
- * not counted here.
- */
+/** Breakers and budgets by connection: asked together, in one turn, for leave to make an attempt. */
 export class ConnectionStates {
   readonly #clock: Clock
-  readonly #policy: BreakerPolicy
+  readonly #breakers: Breakers
   readonly #most: number
-  readonly #states = new Map<string, State>()
+  readonly #budgets = new Map<string, Budget>()
 
-  constructor(clock: Clock, policy: BreakerPolicy, most = MOST_CONNECTIONS) {
+  constructor(clock: Clock, breakers: Breakers, most = MOST_CONNECTIONS) {
     this.#clock = clock
-    this.#policy = policy
+    this.#breakers = breakers
     this.#most = most
   }
 
   /** Asks breaker and budgets for leave to make one attempt. */
   admit(call: CallRequest): Leave {
-    const state = this.#stateOf(call.connection)
-    const now = this.#clock.now()
-    const { name } = call.connection
-    const permission = permit(state.breaker, this.#policy, now)
-    if (permission.as === 'refused') {
-      state.breaker = permission.breaker
-      const why =
-        state.breaker.state === 'isolated'
-          ? `Calls to connection "${name}" are held back by hand.`
-          : `Connection "${name}" has been failing; it is tried again by single calls.`
-      return { as: 'deferred', until: permission.until, code: 'circuit_open', reason: why }
-    }
+    const permission = this.#breakers.ask(call)
+    if (permission.as === 'refused')
+      return { as: 'deferred', until: permission.until, code: 'circuit_open', reason: permission.reason }
     const limits = limitsOf(call)
-    const admission = admit(state.budget, limits, now)
-    state.budget = admission.budget
+    const key = keyOf(call.connection)
+    const admission = admit(this.#budgets.get(key) ?? emptyBudget, limits, this.#clock.now())
+    this.#keep(key, admission.budget)
     if (admission.as === 'deferred')
-      // The permission was not used, so the breaker stays as it was.
+      // The permission is not taken, so the breaker stays as it was.
       return {
         as: 'deferred',
         until: admission.until,
         code: admission.concurrency ? 'concurrency_reached' : 'rate_limited',
-        reason: `The limit "${admission.limit}" of connection "${name}" is used up.`,
+        reason: `The limit "${admission.limit}" of connection "${call.connection.name}" is used up.`,
       }
-    state.breaker = permission.breaker
-    return { as: 'admitted', ticket: this.#ticket(state, limits, permission.probe) }
+    return { as: 'admitted', ticket: this.#ticket(key, limits, permission.take()) }
   }
 
-  #ticket(state: State, limits: readonly LimitDefinition[], probe: boolean): Ticket {
+  #ticket(key: string, limits: readonly LimitDefinition[], pass: (health: BreakerResult) => void): Ticket {
     let open = true
     return {
       learn: (answer, retryAt) => {
         const now = this.#clock.now()
         for (const [limit, until] of blocksOf(answer, limits, retryAt, now))
-          state.budget = blockUntil(state.budget, limit, until, now)
+          this.#keep(key, blockUntil(this.#budgets.get(key) ?? emptyBudget, limit, until, now))
       },
       close: (health) => {
         if (!open) return
         open = false
-        state.budget = release(state.budget, limits)
-        state.breaker = record(state.breaker, this.#policy, health, { probe, now: this.#clock.now() })
+        this.#keep(key, release(this.#budgets.get(key) ?? emptyBudget, limits))
+        pass(health)
       },
     }
   }
 
-  breakerOf(connection: { readonly tenant: string; readonly id: string }): BreakerState {
-    return this.#states.get(keyOf(connection))?.breaker.state ?? 'closed'
-  }
-
-  /** A person holds all calls of the connection back, on this node, until {@link restore}. */
-  isolate(connection: { readonly tenant: string; readonly id: string }): void {
-    const state = this.#stateOf(connection)
-    state.breaker = isolate(state.breaker)
-  }
-
-  restore(connection: { readonly tenant: string; readonly id: string }): void {
-    const state = this.#stateOf(connection)
-    state.breaker = restore(state.breaker)
-  }
-
-  #stateOf(connection: { readonly tenant: string; readonly id: string }): State {
-    const key = keyOf(connection)
-    const known = this.#states.get(key)
-    if (known !== undefined) {
-      this.#states.delete(key)
-      this.#states.set(key, known)
-      return known
-    }
-    const state: State = { breaker: closedBreaker, budget: emptyBudget }
-    this.#states.set(key, state)
-    if (this.#states.size > this.#most) this.#forgetOne()
-    return state
-  }
-
-  /** The longest unused goes, but never one that a person isolated. */
-  #forgetOne(): void {
-    for (const [key, { breaker }] of this.#states) {
-      if (breaker.state === 'isolated') continue
-      this.#states.delete(key)
+  /** The newest used stands last, the longest unused goes. */
+  #keep(key: string, budget: Budget): void {
+    this.#budgets.delete(key)
+    this.#budgets.set(key, budget)
+    if (this.#budgets.size <= this.#most) return
+    for (const oldest of this.#budgets.keys()) {
+      this.#budgets.delete(oldest)
       return
     }
   }
 }
-
 function keyOf(connection: { readonly tenant: string; readonly id: string }): string {
   return `${connection.tenant}|${connection.id}`
 }
