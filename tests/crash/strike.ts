@@ -146,6 +146,8 @@ async function strikeZombie(
     return rows?.[0]?.dead === true
   })
   await step('lost its runs', RESCUE_LIMIT_MS, async () => (await runsOf(world, zombie.id())) === 0)
+  // Others have time to do what it was about to do: only then is it wrong to do it.
+  await pause(systemClock, 2 * SECOND, { keepAlive: true })
   if (!zombie.hasEnded()) process.kill(zombie.pid(), 'SIGCONT')
   await load.finish()
   await pause(systemClock, SECOND, { keepAlive: true }) // It finishes what it thinks is its own.
