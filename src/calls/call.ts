@@ -10,6 +10,7 @@ import type {
   UnauthorizedRequest,
 } from '../vault/index.ts'
 import { readAnswer } from './answer.ts'
+import type { Breakers } from './breakers.ts'
 import { healthOf } from './classify.ts'
 import type { ConnectionStates, Ticket } from './connectionStates.ts'
 import { judge, type Unauthorized } from './judge.ts'
@@ -20,6 +21,7 @@ import { buildRequest, type CallConnection, type CallRequest, type RecordedReque
 /** What a call is made of. */
 export interface CallParts {
   readonly clock: Clock
+  readonly breakers: Breakers
   readonly states: ConnectionStates
   readonly send: Egress['send']
   /** The vault's, for this connection. */
@@ -45,8 +47,12 @@ export async function makeCall(call: CallRequest, parts: CallParts): Promise<Cal
   const prepared = prepare(call)
   if (prepared.as === 'failed') return prepared
 
+  const permission = parts.breakers.ask(call)
+  if (permission.as === 'refused')
+    return { as: 'deferred', until: permission.until, code: 'circuit_open', reason: permission.reason }
   const leave = parts.states.admit(call)
   if (leave.as === 'deferred') return leave
+  const pass = permission.take()
 
   const attempt: Attempt = {
     call,
@@ -68,7 +74,8 @@ export async function makeCall(call: CallRequest, parts: CallParts): Promise<Cal
     const second = await sendAndJudge(attempt, again)
     return second.as === 'unauthorized' ? { ...second, as: 'parked' } : second
   } finally {
-    attempt.ticket.close(attempt.health)
+    attempt.ticket.close()
+    pass(attempt.health)
   }
 }
 

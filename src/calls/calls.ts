@@ -8,7 +8,7 @@ import type { CallOutcome } from './outcome.ts'
 import { Redactors, type SecretValuesOf } from './redaction.ts'
 import type { CallConnection, CallRequest } from './request.ts'
 
-export interface CallsOptions extends Omit<CallParts, 'states' | 'redactors'> {
+export interface CallsOptions extends Omit<CallParts, 'breakers' | 'states' | 'redactors'> {
   readonly secretValuesOf: SecretValuesOf
   readonly breakerPolicy?: Partial<BreakerPolicy>
   /** Connections whose breaker and budgets are kept in memory. Default 10,000. */
@@ -34,9 +34,9 @@ export function createCalls(options: CallsOptions): Calls {
   const policy = { ...BREAKER_POLICY, ...options.breakerPolicy }
   const most = options.maxConnections ?? MOST_CONNECTIONS
   const breakers = new Breakers(options.clock, policy, most)
-  const states = new ConnectionStates(options.clock, breakers, most)
+  const states = new ConnectionStates(options.clock, most)
   const redactors = new Redactors(options.secretValuesOf)
-  const parts: CallParts = { ...options, states, redactors }
+  const parts: CallParts = { ...options, breakers, states, redactors }
   const call = (request: CallRequest): Promise<CallOutcome> => makeCall(request, parts)
   return {
     call,

@@ -6,11 +6,9 @@ import {
   emptyBudget,
   observedLimits,
   release,
-  type BreakerResult,
   type Budget,
   type ObservedLimit,
 } from '../resilience/index.ts'
-import type { Breakers } from './breakers.ts'
 import type { CallConnection, CallRequest } from './request.ts'
 
 /** Leave to make one attempt, or the time to ask again. */
@@ -18,53 +16,47 @@ export type Leave =
   | { readonly as: 'admitted'; readonly ticket: Ticket }
   | { readonly as: 'deferred'; readonly until: number; readonly code: DeferredCode; readonly reason: string }
 
-type DeferredCode = 'circuit_open' | 'rate_limited' | 'concurrency_reached'
+type DeferredCode = 'rate_limited' | 'concurrency_reached'
 
 /** Held while an attempt is made. */
 export interface Ticket {
   /** Corrects the budgets by what the answer says of the provider's own counts. */
   learn(answer: ProviderAnswer, retryAt: number | undefined): void
-  /** Ends the attempt. `neutral` until a result says something about the provider's health. */
-  close(health: BreakerResult): void
+  /** Ends the attempt. */
+  close(): void
 }
 
 /** Connections whose state is in memory. Of the rest the longest unused is forgotten: its counts begin anew. */
 export const MOST_CONNECTIONS = 10_000
 
-/** Breakers and budgets by connection: asked together, in one turn, for leave to make an attempt. */
+/** Budgets by connection: asked for leave to make an attempt, after its breaker. */
 export class ConnectionStates {
   readonly #clock: Clock
-  readonly #breakers: Breakers
   readonly #most: number
   readonly #budgets = new Map<string, Budget>()
 
-  constructor(clock: Clock, breakers: Breakers, most = MOST_CONNECTIONS) {
+  constructor(clock: Clock, most = MOST_CONNECTIONS) {
     this.#clock = clock
-    this.#breakers = breakers
     this.#most = most
   }
 
-  /** Asks breaker and budgets for leave to make one attempt. */
+  /** Asks the budgets for leave to make one attempt. */
   admit(call: CallRequest): Leave {
-    const permission = this.#breakers.ask(call)
-    if (permission.as === 'refused')
-      return { as: 'deferred', until: permission.until, code: 'circuit_open', reason: permission.reason }
     const limits = limitsOf(call)
     const key = keyOf(call.connection)
     const admission = admit(this.#budgets.get(key) ?? emptyBudget, limits, this.#clock.now())
     this.#keep(key, admission.budget)
     if (admission.as === 'deferred')
-      // The permission is not taken, so the breaker stays as it was.
       return {
         as: 'deferred',
         until: admission.until,
         code: admission.concurrency ? 'concurrency_reached' : 'rate_limited',
         reason: `The limit "${admission.limit}" of connection "${call.connection.name}" is used up.`,
       }
-    return { as: 'admitted', ticket: this.#ticket(key, limits, permission.take()) }
+    return { as: 'admitted', ticket: this.#ticket(key, limits) }
   }
 
-  #ticket(key: string, limits: readonly LimitDefinition[], pass: (health: BreakerResult) => void): Ticket {
+  #ticket(key: string, limits: readonly LimitDefinition[]): Ticket {
     let open = true
     return {
       learn: (answer, retryAt) => {
@@ -72,11 +64,10 @@ export class ConnectionStates {
         for (const [limit, until] of blocksOf(answer, limits, retryAt, now))
           this.#keep(key, blockUntil(this.#budgets.get(key) ?? emptyBudget, limit, until, now))
       },
-      close: (health) => {
+      close: () => {
         if (!open) return
         open = false
         this.#keep(key, release(this.#budgets.get(key) ?? emptyBudget, limits))
-        pass(health)
       },
     }
   }
