@@ -10,6 +10,7 @@ import {
   type ProviderAnswer,
   type Settings,
 } from './operation.ts'
+import type { LostExchange, LostMeaning } from './retry.ts'
 import type { WebhookDefinition } from './webhooks.ts'
 import { UsageError } from '../base/index.ts'
 
@@ -28,6 +29,11 @@ export interface ConnectorDefinition<Operations extends OperationTree, Events ex
   readonly webhooks?: WebhookDefinition
   /** What an answer means, before the defaults are asked. Return `undefined` for what the defaults handle. */
   readonly classify?: (answer: ProviderAnswer, now: number) => Classification | undefined
+  /**
+   * What it means that no whole answer came, by phase and code. Return `undefined` for what the defaults handle: what
+   * was not sent is tried again; what was sent is in doubt, or tried again where repeating is harmless.
+   */
+  readonly classifyLost?: (lost: LostExchange, now: number) => LostMeaning | undefined
   readonly limits: readonly LimitDefinition[]
   /** Dotted name of the cheapest read and an input for it: used by `connections test` and by probes. */
   readonly check: { readonly operation: string; readonly input: unknown }

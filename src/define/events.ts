@@ -8,6 +8,14 @@ export interface EventDefinition<Data = unknown> {
   readonly summary: string
   /** Dotted paths below `event` that `waitFor` may match on, such as `'data.customer'`. Each is indexed. */
   readonly match?: readonly string[]
+  /**
+   * Dotted path below `event` to when the provider says that it happened, or to a version that rises with each change:
+   * `'occurredAt'`, `'data.updated_at'`. ISO 8601 text or a number. It tells which of two events about one subject is
+   * the newer one, in whatever order they come. Equal ones are taken in the order of arrival.
+   */
+  readonly datedBy?: string
+  /** Dotted paths below `event` whose values together say what the event is about, such as `'data.id'`. Default: the run's lane. */
+  readonly subject?: string | readonly string[]
   /** One event in business words: `'payment of $19.99 by ada@example.com'`. Never put a secret in it. */
   describe?(data: Data): string
 }

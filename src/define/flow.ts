@@ -1,19 +1,8 @@
-import { UsageError, type Duration } from '../base/index.ts'
+import { durationMs, UsageError, type Duration } from '../base/index.ts'
 import type { AnyConnector, Connector } from './connector.ts'
 import type { EventMap, EventTrigger, FlowEvent } from './events.ts'
 import type { Operation, OperationTree } from './operation.ts'
-
-/** How failed attempts of a step are retried. */
-export interface RetryPolicy {
-  /** Wait before the second attempt; doubles from there, with full jitter. Default 1 s. */
-  readonly first?: Duration
-  /** Longest wait between attempts. Default 15 min. */
-  readonly cap?: Duration
-  /** How long attempts go on; the time stands still while a run is deferred or parked. Default 72 h. */
-  readonly horizon?: Duration
-  /** Most attempts. Default: as many as the horizon allows. */
-  readonly attempts?: number
-}
+import type { RetryPolicy } from './retry.ts'
 
 export interface StepOptions<Output> {
   /** Another name than the operation's, for a step that must be told from others. */
@@ -102,6 +91,19 @@ export interface FlowDefinition<Data = unknown> {
   readonly version?: number
   /** Default policy of the flow's steps. */
   readonly retry?: RetryPolicy
+  /**
+   * A run that has not ended this long after its event came in gives up: attempts in doubt are resolved, what it did
+   * is undone, and it says why. Default: never. A run that waits for a person is left to them, and counts anew from
+   * the moment that they let it go on.
+   */
+  readonly giveUpAfter?: Duration
+  /**
+   * What becomes of an event that is older than one about the same subject that this flow has applied already. `skip`:
+   * its run ends `cancelled` with the code `stale` before it does anything, and the event says so. `run` (default): it
+   * is processed in the order of arrival. `skip` needs an event that is dated (`datedBy`) and a `key` that puts all
+   * events about one subject into one lane.
+   */
+  readonly stale?: 'skip' | 'run'
   readonly run: (context: FlowContext<Data>) => unknown
 }
 
@@ -123,5 +125,23 @@ export function defineFlow<Data>(definition: FlowDefinition<Data>): Flow<Data> {
   if (definition.on?.kind !== 'event')
     refuse(`"on" must be a trigger such as stripe.on('payment_intent.succeeded').`)
   if (typeof definition.run !== 'function') refuse('"run" must be a function.')
+  if (definition.giveUpAfter !== undefined && !(durationMs(definition.giveUpAfter) > 0))
+    refuse('"giveUpAfter" must be longer than nothing, such as "3 days".')
+  if (definition.stale === 'skip') refuseUnordered(definition, refuse)
   return { ...definition, isFlow: true }
+}
+
+/** Stale events can only be told where events are dated, and those about one subject come one after another. */
+function refuseUnordered<Data>(
+  { on, key, hold }: FlowDefinition<Data>,
+  refuse: (what: string) => never,
+): void {
+  if (on.definition.datedBy === undefined)
+    refuse(
+      `"stale: 'skip'" needs events that the provider dates, and the event "${on.type}" of ${on.connector} declares no "datedBy".`,
+    )
+  if (key === undefined)
+    refuse(`"stale: 'skip'" needs a "key": events about one subject must go one after another.`)
+  if (hold === 'untilFirstWait')
+    refuse(`"stale: 'skip'" cannot go with "hold: 'untilFirstWait'", which lets runs of a lane overlap.`)
 }

@@ -1,4 +1,5 @@
 import type { JsonValue } from '../base/index.ts'
+import type { LostExchange, LostMeaning, RetryPolicy } from './retry.ts'
 import type { Schema } from './schema.ts'
 
 /** Non-secret settings of a connection, such as QuickBooks' `realmId`. */
@@ -44,14 +45,15 @@ export interface ProviderAnswer {
  * - `succeeded`: as asked; the answer goes to the guard.
  * - `retry`: not done, may pass (429, 503); `retryAt` in milliseconds since 1970 where the provider named a time.
  * - `failed`: not done, and the same again would fail again (400, 404, 422).
- * - `in_doubt`: it may or may not have been done (a 5xx of a write that the provider does not promise to have rolled back).
+ * - `in_doubt`: it may or may not have been done (a 5xx of a write that the provider does not promise to have rolled back);
+ *   `retryAt` as for `retry`.
  * - `unauthorized`: the credential was refused (401); refreshed once where that can help.
  */
 export type Classification =
   | { readonly as: 'succeeded' }
   | { readonly as: 'retry'; readonly code: string; readonly reason: string; readonly retryAt?: number }
   | { readonly as: 'failed'; readonly code: string; readonly reason: string }
-  | { readonly as: 'in_doubt'; readonly code: string; readonly reason: string }
+  | { readonly as: 'in_doubt'; readonly code: string; readonly reason: string; readonly retryAt?: number }
   | { readonly as: 'unauthorized'; readonly code: string; readonly reason: string }
 
 /**
@@ -106,6 +108,10 @@ export interface OperationDefinition<Input, Output> {
   readonly answer?: (answer: ProviderAnswer, input: Input) => unknown
   /** What an answer means where the connector's own `classify` is not right for this operation. */
   readonly classify?: (answer: ProviderAnswer, now: number) => Classification | undefined
+  /** What it means that no whole answer came, where the connector's own `classifyLost` is not right for this operation. */
+  readonly classifyLost?: (lost: LostExchange, now: number) => LostMeaning | undefined
+  /** How its failed attempts are retried, where neither the step nor its flow says it. */
+  readonly retry?: RetryPolicy
   /** A done call in business words for timelines: `'payment of $19.99 for Ada'`. Never put a secret in it. */
   readonly describe?: (input: Input, output: Output) => string
   /** Milliseconds for the whole exchange. Default 30,000. */
