@@ -47,7 +47,7 @@ export function sabotage(installation: Installation, which: Sabotage): Installat
 }
 
 function outstaying(installation: Installation): Installation {
-  return sendingInstead(installation, ({ spentMs: _, mayLeave: __, ...request }) => request)
+  return sendingInstead(installation, (request) => ({ ...request, spentMs: undefined, mayLeave: undefined }))
 }
 
 /** The way out with other requests than it was asked for. */
