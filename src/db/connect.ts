@@ -11,6 +11,8 @@ export interface Queryable {
 
 export interface Database {
   readonly url: string
+  /** Where a connection of one's own can be had, to listen on; `undefined` behind a pooler that gives none. */
+  readonly listenUrl: string | undefined
   readonly pool: pg.Pool
   /** For statements off the hot path, and for migrations. */
   readonly kysely: Kysely<unknown>
@@ -18,8 +20,10 @@ export interface Database {
 }
 
 export interface DatabaseOptions {
-  /** `postgres://user:password@host:port/name` */
+  /** `postgres://user:password@host:port/name`; with `?pgbouncer=true` where a pooler in transaction mode answers there. */
   readonly url: string
+  /** PostgreSQL itself, past the pooler. Default: `url`, where that is no pooler. */
+  readonly directUrl?: string | undefined
   /** Most connections. Default 10. */
   readonly max?: number
   /** Shown in pg_stat_activity. Default `trestle`. */
@@ -41,20 +45,28 @@ export interface DatabaseOptions {
  * several statements costs one round trip for what does not depend on an earlier answer.
  */
 export function openDatabase(options: DatabaseOptions): Database {
+  const { url, pooled } = readUrl(options.url)
   const timeout = options.statementTimeoutMs ?? 30_000
+  const limits = {
+    statement_timeout: timeout,
+    idle_in_transaction_session_timeout: options.silentTransactionMs ?? 4_000,
+  }
   const pool = new pg.Pool({
-    connectionString: options.url,
+    connectionString: url,
     max: options.max ?? 10,
     application_name: options.name ?? 'trestle',
     connectionTimeoutMillis: 5_000,
     idleTimeoutMillis: 30_000,
-    statement_timeout: timeout,
     query_timeout: timeout + 1_000,
-    idle_in_transaction_session_timeout: options.silentTransactionMs ?? 4_000,
     keepAlive: true,
     pipeline: true,
-    // A plan made while the tables were small would be kept when they are large: plan for the parameters at hand.
-    options: '-c plan_cache_mode=force_custom_plan',
+    ...(pooled
+      ? { Client: clientOfPooler(limits) }
+      : {
+          ...limits,
+          // A plan made while the tables were small would be kept when they are large: plan for the parameters at hand.
+          options: '-c plan_cache_mode=force_custom_plan',
+        }),
   })
   // An idle connection that breaks is replaced by the pool; whoever uses the database next sees the fault.
   pool.on('error', () => {})
@@ -62,5 +74,45 @@ export function openDatabase(options: DatabaseOptions): Database {
   // it: without this one that would end the process. The next statement of the connection fails.
   pool.on('connect', (client) => client.on('error', () => {}))
   const kysely = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) })
-  return { url: options.url, pool, kysely, close: () => pool.end() }
+  return {
+    url: options.url,
+    listenUrl: options.directUrl ?? (pooled ? undefined : url),
+    pool,
+    kysely,
+    close: () => pool.end(),
+  }
+}
+
+/** The parameter of a url that says that a pooler in transaction mode answers there, as other tools spell it too. */
+const POOLER_PARAMETER = 'pgbouncer'
+
+function readUrl(given: string): { readonly url: string; readonly pooled: boolean } {
+  if (!given.includes(POOLER_PARAMETER) || !URL.canParse(given)) return { url: given, pooled: false }
+  const url = new URL(given)
+  const pooled = url.searchParams.get(POOLER_PARAMETER) === 'true'
+  url.searchParams.delete(POOLER_PARAMETER)
+  return { url: url.href, pooled }
+}
+
+/**
+ * Connections of a pooler in transaction mode (PgBouncer): behind it every transaction may be on another session. So
+ * nothing is left in one: statements have no names, and each transaction brings the limits that a session would have
+ * had. Statements without a name are planned for their parameters each time, as they should be.
+ */
+function clientOfPooler(limits: Readonly<Record<string, number>>): typeof pg.Client {
+  const begin = ['begin', ...Object.entries(limits).map(([name, ms]) => `set local ${name} = ${ms}`)].join(
+    '; ',
+  )
+  class PoolerClient extends pg.Client {
+    override query(...given: never[]): never {
+      const [first, values, callback] = given as readonly unknown[]
+      const statement = first === 'begin' ? begin : isNamed(first) ? { ...first, name: undefined } : first
+      return super.query(statement as never, values as never, callback as never) as never
+    }
+  }
+  return PoolerClient
+}
+
+function isNamed(statement: unknown): statement is { readonly name: string } {
+  return typeof statement === 'object' && statement !== null && 'name' in statement
 }

@@ -89,10 +89,17 @@ export function asUnavailable(error: unknown): RetryableError | undefined {
   return away
     ? new RetryableError(
         'database_unavailable',
-        `The database cannot be used now: ${(error as Error).message}`,
+        `The database cannot be used now: ${(error as Error).message}${hintFor(error as Error)}`,
         { cause: error },
       )
     : undefined
+}
+
+/** What PgBouncer says of a connection that was not told about it. */
+function hintFor({ message }: Error): string {
+  return /unsupported startup parameter/.test(message)
+    ? '. That is a pooler: add ?pgbouncer=true to DATABASE_URL.'
+    : ''
 }
 
 function isClientFault(error: Error): boolean {

@@ -32,6 +32,8 @@ const CHANNEL = 'trestle_wake'
 /** Runs in one wake-up: fewer rows for the queue to carry, and still many nodes can share a burst. */
 const RUNS_PER_WAKE_UP = 32
 const RECONNECT_MS = 500
+/** How often a node looks for wake-ups where it cannot listen: behind a pooler, without a way past it. */
+const LOOK_MS = 200
 
 type WakeUpPayload = { readonly runs: readonly (readonly [tenant: string, id: RunId])[] }
 
@@ -74,10 +76,17 @@ export function createDispatch({ database, clock, onFault = () => {} }: Dispatch
   let listener: pg.Client | undefined
   let stopping = false
 
+  /** Where there is nothing to listen on: `wakened` every now and then, until stopped. */
+  function look(wakened: () => void): void {
+    if (stopping) return
+    wakened()
+    clock.after(LOOK_MS, () => look(wakened))
+  }
+
   /** Listens on one connection; when it ends, on another, until stopped. */
-  async function listen(wakened: () => void): Promise<void> {
+  async function listen(connectionString: string, wakened: () => void): Promise<void> {
     const client = new pg.Client({
-      connectionString: database.url,
+      connectionString,
       application_name: 'trestle listen',
       keepAlive: true,
       connectionTimeoutMillis: 5_000,
@@ -90,7 +99,7 @@ export function createDispatch({ database, clock, onFault = () => {} }: Dispatch
       if (stopping) return
       if (error) onFault(error)
       clock.after(RECONNECT_MS, () => {
-        if (!stopping) listen(wakened).catch(() => {})
+        if (!stopping) listen(connectionString, wakened).catch(() => {})
       })
     }
     client.on('error', again)
@@ -110,7 +119,8 @@ export function createDispatch({ database, clock, onFault = () => {} }: Dispatch
   return {
     async start(wakened) {
       await boss.start()
-      await listen(wakened)
+      if (database.listenUrl === undefined) look(wakened)
+      else await listen(database.listenUrl, wakened)
     },
     async stop() {
       stopping = true

@@ -56,7 +56,11 @@ export async function openInstallation(options: InstallationOptions): Promise<In
   const connectorNamed = (name: string): AnyConnector | undefined => connectors.get(name)
   const flows = createFlowTable(config.flows)
 
-  const database = openDatabase({ url: options.databaseUrl, max: options.connections ?? 10 })
+  const database = openDatabase({
+    url: options.databaseUrl,
+    directUrl: environment['TRESTLE_DATABASE_DIRECT_URL'] || undefined,
+    max: options.connections ?? 10,
+  })
   try {
     await migrate(database)
     await installDispatch(database)

@@ -4,7 +4,7 @@ import { MINUTE, pause, RetryableError, SECOND, UsageError } from '../base/index
 import { createCalls, type CallConnection, type CallOutcome, type Calls } from '../calls/index.ts'
 import type { AnyConnector } from '../define/index.ts'
 import { openDatabase, transaction } from '../db/index.ts'
-import { Engine } from '../flows/index.ts'
+import { Engine, wakeWaiting } from '../flows/index.ts'
 import { createInbox, type Inbox } from '../inbox/index.ts'
 import {
   dropExpired,
@@ -14,7 +14,7 @@ import {
   writeEntries,
   type Checkpoint,
 } from '../ledger/index.ts'
-import { createApi } from '../server/index.ts'
+import { createApi, createProbes } from '../server/index.ts'
 import { createRejectionCounter, createWebhookIntake, type RejectionCounter } from '../webhooks/index.ts'
 import { createEndpointTable } from './endpoints.ts'
 import { TENANT, type Installation } from './installation.ts'
@@ -33,6 +33,11 @@ export interface PlatformOptions {
   /** Address to listen on. Default 127.0.0.1. */
   readonly host?: string
   readonly version: string
+  /**
+   * Milliseconds for which intake and API go on after {@link Platform.stop} was called, while `/ready` says 503 and
+   * every answer closes its connection: the time in which a load balancer looks away. Default 0.
+   */
+  readonly lingerMs?: number
   /** Runs executed at once. Default 256. */
   readonly runsAtOnce?: number
   /** Ends this process where a flow has blocked its event loop. Default true; off in tests that share a process. */
@@ -92,14 +97,23 @@ export async function createPlatform(
     flows,
     writeEntries,
     wake: (client, runs) => dispatch.wake(client, runs),
-    onEvents: (events) => worker?.engine.arrived(events),
+    onEvents: (events) =>
+      worker
+        ? worker.engine.arrived(events)
+        : void wakeWaiting(events, { database, wake: (client, runs) => dispatch.wake(client, runs) }).catch(
+            // Committed it is, and workers look for what was missed.
+            (error: unknown) => onFault('wake waiting runs', error),
+          ),
   })
   let stopped: Promise<void> | undefined
   let server: Listening | undefined
   const stop = async (): Promise<void> => {
     // Runs first, while intake still answers; then intake, which waits for what it has begun to commit.
+    const lingered =
+      server && options.lingerMs ? pause(clock, options.lingerMs, { keepAlive: true }) : undefined
     await worker?.engine.stop()
     await worker?.watchdog?.stop()
+    await lingered
     await server?.close()
     await inbox.drain()
     for (const end of stops.reverse()) await end().catch((error: unknown) => onFault('stop', error))
@@ -304,10 +318,14 @@ async function startServer(
         onFault,
       })
     : undefined
+  const probes = createProbes({ database: reading.pool, clock, stopping })
   const server = createServer((request, response) => {
+    // Whoever sends the next request finds another node.
+    if (stopping()) response.shouldKeepAlive = false
     if (request.url?.startsWith('/webhooks/') && options.roles.includes('intake'))
       void intake(request, response)
     else if (api) api.handle(request, response)
+    else if (probes(request, response)) return
     else answerPlain(response, 404, 'Not found')
   })
   server.keepAliveTimeout = 65 * SECOND

@@ -15,6 +15,8 @@ export interface NodeOptions {
   readonly providerUrl: string
   readonly webhookSecret: string
   readonly roles: readonly Role[]
+  /** How long it takes webhooks after it was asked to stop. Default 0. */
+  readonly lingerMs?: number
   /** Ends or stops itself when it reaches this point for the `count`-th time. */
   readonly crashAt?: { readonly point: CrashPoint; readonly count: number; readonly how: 'kill' | 'stop' }
   /** A protection to take away, so that a test can show that its loss is noticed. */
@@ -53,7 +55,7 @@ const installation = await openInstallation({
 })
 const platform = await createPlatform(
   options.sabotage ? sabotage(installation, options.sabotage) : installation,
-  { roles: options.roles, port: 0, version: 'crash-test', onFault },
+  { roles: options.roles, port: 0, version: 'crash-test', lingerMs: options.lingerMs ?? 0, onFault },
 )
 onAskedToStop(async () => {
   await platform.stop()

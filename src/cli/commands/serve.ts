@@ -1,5 +1,5 @@
 import { Option, type Command } from 'commander'
-import { UsageError } from '../../base/index.ts'
+import { SECOND, UsageError } from '../../base/index.ts'
 import type { Role } from '../../runtime/index.ts'
 import { addCommand } from '../command.ts'
 import { wholeNumber } from '../parse.ts'
@@ -10,6 +10,7 @@ interface Options {
   readonly role: string
   readonly port: number
   readonly host: string
+  readonly linger: number
   readonly supervised?: boolean
 }
 
@@ -44,7 +45,7 @@ export function addServe(program: Command): void {
     examples: [
       'trestle serve --host 0.0.0.0 --port 8080',
       'trestle serve --role worker',
-      'trestle serve --role intake,api --port 8080',
+      'trestle serve --role intake,api --port 8080 --linger 10',
     ],
     options: [
       new Option('--role <roles>', 'what this process does; several with commas').default(
@@ -53,6 +54,12 @@ export function addServe(program: Command): void {
       ),
       portOption(),
       hostOption(),
+      new Option(
+        '--linger <seconds>',
+        'after SIGTERM, take webhooks for so long still while /ready says 503, so that a load balancer looks away',
+      )
+        .argParser(wholeNumber('linger', 0, 300))
+        .default(0),
       new Option('--supervised').hideHelp(),
     ],
     async run({ output, folder, config, clock }, _args, options: Options) {
@@ -74,6 +81,7 @@ export function addServe(program: Command): void {
         roles,
         port: options.port,
         host: options.host,
+        lingerMs: options.linger * SECOND,
         clock,
         say,
         // The supervisor holds the same database, and has said so.

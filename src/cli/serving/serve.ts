@@ -33,6 +33,8 @@ export interface ServeOptions {
   readonly roles: readonly Role[]
   readonly port: number
   readonly host: string
+  /** Milliseconds for which webhooks are still taken after the stop was asked for. Default 0. */
+  readonly lingerMs?: number
   readonly clock: Clock
   /** Said on stderr. */
   readonly say: (line: string) => void
@@ -68,6 +70,7 @@ export async function serve(options: ServeOptions): Promise<ExitCode> {
       roles: options.roles,
       port: options.port,
       host: options.host,
+      lingerMs: options.lingerMs ?? 0,
       version: version(),
       onFault,
       onNotice: say,
@@ -78,22 +81,26 @@ export async function serve(options: ServeOptions): Promise<ExitCode> {
   }
   options.onReady(await readyOf(session, platform, options.roles))
   await options.stopped
-  return stopWithin(session, platform, { clock, say })
+  return stopWithin(session, platform, { clock, say, limitMs: STOP_LIMIT_MS + (options.lingerMs ?? 0) })
 }
 
 async function stopWithin(
   session: Session,
   platform: Platform,
-  { clock, say }: { readonly clock: Clock; readonly say: (line: string) => void },
+  {
+    clock,
+    say,
+    limitMs,
+  }: { readonly clock: Clock; readonly say: (line: string) => void; readonly limitMs: number },
 ): Promise<ExitCode> {
   const stopping = platform.stop().then(() => session.close())
   const outcome = await Promise.race([
     stopping.then(() => 'stopped' as const),
-    pause(clock, STOP_LIMIT_MS, { keepAlive: true }).then(() => 'late' as const),
+    pause(clock, limitMs, { keepAlive: true }).then(() => 'late' as const),
   ])
   if (outcome === 'stopped') return EXIT.ok
   say(
-    `It did not stop within ${durationWords(STOP_LIMIT_MS)} and is ended now. Nothing is lost: what was under way goes on at the next start.`,
+    `It did not stop within ${durationWords(limitMs)} and is ended now. Nothing is lost: what was under way goes on at the next start.`,
   )
   return EXIT.failed
 }
