@@ -44,11 +44,17 @@ export function defineConfig(config: Config): Config {
     if (!flow?.isFlow) refuse('"flows" has an entry that defineFlow did not make.')
     if (seen.has(flow.name)) refuse(`Two flows are named "${flow.name}". Names must be unique.`)
     seen.add(flow.name)
-    if (
-      !Object.values(config.connections).some((connection) => connection.connector.name === flow.on.connector)
-    )
+    if (flow.on.kind === 'cron') continue
+    const over = Object.entries(config.connections)
+      .filter(([, connection]) => connection.connector.name === flow.on.connector)
+      .map(([name]) => name)
+    if (flow.on.kind === 'poll' && flow.on.connection === undefined && over.length > 1)
       refuse(
-        `The flow "${flow.name}" starts on ${flow.on.connector} events, but no connection of ${flow.on.connector} is declared. Add one to "connections".`,
+        `The flow "${flow.name}" polls ${flow.on.connector}, of which there are ${over.length} connections: ${over.join(', ')}. Say which: poll(…, { connection: '${over[0]}' }).`,
+      )
+    if (over.length === 0)
+      refuse(
+        `The flow "${flow.name}" ${flow.on.kind === 'poll' ? `polls ${flow.on.connector}` : `starts on ${flow.on.connector} events`}, but no connection of ${flow.on.connector} is declared. Add one to "connections".`,
       )
   }
   return { ...config, isConfig: true }

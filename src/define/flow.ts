@@ -2,6 +2,7 @@ import { durationMs, UsageError, type Duration } from '../base/index.ts'
 import type { AnyConnector, Connector } from './connector.ts'
 import type { EventMap, EventTrigger, FlowEvent } from './events.ts'
 import type { Operation, OperationTree } from './operation.ts'
+import type { CronTrigger, PollTrigger } from './triggers/index.ts'
 import type { RetryPolicy } from './retry.ts'
 
 export interface StepOptions<Output> {
@@ -77,10 +78,13 @@ export interface FlowContext<Data = unknown> {
   uuid(this: void): string
 }
 
+/** What a flow starts on: an event that comes in, the clock, or a list that is read again and again. */
+export type FlowTrigger<Data = unknown> = EventTrigger<Data> | CronTrigger<Data> | PollTrigger<Data>
+
 export interface FlowDefinition<Data = unknown> {
   /** `^[a-z][a-z0-9-]*$`; unique among the flows. */
   readonly name: string
-  readonly on: EventTrigger<Data>
+  readonly on: FlowTrigger<Data>
   /** What it is for, in a sentence, for operators. */
   readonly summary?: string
   /** The lane: runs with the same key go one after another. `undefined` or no `key`: no order is kept. */
@@ -122,13 +126,27 @@ export function defineFlow<Data>(definition: FlowDefinition<Data>): Flow<Data> {
   }
   if (typeof definition.name !== 'string' || !/^[a-z][a-z0-9-]*$/.test(definition.name))
     refuse('its name must be lower-case letters, digits and hyphens, beginning with a letter.')
-  if (definition.on?.kind !== 'event')
-    refuse(`"on" must be a trigger such as stripe.on('payment_intent.succeeded').`)
+  if (!['event', 'cron', 'poll'].includes(definition.on?.kind))
+    refuse(
+      `"on" must be a trigger such as stripe.on('payment_intent.succeeded'), cron('0 8 * * 1') or poll(…).`,
+    )
   if (typeof definition.run !== 'function') refuse('"run" must be a function.')
   if (definition.giveUpAfter !== undefined && !(durationMs(definition.giveUpAfter) > 0))
     refuse('"giveUpAfter" must be longer than nothing, such as "3 days".')
   if (definition.stale === 'skip') refuseUnordered(definition, refuse)
-  return { ...definition, isFlow: true }
+  return { ...definition, on: ownTrigger(definition.on, definition.name), isFlow: true }
+}
+
+/** A schedule or a poll is its flow's own, and so are its events. */
+function ownTrigger<Data>(trigger: FlowTrigger<Data>, flow: string): FlowTrigger<Data> {
+  switch (trigger.kind) {
+    case 'event':
+      return trigger
+    case 'cron':
+      return { ...trigger, type: `schedule.${flow}` }
+    case 'poll':
+      return { ...trigger, type: `poll.${flow}` }
+  }
 }
 
 /** Stale events can only be told where events are dated, and those about one subject come one after another. */
