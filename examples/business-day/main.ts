@@ -157,8 +157,10 @@ function pausing(signal: AbortSignal): (ms: number) => Promise<void> {
 }
 
 /** Resolves at the first signal to end. */
+/** Asked to end, or nobody reads any more (`npm run demo | head`): PostgreSQL and the nodes must not stay behind. */
 function onSignal(): Promise<void> {
   return new Promise((resolve) => {
+    process.stdout.on('error', () => resolve())
     for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => resolve())
   })
 }

@@ -35,7 +35,7 @@ export function openWorkFolder(): WorkFolder {
   }
   for (const old of [folder.project, folder.logs]) {
     rmSync(old, { recursive: true, force: true })
-    mkdirSync(old, { recursive: true })
+    mkdirSync(old, { recursive: true, mode: 0o700 })
   }
   writeFileSync(mark, String(process.pid))
   return { ...folder, leave: () => rmSync(mark, { force: true }) }
@@ -44,11 +44,11 @@ export function openWorkFolder(): WorkFolder {
 /** The first folder that can be made, or is there, and in which everything may be changed. */
 function firstWritable(candidates: readonly [string, string]): string {
   try {
-    mkdirSync(candidates[0], { recursive: true })
+    mkdirSync(candidates[0], { recursive: true, mode: 0o700 })
     for (const part of ['.', 'project', 'logs']) accessIfThere(join(candidates[0], part))
     return candidates[0]
   } catch {
-    mkdirSync(candidates[1], { recursive: true })
+    mkdirSync(candidates[1], { recursive: true, mode: 0o700 })
     return candidates[1]
   }
 }

@@ -111,7 +111,7 @@ async function dispatchEvent(
   const { event, runs } = readAgain(() => {
     const event = eventOf(stored, connector)
     const flows = context.flows.startingOn(stored.connector, stored.type, stored.connection_name)
-    return { event, runs: flows.map((flow) => newRun(flow, event, tenant)) }
+    return { event, runs: flows.map((flow) => newRun(flow, event, tenant, id)) }
   })
   const definition = connector.events[stored.type] as EventDefinition
   const { connector: connectorName, connection_id: connectionId, type } = stored
@@ -135,7 +135,7 @@ function readAgain<Read>(read: () => Read): Read {
   } catch (error) {
     throw new UsageError(
       'still_quarantined',
-      `It still cannot pass: ${reasonOf(error)} Mend the connector's contract or the flow's key, then release it; or discard it.`,
+      `It still cannot pass: ${reasonOf(error).replace(/\.$/, '')}. Mend the connector's contract or the flow's key, then release it; or discard it.`,
       { cause: error },
     )
   }
