@@ -1,6 +1,6 @@
 import type { AuthScheme } from './auth.ts'
 import type { EventDefinition, EventMap, EventTrigger } from './events.ts'
-import type { LimitDefinition } from './limits.ts'
+import type { LimitDefinition, LimitHeaders } from './limits.ts'
 import {
   isOperation,
   operationsOf,
@@ -35,6 +35,8 @@ export interface ConnectorDefinition<Operations extends OperationTree, Events ex
    */
   readonly classifyLost?: (lost: LostExchange, now: number) => LostMeaning | undefined
   readonly limits: readonly LimitDefinition[]
+  /** The provider's own headers about its limits, where it has any beyond the customary ones. */
+  readonly limitHeaders?: readonly LimitHeaders[]
   /** Dotted name of the cheapest read and an input for it: used by `connections test` and by probes. */
   readonly check: { readonly operation: string; readonly input: unknown }
   /** Headers sent with every request, such as an API version. */
@@ -109,6 +111,9 @@ export function defineConnector<const Operations extends OperationTree, const Ev
   if (!operationsByName.has(definition.check.operation))
     refuse(`its check names the operation "${definition.check.operation}", which it does not have.`)
   const limitNames = new Set(definition.limits.map((limit) => limit.name))
+  checkLimits(definition.limits, operationsByName, refuse)
+  for (const { limit } of definition.limitHeaders ?? [])
+    if (!limitNames.has(limit)) refuse(`its limitHeaders name the limit "${limit}", which is not declared.`)
   for (const [name, operation] of operationsByName) {
     for (const limit of operation.limits ?? [])
       if (!limitNames.has(limit))
@@ -132,6 +137,25 @@ export function defineConnector<const Operations extends OperationTree, const Ev
     connect(options) {
       return { ...options, connector: this as AnyConnector }
     },
+  }
+}
+
+function checkLimits(
+  limits: readonly LimitDefinition[],
+  operations: ReadonlyMap<string, AnyOperation>,
+  refuse: (what: string) => never,
+): void {
+  for (const { name, allowed, windowMs, concurrency, cost = {} } of limits) {
+    if (!(Number.isInteger(allowed) && allowed >= 1 && windowMs >= 1))
+      refuse(`the limit "${name}" must allow a whole number of calls in a window of at least a millisecond.`)
+    if (concurrency !== undefined && !(Number.isInteger(concurrency) && concurrency >= 1))
+      refuse(`the limit "${name}" must have a whole number of calls in flight.`)
+    for (const [operation, points] of Object.entries(cost)) {
+      if (!operations.has(operation))
+        refuse(`the limit "${name}" has a cost for the operation "${operation}", which it does not have.`)
+      if (!(Number.isInteger(points) && points >= 0))
+        refuse(`the limit "${name}": the cost of ${operation} must be a whole number of points.`)
+    }
   }
 }
 

@@ -1,6 +1,7 @@
 import { durationMs, UsageError, type Duration } from '../base/index.ts'
 import type { AnyConnector, Connector } from './connector.ts'
 import type { EventMap, EventTrigger, FlowEvent } from './events.ts'
+import { PRIORITIES, type Priority } from './limits.ts'
 import type { Operation, OperationTree } from './operation.ts'
 import type { CronTrigger, PollTrigger } from './triggers/index.ts'
 import type { RetryPolicy } from './retry.ts'
@@ -96,6 +97,11 @@ export interface FlowDefinition<Data = unknown> {
   /** Default policy of the flow's steps. */
   readonly retry?: RetryPolicy
   /**
+   * Who goes first where a provider's limit is short. `'interactive'`: somebody waits for it. `'bulk'`: a great many
+   * that may take their time. Default `'normal'`.
+   */
+  readonly priority?: Priority
+  /**
    * A run that has not ended this long after its event came in gives up: attempts in doubt are resolved, what it did
    * is undone, and it says why. Default: never. A run that waits for a person is left to them, and counts anew from
    * the moment that they let it go on.
@@ -134,6 +140,8 @@ export function defineFlow<Data>(definition: FlowDefinition<Data>): Flow<Data> {
   if (definition.giveUpAfter !== undefined && !(durationMs(definition.giveUpAfter) > 0))
     refuse('"giveUpAfter" must be longer than nothing, such as "3 days".')
   if (definition.stale === 'skip') refuseUnordered(definition, refuse)
+  if (definition.priority !== undefined && !PRIORITIES.includes(definition.priority))
+    refuse(`"priority" is "${String(definition.priority)}"; it must be one of ${PRIORITIES.join(', ')}.`)
   return { ...definition, on: ownTrigger(definition.on, definition.name), isFlow: true }
 }
 
