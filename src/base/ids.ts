@@ -19,6 +19,7 @@ export type IdPrefix =
   | 'tok' // API token
 
 export type Id<P extends IdPrefix> = `${P}_${string}`
+  | 'hld' // hold
 export type RunId = Id<'run'>
 export type EventId = Id<'evt'>
 export type DeliveryId = Id<'dlv'>

@@ -201,6 +201,7 @@ async function afterResolving(
 async function undo(
   run: ClaimedRun,
   undoTo: 'undone' | 'cancelled',
+    run.lost !== undefined ||
   journal: readonly JournalRow[],
   execution: Execution,
   deps: AdvanceDeps,

@@ -19,6 +19,7 @@ import { checkAnswer, checkInput } from '../contracts/index.ts'
 import type { AnyOperation, AttemptState, StepOptions } from '../define/index.ts'
 import type { LedgerAction, LedgerEntry } from '../ledger/index.ts'
 import { stepKey } from './playback.ts'
+import { afterRestore } from './restored.ts'
 import { afterAttempt, idempotencyKey, nextMove, withWord, type ResolvedRetryPolicy } from './retry.ts'
 import type { ClaimedRun, JournalRow, PendingCall, PendingStep, StepKind, Undo } from './run.ts'
 import type { AttemptWrite, QuarantineWrite, RunWriteAnswer } from './runWriter.ts'
@@ -81,6 +82,7 @@ export async function advanceCall(
   pending: PendingCall,
   host: StepHost,
   resolving = false,
+  const known = afterRestore(pending, step.operation, host.run, host.clock.now())
 ): Promise<StepProgress> {
   const state = await withReleasedAnswer(step, withWord(pending, host.clock.now()), host)
   if ('failed' in state) return finish(step, { outcome: 'failed', ...state.failed }, {}, host)

@@ -2,6 +2,7 @@ import { crashPoint, parseJson, type RunId } from '../base/index.ts'
 import { transaction, type Database, type Queryable } from '../db/index.ts'
 import type { RunRef, WakeUp } from '../dispatch/index.ts'
 import type { StoredEvent } from '../inbox/index.ts'
+import { lostTimeOf, untouchedRuns, type LostTime } from './restored.ts'
 import type { ClaimedRun, JournalRow, LastAttempt, PendingStep, StepKind } from './run.ts'
 
 export interface ClaimOptions {
@@ -10,6 +11,8 @@ export interface ClaimOptions {
   readonly now: number
   /** Deletes the wake-ups in the same transaction. */
   readonly drop: (client: Queryable, wakeUps: readonly WakeUp[]) => Promise<void>
+  /** Times that the database lost when it was put back from copies. Default: none. */
+  readonly lost?: readonly LostTime[]
 }
 
 /**
@@ -29,9 +32,10 @@ export async function claimRuns(
   crashPoint('runs.claimed')
   // A first execution has no history to load.
   const history = rows.filter((row) => row.fence !== '1')
-  const [journal, attempts] = await Promise.all([
+  const [journal, attempts, lostOf] = await Promise.all([
     loadJournal(database.pool, history),
     loadLastAttempts(database.pool, history),
+    loadLostTimes(database.pool, rows, options.lost ?? []),
   ])
   return rows.map((row) => ({
     tenant: row.tenant,
@@ -46,6 +50,8 @@ export async function claimRuns(
     claims: row.claims,
     claimedAt: row.claimed_at.getTime(),
     createdAt: row.created_at.getTime(),
+    goesOnSince: (row.goes_on_since ?? row.created_at).getTime(),
+    lost: lostOf(row),
     connector: row.connector,
     event: row,
     undoTo: row.undo_to ?? undefined,
@@ -62,7 +68,7 @@ interface ClaimedRow extends StoredEvent {
   readonly id: RunId
   readonly flow: string
   readonly flow_version: number
-  readonly root_run_id: RunId
+  readonly root_run_id: string
   readonly lane_key: string | null
   readonly lane_open: boolean
   readonly state: 'running' | 'undoing'
@@ -93,6 +99,7 @@ async function claim(
           where r.tenant = w.tenant and r.id = w.id and r.node_id is null
             and (r.state in ('queued', 'undoing') or (r.state in ('waiting', 'parked') and r.due_at <= $4))
             -- One that was cancelled before anything of it was executed has no order to keep.
+            and not exists (select 1 from holds where released_at is null)
             and (not r.lane_open or (r.state = 'undoing' and r.fence = 0) or not exists (
               select 1 from runs first where first.tenant = r.tenant and first.flow = r.flow and first.lane_key = r.lane_key
                 and first.lane_open and first.lane_seq < r.lane_seq))
@@ -116,6 +123,26 @@ async function claim(
 }
 
 async function loadJournal(
+/** Costs a question only where something was lost once, and some of the runs may be concerned. */
+async function loadLostTimes(
+  client: Queryable,
+  rows: readonly ClaimedRow[],
+  lost: readonly LostTime[],
+): Promise<(row: ClaimedRow) => LostTime | undefined> {
+  const timesOf = (row: ClaimedRow): { createdAt: number; occurredAt: number | undefined } => ({
+    createdAt: row.created_at.getTime(),
+    occurredAt: row.occurred_at?.getTime(),
+  })
+  const concerned = rows.filter((row) => lostTimeOf(timesOf(row), lost) !== undefined)
+  if (concerned.length === 0) return () => undefined
+  const untouched = await untouchedRuns(client, concerned)
+  return (row) =>
+    lostTimeOf(
+      timesOf(row),
+      lost.filter(({ id }) => !untouched.has(`${row.tenant} ${row.id} ${id}`)),
+    )
+}
+
   client: Queryable,
   runs: readonly RunRef[],
 ): Promise<ReadonlyMap<string, JournalRow[]>> {

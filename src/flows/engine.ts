@@ -20,6 +20,7 @@ import {
   signOff,
   sweepDue,
 } from './nodes.ts'
+import type { LostTime } from './restored.ts'
 import type { ClaimedRun, RunMove } from './run.ts'
 import { createRunWriter, type RunWriter } from './runWriter.ts'
 import { giveBackStrays, runsClaimedBy, type ClaimedRef } from './strays.ts'
@@ -48,6 +49,10 @@ export interface EngineOptions {
   /** Called with the run that the flow's code is entered for. */
   readonly entering?: (runId: string) => void
   /** Faults of the engine's own upkeep: they are retried. */
+  /** Whether a hold is open: nothing is taken then. The claim itself asks the database, too. Default: never. */
+  readonly inHold?: () => boolean
+  /** Times that the database lost when it was put back from copies. Default: none. */
+  readonly lostTimes?: () => readonly LostTime[]
   readonly onFault?: (what: string, error: unknown) => void
   /** A run was left in this state. For logs and the live page. */
   readonly onMoved?: (run: ClaimedRun, move: RunMove) => void
@@ -195,7 +200,8 @@ export class Engine {
   }
 
   async #takeSome(): Promise<boolean> {
-    const { dispatch, database, clock } = this.#options
+    const { dispatch, database, clock, inHold, lostTimes } = this.#options
+    if (inHold?.()) return false
     const wakeUps = await dispatch.take(WAKE_UPS_AT_ONCE)
     if (wakeUps.length > 0) crashPoint('wake_ups.taken')
     const runs = distinct([...this.#due, ...wakeUps.flatMap((wakeUp) => wakeUp.runs)])
@@ -210,6 +216,7 @@ export class Engine {
       })
       for (const run of claimed) this.#begin(run)
     } catch (error) {
+        ...(lostTimes && { lost: lostTimes() }),
       // The wake-ups are this node's, and for a minute nobody else gets them.
       if (asUnavailable(error)) this.#due.push(...runs)
       throw error
@@ -420,6 +427,7 @@ export class Engine {
     await this.#wakeMissed()
     await this.#returnStrays()
     this.#pump()
+    if (this.#options.inHold?.()) return
   }
 
   /**

@@ -34,6 +34,7 @@ import { advanceCall, type CallStep, type StepHost, type StepWrite } from './cal
 import { createDetermined } from './determined.ts'
 import { ExecutionEndedError, StepFailedError, VersionConflictError } from './errors.ts'
 import { createPlayback, stepKey, type Playback } from './playback.ts'
+import { afterRestore } from './restored.ts'
 import { afterCrash, mayHaveBeenDone, notTried, retryPolicy } from './retry.ts'
 import type { ClaimedRun, JournalRow, PendingCall, PendingStep, StepKind, Undo } from './run.ts'
 import type { RunWriteAnswer } from './runWriter.ts'
@@ -203,7 +204,7 @@ export class Execution {
   }
 
   #context(): FlowContext {
-    const determined = createDetermined(this.#run.id, this.#run.createdAt, () => this.playback.last)
+    const determined = createDetermined(this.#run.rootRunId, this.#run.createdAt, () => this.playback.last)
     return {
       event: this.#event,
       run: { id: this.#run.id, flow: this.#flow.name, key: this.#run.laneKey },
@@ -288,7 +289,9 @@ export class Execution {
     )
     // What is asked for after a live result cannot have been asked for before the crash.
     const claims = reachedBefore ? this.#run.claims : 1
-    const start = afterCrash(before, step.operation, { last, claims, claimedAt: this.#run.claimedAt, now })
+    const { claimedAt } = this.#run
+    const crashed = afterCrash(before, step.operation, { last, claims, claimedAt, now })
+    const start = afterRestore(crashed, step.operation, this.#run, now)
     if (this.#mode === 'run') return start
     // Before an undo only doubts are resolved; a call that can be undone may have been made, so it is learned.
     const known = resumed !== undefined || last !== undefined || step.undoOf !== undefined

@@ -1,6 +1,7 @@
 import type { RunId } from '../base/index.ts'
 import type { RunState } from '../define/index.ts'
 import type { StoredEvent } from '../inbox/index.ts'
+import type { LostTime } from './restored.ts'
 
 /** A run that this node has claimed, with everything that its execution starts from. */
 export interface ClaimedRun {
@@ -8,7 +9,8 @@ export interface ClaimedRun {
   readonly id: RunId
   readonly flow: string
   readonly flowVersion: number
-  readonly rootRunId: RunId
+  /** What its idempotency keys are made of; see the inbox's NewRun. */
+  readonly rootRunId: string
   readonly laneKey: string | undefined
   readonly laneOpen: boolean
   readonly state: 'running' | 'undoing'
@@ -27,6 +29,8 @@ export interface ClaimedRun {
   readonly reason: string | undefined
   /** Steps that waited when the run was last suspended. */
   readonly pending: readonly PendingStep[]
+  /** A time of which the database knows nothing and in which this run may have gone on. */
+  readonly lost?: LostTime | undefined
   /** Finished steps, in the order in which their results reach the flow's code. */
   readonly journal: readonly JournalRow[]
   /** The newest attempt of each step that had any. */
@@ -123,6 +127,8 @@ export interface PendingCall {
   readonly lateAllowed?: boolean
   /** What a person said about an outcome that could not be known. */
   readonly settled:
+  /** In doubt after a restore: for which hold, from which generation on, and the newest that was put in doubt. */
+  readonly afterLost?: { readonly hold: string; readonly first: number; readonly doubted: number }
     | { readonly as: 'done'; readonly result: unknown }
     | { readonly as: 'not_done' }
     | undefined

@@ -8,8 +8,8 @@ export interface NewRun {
   readonly flow: string
   readonly flowVersion: number
   readonly eventId: EventId
-  /** Idempotency keys derive from it: its own id, unless it goes on with the effects of another. */
-  readonly rootRunId: RunId
+  /** Idempotency keys derive from it: of the event and the flow, or of its own id where it is to have its effects anew. */
+  readonly rootRunId: string
   readonly replayOf: RunId | undefined
   readonly laneKey: string | undefined
 }

@@ -130,7 +130,7 @@ function prepareEvent(event: IncomingEvent, delivery: VerifiedDelivery, flows: F
   const matching = flows.startingOn(connector.name, event.type, connectionName)
   let runs: NewRun[]
   try {
-    runs = matching.map((flow) => newRun(flow, flowEvent, delivery.tenant))
+    runs = matching.map((flow) => newRun(flow, flowEvent, delivery.tenant, originOf(base.keys, delivery)))
   } catch (thrown) {
     return quarantined(reasonOf(thrown), event.at)
   }
@@ -145,8 +145,16 @@ function prepareEvent(event: IncomingEvent, delivery: VerifiedDelivery, flows: F
   }
 }
 
-/** A new run of the flow for the event. Throws where the author's `key` throws. */
-export function newRun(flow: AnyFlow, event: FlowEvent, tenant: string): NewRun {
+/** What the provider itself recognises the event by; `undefined` where it has nothing of the kind. */
+function originOf([key]: readonly EventKey[], { connectionId }: VerifiedDelivery): string | undefined {
+  return key && `${connectionId} ${key.hash.toString('hex')}`
+}
+
+/**
+ * A new run of the flow for the event. Throws where the author's `key` throws. The first run of an event is given its
+ * `origin`: a database that was put back from a copy and hears of the event again makes the same keys as before.
+ */
+export function newRun(flow: AnyFlow, event: FlowEvent, tenant: string, origin?: string): NewRun {
   let key: unknown
   try {
     key = flow.key?.(event)
@@ -167,10 +175,14 @@ export function newRun(flow: AnyFlow, event: FlowEvent, tenant: string): NewRun 
     flow: flow.name,
     flowVersion: flow.version ?? 1,
     eventId: event.id as EventId,
-    rootRunId: id,
+    rootRunId: origin === undefined ? id : rootOf(tenant, flow.name, origin),
     replayOf: undefined,
     laneKey: key === undefined || key === null || key === '' ? undefined : indexable(key),
   }
+}
+
+function rootOf(tenant: string, flow: string, origin: string): string {
+  return `root_${createHash('sha256').update(`${tenant}\0${flow}\0${origin}`).digest('hex').slice(0, 40)}`
 }
 
 /**

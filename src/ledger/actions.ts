@@ -79,3 +79,6 @@ export type LedgerAction =
  * line (by account name), the business's own app, or a flow.
  */
 export type Actor = 'system' | `${'provider' | 'token' | 'operator' | 'app' | 'flow'}:${string}`
+  | 'database.restored'
+  | 'hold.begun'
+  | 'hold.released'

@@ -1,7 +1,7 @@
 /**
  * What people do to runs and quarantined things: one path for the command line, the API and the screens.
  *
- * Owns: retry, replay, cancel, settle, release and discard, each one transaction with its ledger entry.
+ * Owns: retry, replay, cancel, settle, release, discard and hold, each one transaction with its ledger entry.
  * Leaves to others: executing what it makes ready (flows).
  *
  * Invariants
@@ -10,3 +10,5 @@
  */
 export { createOperator, type Operator, type OperatorDeps } from './operator.ts'
 export type { RepeatedEffect } from './effects.ts'
+export { beginHold, HOLD_KINDS, readHolds, type Hold, type HoldsRead } from './hold.ts'
+export { reportHold, type HoldReport } from './holdReport.ts'

@@ -8,6 +8,8 @@ import type { Actor, LedgerEntry } from '../ledger/index.ts'
 import { cancelRun } from './cancel.ts'
 import { discardQuarantined, releaseQuarantined, type Released } from './quarantine.ts'
 import { replayEvent, replayRun, type Replayed } from './replay.ts'
+import type { Hold } from './hold.ts'
+import { holdPlatform, releaseHold, type HoldWish } from './releaseHold.ts'
 import { retryRun } from './retryRun.ts'
 import { settleStep, type Settlement } from './settleStep.ts'
 
@@ -50,6 +52,10 @@ export interface Operator {
   /** Lets a quarantined event or answer pass. A run that has ended meanwhile stays as it is. */
   release(id: string, acting: Acting): Promise<Released>
   discard(id: string, acting: Acting): Promise<void>
+  /** Lets every node stand still, and answers the hold's id. Throws `state_conflict` where one is open already. */
+  hold(wish: HoldWish, acting: Acting): Promise<Hold['id']>
+  /** Ends every hold that is open, and answers their ids. Throws `state_conflict` where there is none. */
+  releaseHold(acting: Acting): Promise<readonly Hold['id'][]>
 }
 
 export function createOperator(deps: OperatorDeps): Operator {
@@ -70,5 +76,7 @@ export function createOperator(deps: OperatorDeps): Operator {
       return { runs }
     },
     discard: (id, acting) => within(acting, (context) => discardQuarantined(id, context)),
+    hold: (wish, acting) => within(acting, (context) => holdPlatform(wish, context)),
+    releaseHold: (acting) => within(acting, (context) => releaseHold(context)),
   }
 }

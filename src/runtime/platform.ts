@@ -19,6 +19,14 @@ import { createRejectionCounter, createWebhookIntake, type RejectionCounter } fr
 import { createEndpointTable } from './endpoints.ts'
 import { TENANT, type Installation } from './installation.ts'
 import { appendCheckpoint, newestCheckpoint } from './checkpoints.ts'
+import {
+  deferredByHold,
+  holdWhereRolledBack,
+  holdWords,
+  refuseInHold,
+  startHoldWatch,
+  type HoldWatch,
+} from './hold.ts'
 import { noticesOfRunsInFlight } from './runsInFlight.ts'
 import { startWatchdog, type Watchdog } from './watchdog.ts'
 
@@ -78,6 +86,17 @@ export async function createPlatform(
   process.on('unhandledRejection', onRejection)
   stops.push(() => Promise.resolve(process.off('unhandledRejection', onRejection)))
 
+  await holdWhereRolledBack(installation, await newestCheckpoint(installation.folder))
+  const hold = await startHoldWatch({
+    client: database.pool,
+    clock,
+    onFault: (error) => onFault('look for a hold', error),
+    onChange: (open) => options.onNotice?.(open ? holdWords(open) : 'The hold was released: runs go on.'),
+  })
+  stops.push(() => Promise.resolve(hold.stop()))
+  const held = hold.open()
+  if (held) options.onNotice?.(holdWords(held))
+
   const sealer = await startSealer(installation, onFault)
   stops.push(() => sealer.stop())
   stops.push(
@@ -90,7 +109,7 @@ export async function createPlatform(
   )
 
   for (const notice of await noticesOfRunsInFlight(database.pool, flows)) options.onNotice?.(notice)
-  const worker = options.roles.includes('worker') ? await startWorker(installation, options) : undefined
+  const worker = options.roles.includes('worker') ? await startWorker(installation, options, hold) : undefined
   const inbox = createInbox({
     database,
     clock,
@@ -121,7 +140,7 @@ export async function createPlatform(
   }
   try {
     if (options.roles.some((role) => role !== 'worker'))
-      server = await startServer(installation, inbox, options, () => stopped !== undefined)
+      server = await startServer(installation, inbox, options, () => stopped !== undefined, hold)
   } catch (error) {
     // A port in use, say: what runs already must not go on behind the error.
     await stop()
@@ -166,7 +185,11 @@ interface Worker {
   readonly watchdog: Watchdog | undefined
 }
 
-async function startWorker(installation: Installation, options: PlatformOptions): Promise<Worker> {
+async function startWorker(
+  installation: Installation,
+  options: PlatformOptions,
+  hold: HoldWatch,
+): Promise<Worker> {
   const { database, clock, random, dispatch, flows, connectorNamed } = installation
   const calls = callsOf(installation)
   const watchdog = options.watchdog === false ? undefined : startWatchdog(database.url)
@@ -180,7 +203,9 @@ async function startWorker(installation: Installation, options: PlatformOptions)
     writeEntries,
     version: options.version,
     roles: options.roles,
-    call: (request) => calls.call(request),
+    call: (request) => (hold.inHold() ? Promise.resolve(deferredByHold(clock.now())) : calls.call(request)),
+    inHold: hold.inHold,
+    lostTimes: hold.lostTimes,
     connectionFor: (tenant, connector, name) => connectionFor(installation, tenant, connector, name),
     ...(options.runsAtOnce === undefined ? {} : { runsAtOnce: options.runsAtOnce }),
     ...(watchdog && { entering: (run: string) => watchdog.entering(run) }),
@@ -212,6 +237,7 @@ export async function testConnection(
   tenant: string,
   name: string,
 ): Promise<CallOutcome> {
+  await refuseInHold(installation.database.pool)
   const found = await installation.vault.loadConnection(tenant, name)
   const connector = installation.connectorNamed(found.connector)
   if (!connector)
@@ -281,6 +307,7 @@ async function startServer(
   inbox: Inbox,
   options: PlatformOptions,
   stopping: () => boolean,
+  hold: HoldWatch,
 ): Promise<Listening> {
   const { database, clock, config } = installation
   const onFault = options.onFault ?? (() => {})
@@ -314,11 +341,12 @@ async function startServer(
         inbox,
         publicUrl: () => config.publicUrl ?? url,
         testConnection: (tenant, name) => testConnection(installation, tenant, name),
+        openHold: hold.open,
         stopping,
         onFault,
       })
     : undefined
-  const probes = createProbes({ database: reading.pool, clock, stopping })
+  const probes = createProbes({ database: reading.pool, clock, stopping, openHold: hold.open })
   const server = createServer((request, response) => {
     // Whoever sends the next request finds another node.
     if (stopping()) response.shouldKeepAlive = false

@@ -47,10 +47,10 @@ export function buildRouter(deps: ApiDeps & { readonly stopping: () => boolean }
   readonly router: Router
   readonly live: Live
 } {
-  const { database, clock, stopping } = deps
+  const { database, clock, stopping, openHold } = deps
   const router = createRouter(deps)
   router.get('/health', () => answerHealth())
-  router.get('/ready', () => answerReady({ database: database.pool, clock, stopping }))
+  router.get('/ready', () => answerReady({ database: database.pool, clock, stopping, ...(openHold && { openHold }) }))
   addApi(router, apiRoutes(deps), deps)
   const live = createLive(deps)
   live.addTo(router)

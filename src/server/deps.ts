@@ -5,6 +5,7 @@ import type { AnyConnector } from '../define/index.ts'
 import type { FlowTable, Inbox } from '../inbox/index.ts'
 import type { Operator } from '../operator/index.ts'
 import type { Vault } from '../vault/index.ts'
+import type { OpenHold } from './http/readiness.ts'
 
 /** What the HTTP API is built from. An installation has most of it. */
 export interface ApiDeps {
@@ -24,6 +25,8 @@ export interface ApiDeps {
   readonly testConnection: (tenant: string, name: string) => Promise<CallOutcome>
   /** Whether this node is on its way down, so that `/ready` says so. Default: never. */
   readonly stopping?: () => boolean
+  /** The hold that this node knows to be open, so that `/ready` says so. Default: none. */
+  readonly openHold?: () => OpenHold | undefined
   /** Told of faults of ours that were answered with 500. */
   readonly onFault?: (what: string, error: unknown) => void
 }

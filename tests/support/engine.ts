@@ -11,7 +11,7 @@ import {
   type RunState,
 } from '../../src/define/index.ts'
 import { createDispatch } from '../../src/dispatch/index.ts'
-import { Engine } from '../../src/flows/index.ts'
+import { Engine, type LostTime } from '../../src/flows/index.ts'
 import { createFlowTable, createInbox, type Inbox } from '../../src/inbox/index.ts'
 import { ensurePartitions, writeEntries } from '../../src/ledger/index.ts'
 import { createOperator, type Operator } from '../../src/operator/index.ts'
@@ -120,6 +120,8 @@ export interface TestEngineOptions {
   readonly runsAtOnce?: number
   /** Does not start executing. */
   readonly idle?: boolean
+  /** Times that the database lost when it was put back from copies. */
+  readonly lostTimes?: () => readonly LostTime[]
 }
 
 export const TENANT = 'default'
@@ -163,6 +165,7 @@ export async function startTestEngine(
     call: async (request) => (options.call ? options.call(request) : made()),
     connectionFor: () => Promise.resolve(connection),
     ...(options.runsAtOnce === undefined ? {} : { runsAtOnce: options.runsAtOnce }),
+    ...(options.lostTimes && { lostTimes: options.lostTimes }),
     onMoved: () => {
       for (const watcher of watchers) watcher()
     },

@@ -16,6 +16,14 @@ export interface ReadinessDeps {
   readonly database: Queryable
   readonly clock: Clock
   readonly stopping: () => boolean
+  /** The hold that is open: what comes in is taken all the same, so the node is ready. Default: none. */
+  readonly openHold?: () => OpenHold | undefined
+}
+
+/** What anybody may know of a hold. */
+export interface OpenHold {
+  readonly kind: string
+  readonly beganAt: Date
 }
 
 /** The process answers: that is all it says. */
@@ -23,12 +31,16 @@ export function answerHealth(): Response {
   return jsonAnswer(200, { status: 'ok' })
 }
 
-/** 200, or 503 with every reason. */
+/** 200, which also says whether a hold is open, or 503 with every reason. */
 export async function answerReady(deps: ReadinessDeps): Promise<Response> {
   const reasons = await findReasons(deps)
   return reasons.length === 0
-    ? jsonAnswer(200, { status: 'ready' })
+    ? jsonAnswer(200, { status: 'ready', ...holdOf(deps.openHold?.()) })
     : jsonAnswer(503, { status: 'not_ready', reasons }, { 'retry-after': '5' })
+}
+
+function holdOf(open: OpenHold | undefined): object {
+  return open ? { hold: { kind: open.kind, since: open.beganAt.toISOString() } } : {}
 }
 
 async function findReasons({ database, clock, stopping }: ReadinessDeps): Promise<readonly NotReady[]> {

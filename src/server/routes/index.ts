@@ -4,6 +4,7 @@ import { connectionRoutes } from './connections.ts'
 import { deliveryRoutes } from './deliveries.ts'
 import { emitRoutes } from './emit.ts'
 import { eventRoutes } from './events.ts'
+import { holdRoutes } from './hold.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { quarantineRoutes } from './quarantine.ts'
 import { runActionRoutes } from './runActions.ts'
@@ -20,5 +21,6 @@ export function apiRoutes(deps: ApiDeps): readonly AnyRoute[] {
     ...quarantineRoutes(deps),
     ...ledgerRoutes(deps),
     ...connectionRoutes(deps),
+    ...holdRoutes(deps),
   ]
 }
