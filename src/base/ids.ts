@@ -12,6 +12,7 @@ export type IdPrefix =
   | 'att' // attempt
   | 'fnd' // finding
   | 'inc' // incident
+  | 'out' // outage
   | 'led' // ledger entry
   | 'bat' // ledger batch
   | 'qrn' // quarantined thing

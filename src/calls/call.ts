@@ -1,8 +1,7 @@
 import { codeOf, PermanentError, reasonOf, RetryableError, SECOND, type Clock } from '../base/index.ts'
 import { checkInput } from '../contracts/index.ts'
-import type { Egress } from '../egress/index.ts'
+import type { Egress, EgressResult } from '../egress/index.ts'
 import type { Redactor } from '../ledger/index.ts'
-import type { BreakerResult } from '../resilience/index.ts'
 import type {
   AfterUnauthorized,
   AuthorizationContext,
@@ -10,7 +9,7 @@ import type {
   UnauthorizedRequest,
 } from '../vault/index.ts'
 import { readAnswer } from './answer.ts'
-import type { Breakers } from './breakers.ts'
+import type { Breakers, SeenCall } from './breakers.ts'
 import { healthOf } from './classify.ts'
 import type { ConnectionStates, Ticket } from './connectionStates.ts'
 import { judge, type Unauthorized } from './judge.ts'
@@ -49,10 +48,9 @@ export async function makeCall(call: CallRequest, parts: CallParts): Promise<Cal
 
   const permission = parts.breakers.ask(call)
   if (permission.as === 'refused')
-    return { as: 'deferred', until: permission.until, code: 'circuit_open', reason: permission.reason }
+    return { as: 'parked', code: 'circuit_open', reason: permission.reason, outage: permission.outage }
   const leave = parts.states.admit(call)
   if (leave.as === 'deferred') return leave
-  const pass = permission.take()
 
   const attempt: Attempt = {
     call,
@@ -60,7 +58,7 @@ export async function makeCall(call: CallRequest, parts: CallParts): Promise<Cal
     ...prepared,
     ticket: leave.ticket,
     begunAt: parts.clock.monotonic(),
-    health: 'neutral',
+    seen: NOTHING_SEEN,
   }
   try {
     const authorized = await authorize(attempt)
@@ -75,7 +73,7 @@ export async function makeCall(call: CallRequest, parts: CallParts): Promise<Cal
     return second.as === 'unauthorized' ? { ...second, as: 'parked' } : second
   } finally {
     attempt.ticket.close()
-    pass(attempt.health)
+    permission.pass(attempt.seen)
   }
 }
 
@@ -89,8 +87,11 @@ interface Attempt {
   readonly ticket: Ticket
   /** On the monotonic clock, from before the beginning is committed: the exchange's time counts from here. */
   begunAt: number
-  health: BreakerResult
+  /** What it showed of the provider's health. */
+  seen: SeenCall
 }
+
+const NOTHING_SEEN: SeenCall = { health: 'neutral', ms: 0, timedOut: false, boundMs: 0, code: '', words: '' }
 
 type Prepared = { readonly as: 'prepared'; readonly input: unknown; readonly request: RecordedRequest }
 type Failed = Extract<CallOutcome, { as: 'failed' }>
@@ -164,21 +165,36 @@ function withoutCredential(error: unknown, clock: Clock): CallOutcome {
 async function sendAndJudge(attempt: Attempt, authorized: Authorized): Promise<CallOutcome | Unauthorized> {
   const { call, parts, input, ticket } = attempt
   const { request, redactor } = authorized
+  const boundMs = call.operation.timeoutMs ?? DEFAULT_TIMEOUT_MS
   const begun = parts.clock.monotonic()
   const result = await parts.send({
     method: request.method,
     url: request.url,
     headers: request.headers,
     body: request.body,
-    timeoutMs: call.operation.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+    timeoutMs: parts.breakers.timeoutMs(call, boundMs),
     allowPrivate: call.connection.allowPrivate,
     spentMs: begun - attempt.begunAt,
     mayLeave: call.mayLeave,
   })
-  attempt.health = healthOf(result)
-  const exchange = exchangeOf(redactor, request, result, Math.round(parts.clock.monotonic() - begun))
+  const ms = parts.clock.monotonic() - begun
+  const exchange = exchangeOf(redactor, request, result, Math.round(ms))
   const seen = result.as === 'answered' ? readAnswer(result) : result
   const verdict = judge({ call, input, now: parts.clock.now() }, seen, exchange)
   if (!('as' in seen)) ticket.learn(seen, verdict.as === 'failed' ? verdict.retryAt : undefined)
-  return withRedactedReason(verdict, redactor)
+  const redacted = withRedactedReason(verdict, redactor)
+  attempt.seen = seenOf(result, { ms, boundMs }, redacted)
+  return redacted
+}
+
+/** What an exchange shows of the provider's health, and its answer in words that hold no secret. */
+function seenOf(
+  result: EgressResult,
+  took: Pick<SeenCall, 'ms' | 'boundMs'>,
+  outcome: CallOutcome | Unauthorized,
+): SeenCall {
+  const code = 'code' in outcome ? outcome.code : outcome.as
+  const words = 'reason' in outcome ? outcome.reason : outcome.as
+  const timedOut = result.as === 'unknown' && result.code === 'timeout'
+  return { ...took, health: healthOf(result), timedOut, code, words }
 }

@@ -1,21 +1,21 @@
 import { newId, UsageError } from '../base/index.ts'
-import type { BreakerState } from '../define/index.ts'
 import { BREAKER_POLICY, type BreakerPolicy } from '../resilience/index.ts'
 import { Breakers } from './breakers.ts'
-import { makeCall, type CallParts } from './call.ts'
+import { DEFAULT_TIMEOUT_MS, makeCall, type CallParts } from './call.ts'
 import { ConnectionStates, MOST_CONNECTIONS } from './connectionStates.ts'
 import type { CallOutcome } from './outcome.ts'
 import { Redactors, type SecretValuesOf } from './redaction.ts'
+import type { OutageBoard } from './outages/index.ts'
 import type { CallConnection, CallRequest } from './request.ts'
 
 export interface CallsOptions extends Omit<CallParts, 'breakers' | 'states' | 'redactors'> {
   readonly secretValuesOf: SecretValuesOf
   readonly breakerPolicy?: Partial<BreakerPolicy>
-  /** Connections whose breaker and budgets are kept in memory. Default 10,000. */
+  /** The breakers that all nodes share. Without it nothing is held back for its provider's health. */
+  readonly board?: OutageBoard
+  /** Connections whose health and budgets are kept in memory. Default 10,000. */
   readonly maxConnections?: number
 }
-
-type ConnectionKey = Pick<CallConnection, 'tenant' | 'id'>
 
 /** Outbound calls of one process. */
 export interface Calls {
@@ -23,17 +23,16 @@ export interface Calls {
   readonly call: (request: CallRequest) => Promise<CallOutcome>
   /** Makes the connector's check, a cheap read, over this connection. */
   readonly testConnection: (connection: CallConnection) => Promise<CallOutcome>
-  /** The state of a connection's breaker on this node. */
-  readonly breakerOf: (connection: ConnectionKey) => BreakerState
-  /** Holds a connection's calls back on this node until {@link restore}. */
-  readonly isolate: (connection: ConnectionKey) => void
-  readonly restore: (connection: ConnectionKey) => void
+  /** The same whatever the connection's breaker says, to find out whether the provider is back. */
+  readonly probe: (
+    connection: CallConnection,
+  ) => Promise<{ readonly outcome: CallOutcome; readonly slow: boolean }>
 }
 
 export function createCalls(options: CallsOptions): Calls {
   const policy = { ...BREAKER_POLICY, ...options.breakerPolicy }
   const most = options.maxConnections ?? MOST_CONNECTIONS
-  const breakers = new Breakers(options.clock, policy, most)
+  const breakers = new Breakers(options.clock, policy, most, options.board)
   const states = new ConnectionStates(options.clock, most)
   const redactors = new Redactors(options.secretValuesOf)
   const parts: CallParts = { ...options, breakers, states, redactors }
@@ -41,9 +40,12 @@ export function createCalls(options: CallsOptions): Calls {
   return {
     call,
     testConnection: async (connection) => call(checkOf(connection, options.clock.now())),
-    breakerOf: (connection) => breakers.stateOf(connection),
-    isolate: (connection) => breakers.isolate(connection),
-    restore: (connection) => breakers.restore(connection),
+    async probe(connection) {
+      const check = { ...checkOf(connection, options.clock.now()), probe: true }
+      const outcome = await call(check)
+      const ms = 'exchange' in outcome ? (outcome.exchange?.ms ?? 0) : 0
+      return { outcome, slow: breakers.isSlow(check, ms, check.operation.timeoutMs ?? DEFAULT_TIMEOUT_MS) }
+    },
   }
 }
 

@@ -6,7 +6,7 @@ import type {
   ProviderAnswer,
 } from '../define/index.ts'
 import type { EgressResult } from '../egress/index.ts'
-import { retryTime, type BreakerResult } from '../resilience/index.ts'
+import { retryTime, type HealthResult } from '../resilience/index.ts'
 
 /** Whose rules an answer is judged by. */
 export interface ClassifyContext {
@@ -85,7 +85,7 @@ function excerpt(answer: ProviderAnswer): string {
 const OURS: ReadonlySet<string> = new Set(['egress_denied', 'egress_busy', 'expired', 'withdrawn'])
 
 /** What a result says about the provider's health, whatever it means for the step. */
-export function healthOf(result: EgressResult): BreakerResult {
+export function healthOf(result: EgressResult): Exclude<HealthResult, 'slow'> {
   if (result.as === 'unknown') return result.code === 'too_large' ? 'success' : 'failure'
   if (result.as === 'not_sent') return OURS.has(result.code) ? 'neutral' : 'failure'
   if (result.status === 401 || result.status === 403 || result.status === 429) return 'neutral'

@@ -52,7 +52,6 @@ async function set(
 }
 
 const fine: Reply = (response) => json(response, 200, { id: 't', amount: 1 })
-const down: Reply = (response) => json(response, 503, {})
 
 describe('budgets', () => {
   it('defer what is over the limit, without sending it, and say until when', async () => {
@@ -169,115 +168,20 @@ describe('budgets', () => {
   })
 })
 
-describe('breakers', () => {
-  it('open when a provider keeps failing, defer without sending, and find its return by single calls', async () => {
-    let healthy = false
-    const { call, many, calls, connection, provider, clock } = await set((response, received, n) =>
-      (healthy ? fine : down)(response, received, n),
-    )
-    await many(10)
-    expect(calls.breakerOf(connection)).toBe('open')
-    expect(await call()).toMatchObject({ as: 'deferred', code: 'circuit_open', until: BEGUN + 5 * SECOND })
-    expect(provider.received).toHaveLength(10)
-
-    await clock.advance(5 * SECOND)
-    expect((await call()).as).toBe('failed')
-    expect(calls.breakerOf(connection)).toBe('open')
-    expect(provider.received).toHaveLength(11)
-
-    healthy = true
-    await clock.advance(10 * SECOND)
-    expect(await many(2)).toEqual(['succeeded', 'succeeded'])
-    expect(calls.breakerOf(connection)).toBe('closed')
-  })
-
-  it('let one probe out at a time', async () => {
-    let answer: (() => void) | undefined
-    let arrived!: () => void
-    const waiting = new Promise<void>((resolve) => {
-      arrived = resolve
-    })
-    const { call, many, clock, provider } = await set((response, received, n) => {
-      if (n <= 10) return down(response, received, n)
-      answer = () => fine(response, received, n)
-      return arrived()
-    })
-    await many(10)
-    await clock.advance(5 * SECOND)
-    const probe = call()
-    await waiting
-    expect(await call()).toMatchObject({ as: 'deferred', code: 'circuit_open' })
-    expect(provider.received).toHaveLength(11)
-    answer!()
-    expect((await probe).as).toBe('succeeded')
-  })
-
-  it('take no heed of refusals, which tell that the provider is there', async () => {
-    for (const status of [400, 401, 403, 404, 422, 429]) {
-      const { many, calls, connection } = await set((response) => json(response, status, {}))
-      await many(20)
-      expect([status, calls.breakerOf(connection)]).toEqual([status, 'closed'])
-    }
-  })
-
-  it('open for lost connections, and for ports where nobody listens', async () => {
-    const { many, calls, connection } = await set((response) => response.socket!.destroy())
-    await many(10)
-    expect(calls.breakerOf(connection)).toBe('open')
-    const gone = await set(fine)
-    await gone.provider.close()
-    await gone.many(10)
-    expect(gone.calls.breakerOf(gone.connection)).toBe('open')
-  })
-
-  it('give the probe back when it ends for reasons of ours', async () => {
-    let fault: Error | undefined
-    const { call, many, clock, calls, connection } = await set(down, [], {
-      secretValuesOf: async () => {
-        if (fault) throw fault
-        return []
-      },
-    })
-    await many(10)
-    await clock.advance(5 * SECOND)
-    fault = new Error('the database is gone')
-    // Another operation of the connection, whose redactor is not known yet.
-    await expect(call({ operationName: 'things.other' })).rejects.toBe(fault)
-    expect(calls.breakerOf(connection)).toBe('half_open')
-    fault = undefined
-    expect((await call()).as).toBe('failed')
-  })
-
-  it('are isolated and restored by hand', async () => {
-    const { call, calls, connection, provider } = await set(fine)
-    calls.isolate(connection)
-    expect(await call()).toMatchObject({
-      as: 'deferred',
-      code: 'circuit_open',
-      reason: expect.stringContaining('by hand'),
-    })
-    expect(provider.received).toEqual([])
-    calls.restore(connection)
-    expect((await call()).as).toBe('succeeded')
-  })
-})
-
 describe('the state of connections', () => {
-  it('is bounded: the longest unused is forgotten, one isolated by hand never', async () => {
+  it('is bounded: the longest unused is forgotten', async () => {
     const { calls, connector, operation, provider } = await set(
       fine,
       [limit({ allowed: 1, windowMs: HOUR })],
       { maxConnections: 2 },
     )
     const callTo = (id: string) => calls.call(callOf(connectionTo(provider.url, connector, id), operation))
-    calls.isolate({ tenant: 'default', id: 'held' })
     expect((await callTo('a')).as).toBe('succeeded')
     expect((await callTo('b')).as).toBe('succeeded')
     expect((await callTo('a')).as).toBe('deferred')
     expect((await callTo('c')).as).toBe('succeeded')
     expect((await callTo('a')).as).toBe('deferred')
     expect((await callTo('b')).as).toBe('succeeded')
-    expect(calls.breakerOf({ tenant: 'default', id: 'held' })).toBe('isolated')
   })
 })
 

@@ -1,11 +1,12 @@
 import type { RedactedExchange } from '../ledger/index.ts'
+import type { OutageRef } from './outages/index.ts'
 
 /**
  * What an attempt came to. Exactly one of:
  * - `succeeded`: done, and the answer fits its contract.
  * - `not_found`: the answer to a look-up; for certain not done.
  * - `deferred`: not attempted; ask again at `until`. Costs no attempt.
- * - `parked`: for certain not done, and it will not be before a person acts on the connection.
+ * - `parked`: for certain not done, and it will not be before a person acts on the connection, or its outage is over.
  * - `failed`: for certain not done, or harmless to repeat. `newKey`: the next attempt needs a new idempotency key,
  *   since the provider would answer the old one with the stored error.
  * - `in_doubt`: it may have been done.
@@ -21,7 +22,14 @@ export type CallOutcome =
     }
   | { readonly as: 'not_found'; readonly exchange: Exchange }
   | { readonly as: 'deferred'; readonly until: number; readonly code: string; readonly reason: string }
-  | { readonly as: 'parked'; readonly code: string; readonly reason: string; readonly exchange?: Exchange }
+  | {
+      readonly as: 'parked'
+      readonly code: string
+      readonly reason: string
+      readonly exchange?: Exchange
+      /** Where it is the provider's outage: nothing was sent, and it goes on when that is over. */
+      readonly outage?: OutageRef
+    }
   | {
       readonly as: 'failed'
       readonly retryable: boolean

@@ -39,6 +39,10 @@ export interface CallRequest {
   readonly begin?: ((request: RecordedRequest) => Promise<void>) | undefined
   /** Asked right before the first byte is written: `false`, and nothing is. */
   readonly mayLeave?: (() => boolean) | undefined
+  /** It has waited for an outage of this connection and was let go: it goes before those who come now. */
+  readonly waited?: boolean | undefined
+  /** It is to find out whether the provider is back: no breaker holds it up. */
+  readonly probe?: boolean | undefined
   /** `send` does it; `lookup` asks whether an earlier attempt did it. */
   readonly kind: 'send' | 'lookup'
 }

@@ -56,8 +56,10 @@ export type LedgerAction =
   | 'credential.revoked'
   | 'credential.refused'
   | 'breaker.opened'
+  | 'breaker.half_opened'
   | 'breaker.closed'
   | 'breaker.isolated'
+  | 'breaker.released'
   | 'contract.changed'
   // The installation and its people.
   | 'token.created'

@@ -1,31 +1,41 @@
 /**
  * When to send, when to wait, when to stop: decisions over state and now.
  *
- * Owns: back-off, the reading of Retry-After and rate-limit headers, budgets, the circuit breaker.
+ * Owns: back-off, the reading of Retry-After and rate-limit headers, budgets, the circuit breaker, a
+ * provider's health, the ramp after an outage.
  * Leaves to others: keeping the state, asking at the right moment (calls), acting on a decision (flows). Nothing
  * here reads a clock, waits, or changes what it was given: state goes in, and a decision and new state come out.
  *
  * Invariants
  * 1. In no window of a limit is more admitted than the limit allows, wherever the window begins.
- * 2. A breaker moves only as {@link BREAKER_MOVES} says, and lets no more probes out than its policy allows.
+ * 2. A breaker moves only as {@link BREAKER_MOVES} says.
  * 3. No attempt is made before the time that the provider named, up to {@link LONGEST_RETRY_AFTER_MS}; a longer
  *    wait is not waited for but parked.
  * 4. What has to wait is given its own time: those who wait for the same thing come back one after another, at the
  *    pace that will be allowed, and not all at once.
  */
 export { LONGEST_RETRY_AFTER_MS, nextAttempt, type NextAttemptContext } from './backoff.ts'
+export { measured, noLatencies, slowFrom, timeoutFor, type Latencies } from './adaptiveTimeout.ts'
 export {
+  afterProbe,
   BREAKER_MOVES,
   BREAKER_POLICY,
-  closedBreaker,
-  isolate,
-  permit,
-  record,
-  restore,
+  isolated,
+  opened,
+  releasedByHand,
   type Breaker,
   type BreakerPolicy,
-  type BreakerResult,
 } from './breaker.ts'
+export {
+  counted,
+  mostFail,
+  totals,
+  unknownHealth,
+  verdictOf,
+  type Health,
+  type HealthResult,
+} from './health.ts'
+export { RAMP_POLICY, releaseNow, type RampPolicy } from './ramp.ts'
 export { admit, blockUntil, emptyBudget, release, type Admission, type Budget } from './bucket.ts'
 export { observedLimits, type ObservedLimit } from './limitHeaders.ts'
 export { parseHttpDate, retryTime } from './retryAfter.ts'
