@@ -82,9 +82,9 @@ export async function advanceCall(
   pending: PendingCall,
   host: StepHost,
   resolving = false,
-  const known = afterRestore(pending, step.operation, host.run, host.clock.now())
 ): Promise<StepProgress> {
-  const state = await withReleasedAnswer(step, withWord(pending, host.clock.now()), host)
+  const known = afterRestore(pending, step.operation, host.run, host.clock.now())
+  const state = await withReleasedAnswer(step, withWord(known, host.clock.now()), host)
   if ('failed' in state) return finish(step, { outcome: 'failed', ...state.failed }, {}, host)
   const move = nextMove(state, step.operation, step.options, host.clock.now(), resolving)
   switch (move.as) {
