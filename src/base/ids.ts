@@ -17,10 +17,10 @@ export type IdPrefix =
   | 'bat' // ledger batch
   | 'qrn' // quarantined thing
   | 'nod' // node
+  | 'hld' // hold
   | 'tok' // API token
 
 export type Id<P extends IdPrefix> = `${P}_${string}`
-  | 'hld' // hold
 export type RunId = Id<'run'>
 export type EventId = Id<'evt'>
 export type DeliveryId = Id<'dlv'>

@@ -2,12 +2,14 @@ import { Migrator, type Migration } from 'kysely'
 import { PermanentError } from '../base/index.ts'
 import type { Database, Queryable } from './connect.ts'
 import * as initial from './migrations/0001-initial.ts'
+import * as outages from './migrations/0003-outages.ts'
 import * as hold from './migrations/0006-hold.ts'
 import { asUnavailable } from './transaction.ts'
 
 /** In order; a migration that was released is never changed. */
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-initial': { up: (db) => initial.up(db) },
+  '0003-outages': { up: (db) => outages.up(db) },
   '0006-hold': { up: (db) => hold.up(db) },
 }
 
