@@ -3,6 +3,8 @@ import type {
   AnyOperation,
   Classification,
   IdempotencyKind,
+  LostExchange,
+  LostMeaning,
   ProviderAnswer,
 } from '../define/index.ts'
 import type { EgressResult } from '../egress/index.ts'
@@ -38,9 +40,33 @@ export function classify(answer: ProviderAnswer, context: ClassifyContext): Clas
 
 /** A wait that the provider asks for in its headers counts wherever the rule names none. */
 function withRetryTime(meaning: Classification, answer: ProviderAnswer, now: number): Classification {
-  if (meaning.as !== 'retry' || meaning.retryAt !== undefined) return meaning
+  if ((meaning.as !== 'retry' && meaning.as !== 'in_doubt') || meaning.retryAt !== undefined) return meaning
   const retryAt = retryTime(answer.headers['retry-after'], now)
   return retryAt === undefined ? meaning : { ...meaning, retryAt }
+}
+
+/**
+ * What it means that no whole answer came: the operation is asked, then the connector, then the defaults. What was
+ * not sent cannot have been done, whatever a rule says.
+ */
+export function classifyLost(lost: LostExchange, context: ClassifyContext): LostMeaning {
+  const { operation, connector, kind, now } = context
+  const { code, reason } = lost
+  let own: LostMeaning | undefined
+  try {
+    own = operation?.classifyLost?.(lost, now) ?? connector.classifyLost?.(lost, now)
+  } catch (error) {
+    own = {
+      as: 'in_doubt',
+      code: 'classification_failed',
+      reason: `The connector ${connector.name} could not tell what "${code}" means: ${String(error).slice(0, 200)}`,
+    }
+  }
+  if (lost.phase === 'connecting')
+    return own === undefined || own.as === 'in_doubt' ? { ...(own ?? { code, reason }), as: 'retry' } : own
+  if (own !== undefined) return own
+  if (kind !== 'natural') return { as: 'in_doubt', code, reason }
+  return { as: code === 'answer_too_large' ? 'failed' : 'retry', code, reason }
 }
 
 /**

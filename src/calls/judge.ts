@@ -1,9 +1,9 @@
 import { codeOf, PermanentError, reasonOf, SECOND } from '../base/index.ts'
 import { checkAnswer } from '../contracts/index.ts'
-import type { AnyOperation, Classification, IdempotencyKind } from '../define/index.ts'
+import type { AnyOperation, Classification, IdempotencyKind, LostExchange } from '../define/index.ts'
 import type { NotSent, Unknown } from '../egress/index.ts'
 import { readAnswer, type ReadAnswer } from './answer.ts'
-import { byStatus, classify } from './classify.ts'
+import { byStatus, classify, classifyLost } from './classify.ts'
 import { notDone, type CallOutcome, type Exchange } from './outcome.ts'
 import { idempotencyAt, lookupOf, type CallRequest } from './request.ts'
 
@@ -37,23 +37,27 @@ export function judge(
     // Not the provider's doing, and no attempt: whoever has the run now, or this node again, goes on with it.
     if (result.code === 'withdrawn' || result.code === 'expired')
       return { as: 'deferred', until: now + UNSENT_WAIT_MS, code: result.code, reason: result.reason }
-    return { ...notDone(result.code, result.reason), retryable: result.code !== 'egress_denied', exchange }
+    // The policy's refusal is no one's opinion.
+    if (result.code === 'egress_denied') return { ...notDone(result.code, result.reason), exchange }
   }
 
   // A look-up is a read, whatever the operation is.
   const kind = call.kind === 'lookup' ? 'natural' : idempotencyAt(call.operation, call.begunAt, now).kind
-  if (!('as' in result)) {
-    const { connector } = call.connection
-    // An operation's own rules are for its own answers, not for those to its look-up.
-    const operation = call.kind === 'send' ? call.operation : undefined
-    const meaning = classify(result, { operation, connector, kind, now })
-    return meant(meaning, { ...judging, kind, answer: result, exchange })
+  const { connector } = call.connection
+  // An operation's own rules are for its own exchanges, not for those of its look-up.
+  const context = { operation: call.kind === 'send' ? call.operation : undefined, connector, kind, now }
+  if (!('as' in result))
+    return meant(classify(result, context), { ...judging, kind, answer: result, exchange })
+  if (result.as === 'unknown' && result.status !== undefined && isRefusal(result.status)) {
+    // The status line alone says that it was refused, though the rest did not come.
+    const answer = readAnswer({ status: result.status, headers: {}, body: Buffer.alloc(0) })
+    return meant(byStatus(answer, kind), { ...judging, kind, answer, exchange })
   }
-  if (result.status === undefined || result.status < 400 || result.status >= 500)
-    return lost(result, kind, exchange)
-  // The status line alone says that it was refused, though the rest did not come.
-  const answer = readAnswer({ status: result.status, headers: {}, body: Buffer.alloc(0) })
-  return meant(byStatus(answer, kind), { ...judging, kind, answer, exchange })
+  return lostFor(classifyLost(lostExchange(result), context), kind, exchange)
+}
+
+function isRefusal(status: number): boolean {
+  return status >= 400 && status < 500
 }
 
 const LOST_CODES = {
@@ -63,11 +67,28 @@ const LOST_CODES = {
   too_large: 'answer_too_large',
 } as const
 
-/** Sent, and no whole answer: harmless for what may be repeated, doubt for the rest. */
-function lost(result: Unknown, kind: IdempotencyKind, exchange: Exchange): CallOutcome {
+/** How far the exchange came, in the words of connectors. */
+function lostExchange(result: NotSent | Unknown): LostExchange {
+  const { reason } = result
+  if (result.as === 'not_sent') return { phase: 'connecting', code: result.code, reason }
   const code = LOST_CODES[result.code]
-  if (kind !== 'natural') return { as: 'in_doubt', code, reason: result.reason, exchange }
-  return { ...notDone(code, result.reason), retryable: result.code !== 'too_large', exchange }
+  return result.status === undefined
+    ? { phase: 'waiting', code, reason }
+    : { phase: 'reading', code, reason, status: result.status }
+}
+
+/** The outcome that a lost exchange gives. Doubt about what may be repeated is none. */
+function lostFor(
+  meaning: ReturnType<typeof classifyLost>,
+  kind: IdempotencyKind,
+  exchange: Exchange,
+): CallOutcome {
+  const { code, reason } = meaning
+  if (meaning.as === 'failed') return { ...notDone(code, reason), exchange }
+  const named = meaning.retryAt === undefined ? {} : { retryAt: meaning.retryAt }
+  if (meaning.as === 'in_doubt' && kind !== 'natural')
+    return { as: 'in_doubt', code, reason, ...named, exchange }
+  return { ...notDone(code, reason), retryable: true, ...named, exchange }
 }
 
 interface Answered extends Judging {
@@ -83,13 +104,14 @@ function meant(meaning: Classification, answered: Answered): CallOutcome | Unaut
   const { code, reason } = meaning
   if (meaning.as === 'unauthorized') return { as: 'unauthorized', code, reason, exchange }
   if (meaning.as === 'failed') return { ...notDone(code, reason), exchange }
-  if (meaning.as === 'in_doubt' && kind !== 'natural') return { as: 'in_doubt', code, reason, exchange }
-  const retryAt = meaning.as === 'retry' ? meaning.retryAt : undefined
+  const named = meaning.retryAt === undefined ? {} : { retryAt: meaning.retryAt }
+  if (meaning.as === 'in_doubt' && kind !== 'natural')
+    return { as: 'in_doubt', code, reason, ...named, exchange }
   return {
     ...notDone(code, reason),
     retryable: true,
     newKey: kind === 'key' && storesError(call.operation, answer),
-    ...(retryAt === undefined ? {} : { retryAt }),
+    ...named,
     exchange,
   }
 }

@@ -40,7 +40,14 @@ export type CallOutcome =
       readonly reason: string
       readonly exchange?: Exchange
     }
-  | { readonly as: 'in_doubt'; readonly code: string; readonly reason: string; readonly exchange?: Exchange }
+  | {
+      readonly as: 'in_doubt'
+      /** Earliest time at which the provider wants to be asked again, in milliseconds since 1970, where it named one. */
+      readonly retryAt?: number
+      readonly code: string
+      readonly reason: string
+      readonly exchange?: Exchange
+    }
   | {
       readonly as: 'quarantined'
       readonly path: string

@@ -4,6 +4,8 @@ import type { Database, Queryable } from './connect.ts'
 import * as initial from './migrations/0001-initial.ts'
 import * as outages from './migrations/0003-outages.ts'
 import * as hold from './migrations/0006-hold.ts'
+import * as schedules from './migrations/0005-schedules.ts'
+import * as runs from './migrations/0008-runs.ts'
 import { asUnavailable } from './transaction.ts'
 
 /** In order; a migration that was released is never changed. */
@@ -12,6 +14,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0003-outages': { up: (db) => outages.up(db) },
   '0006-hold': { up: (db) => hold.up(db) },
 }
+  '0008-runs': { up: (db) => runs.up(db) },
 
 /** Brings the tables up to date. Safe when several nodes do it at once: Kysely holds an advisory lock. */
 export async function migrate(database: Database): Promise<void> {

@@ -8,6 +8,7 @@ import { Execution, type ExecutionDeps } from './execution.ts'
 import type { ClaimedRun, JournalRow, PendingStep, RunMove } from './run.ts'
 import type { RunWriteAnswer } from './runWriter.ts'
 import type { StepWrite } from './callStep.ts'
+import { giveUpAt, noLaterThan, tooLong } from './giveUpAfter.ts'
 import {
   handedBack,
   heldRun,
@@ -43,6 +44,7 @@ export async function advanceRun(run: ClaimedRun, deps: AdvanceDeps): Promise<Ad
   const { flow, event, refused } = prepare(run, deps)
   if (run.undoTo !== undefined) return cancelOrUndo(run, refused, flow ?? NO_FLOW, event ?? NO_EVENT, deps)
   if (refused) return settle(run, refused, deps)
+  if (deps.clock.now() >= giveUpAt(run, flow)) return giveUpLate(run, flow, event, deps)
 
   const execution = executionOf(run, flow, event, 'run', deps)
   const end = await execution.start()
@@ -60,7 +62,7 @@ export async function advanceRun(run: ClaimedRun, deps: AdvanceDeps): Promise<Ad
         run,
         deps.stopping()
           ? handedBack(run, end.pending, deps.clock.now())
-          : suspended(run, end.pending, flow.hold !== 'untilFirstWait'),
+          : noLaterThan(giveUpAt(run, flow), suspended(run, end.pending, flow.hold !== 'untilFirstWait')),
         deps,
       )
     case 'cancelling':
@@ -155,6 +157,22 @@ async function giveUp(
     execution,
     deps,
   )
+}
+
+/** The flow has had the time that it gives itself. What is in doubt is resolved, and what was done is undone. */
+async function giveUpLate(
+  run: ClaimedRun,
+  flow: AnyFlow,
+  event: FlowEvent,
+  deps: AdvanceDeps,
+): Promise<Advanced> {
+  const error = tooLong(run, flow, deps.clock.now())
+  const move = threw(run, error, stepsToUndo(run.journal).length > 0 || mayHoldDoubts(run))
+  if (move.to !== 'undoing') return settle(run, move, deps)
+  if ((await deps.write(run, { move, entries: entriesOf(run, move, deps.clock.now()) })) === 'fenced')
+    return undefined
+  const { reasonCode, reason } = move
+  return cancelOrUndo({ ...run, undoTo: 'undone', reasonCode, reason }, undefined, flow, event, deps)
 }
 
 /** A run on its way to being undone: first learn what came of attempts in doubt, then undo. */

@@ -20,7 +20,15 @@ import type { AnyOperation, AttemptState, StepOptions } from '../define/index.ts
 import type { LedgerAction, LedgerEntry } from '../ledger/index.ts'
 import { stepKey } from './playback.ts'
 import { afterRestore } from './restored.ts'
-import { afterAttempt, idempotencyKey, nextMove, withWord, type ResolvedRetryPolicy } from './retry.ts'
+import {
+  afterAttempt,
+  idempotencyKey,
+  nextMove,
+  noLongerThanValid,
+  withWord,
+  type ResolvedRetryPolicy,
+} from './retry.ts'
+import type { RetryBudgets } from './retryBudgets.ts'
 import type { ClaimedRun, JournalRow, PendingCall, PendingStep, StepKind, Undo } from './run.ts'
 import type { AttemptWrite, QuarantineWrite, RunWriteAnswer } from './runWriter.ts'
 
@@ -47,6 +55,8 @@ export interface StepHost {
   readonly random: Random
   readonly call: (request: CallRequest) => Promise<CallOutcome>
   readonly mayLeave: () => boolean
+  /** How many retries this node may make. */
+  readonly retries: Pick<RetryBudgets, 'heldUntil' | 'made'>
   /** The answer that a person released from quarantine, as JSON bytes; `undefined` while nobody has. */
   readonly releasedAnswer: (quarantineId: string) => Promise<Buffer | 'discarded' | undefined>
   readonly append: (row: Omit<JournalRow, 'seq'>) => JournalRow
@@ -176,11 +186,15 @@ async function attemptOnce(
   started: { begun: boolean },
 ): Promise<StepProgress> {
   const began = host.clock.now()
+  const isRetry = before.attempts > 0
+  const heldBack = isRetry ? heldBackRetry(step, before, asked, host) : undefined
+  if (heldBack) return heldBack
   const number = (before.lastNumber ?? 0) + 1
   const state: PendingCall = {
     ...before,
     attempts: before.attempts + 1,
     lastNumber: number,
+    firstAt: before.firstAt ?? began,
     begunAt: before.begunAt ?? began,
   }
   const key = idempotencyKey(host.run.rootRunId, state)
@@ -201,6 +215,7 @@ async function attemptOnce(
     code: undefined,
     reason: undefined,
     begunAt: began,
+    excerpt: undefined,
     finishedAt: undefined,
     ...over,
   })
@@ -241,11 +256,12 @@ async function attemptOnce(
 
   crashPoint('call.answered')
   const now = host.clock.now()
+  host.retries.made(step.connection, isRetry, outcome)
   const context = { operation: step.operation, policy: step.policy, now, random: host.random, asked }
   if (outcome.as === 'deferred' || outcome.as === 'parked') {
     // Nothing was attempted, so nothing is counted and nothing is written.
     const after = afterAttempt(before, outcome, context)
-    const { pending } = after as { pending: PendingCall }
+    const pending = noLongerThanValid((after as { pending: PendingCall }).pending, step.options)
     if (!started.begun) return { as: 'wait', pending, cancelling: false }
     // Begun, and turned away before the provider looked at it: the record must not look as if it had left.
     const closed = record({ state: 'failed', code: outcome.code, reason: outcome.reason, finishedAt: now })
@@ -265,6 +281,7 @@ async function attemptOnce(
     reason: 'reason' in outcome ? outcome.reason : undefined,
     finishedAt: now,
   })
+    excerpt: excerptOf(outcome),
   const entries = [
     entryOf(step, host, ACTIONS[outcome.as], attemptWrite.state ?? outcome.as, outcome, number),
   ]
@@ -286,7 +303,7 @@ async function attemptOnce(
   if (sent && kind === 'key')
     host.recorded.set(stepKey(step.name, step.ordinal), { generation: state.generation, request: sent })
   const pending: PendingCall = {
-    ...after.pending,
+    ...noLongerThanValid(after.pending, step.options),
     quarantineId: quarantine?.id ?? after.pending.quarantineId,
   }
   const withBytes = sent && kind === 'key' ? { ...attemptWrite, request: encodeRecorded(sent) } : attemptWrite
@@ -297,6 +314,46 @@ async function attemptOnce(
 
 const ACTIONS: Readonly<Record<Exclude<CallOutcome['as'], 'deferred' | 'parked'>, LedgerAction>> = {
   succeeded: 'call.succeeded',
+/** The connection has made more retries than its share: this one waits, which costs no attempt and no row. */
+function heldBackRetry(
+  step: CallStep,
+  before: PendingCall,
+  asked: 'send' | 'lookup',
+  host: StepHost,
+): StepProgress | undefined {
+  const until = host.retries.heldUntil(step.connection)
+  if (until === undefined) return undefined
+  const now = host.clock.now()
+  const why = {
+    as: 'deferred',
+    until,
+    code: 'retry_budget_used_up',
+    reason: `Too many retries over connection "${step.connection.name}" are failing`,
+  } as const
+  const context = { operation: step.operation, policy: step.policy, now, random: host.random, asked }
+  const { pending } = afterAttempt(before, why, context) as { pending: PendingCall }
+  return { as: 'wait', pending: noLongerThanValid(pending, step.options), cancelling: false }
+}
+
+/** Whether the run has waited for an outage of the connection: then it goes before those who come now. */
+function hasWaited(run: ClaimedRun, connection: CallConnection): boolean {
+  return run.pending.some(
+    (pending) => pending.kind === 'operation' && pending.outage?.connectionId === connection.id,
+  )
+}
+
+/** Characters of an answer that are kept with its attempt. */
+const EXCERPT_LENGTH = 300
+
+/** The beginning of what the provider answered to an attempt that failed; redacted already. */
+function excerptOf(outcome: CallOutcome): string | undefined {
+  if (outcome.as === 'succeeded' || outcome.as === 'not_found' || !('exchange' in outcome)) return undefined
+  const body = outcome.exchange?.answer?.body
+  const text = body?.kind === 'text' ? body.text.trim() : ''
+  if (text === '') return undefined
+  return text.length > EXCERPT_LENGTH ? `${text.slice(0, EXCERPT_LENGTH)}…` : text
+}
+
   not_found: 'call.looked_up',
   failed: 'call.failed',
   in_doubt: 'call.in_doubt',

@@ -76,6 +76,7 @@ interface ClaimedRow extends StoredEvent {
   readonly claims: number
   readonly claimed_at: Date
   readonly created_at: Date
+  readonly goes_on_since: Date | null
   readonly waits: string | null
   readonly undo_to: 'undone' | 'cancelled' | null
   readonly reason_code: string | null
@@ -111,7 +112,7 @@ async function claim(
         from ready where r.tenant = ready.tenant and r.id = ready.id
         returning r.*)
       select c.tenant, c.id, c.flow, c.flow_version, c.root_run_id, c.lane_key, c.lane_open, c.state, c.fence, c.claims, c.claimed_at,
-        c.created_at, c.waits, c.undo_to, c.reason_code, c.reason,
+        c.created_at, c.goes_on_since, c.waits, c.undo_to, c.reason_code, c.reason,
         e.id as event_id, e.type, e.occurred_at, e.received_at, e.data_at, d.content_type, d.body, n.name as connection_name, n.connector
       from claimed c
       cross join lateral (select * from events e where e.tenant = c.tenant and e.id = c.event_id offset 0) e

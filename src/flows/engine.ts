@@ -23,6 +23,7 @@ import {
 import type { LostTime } from './restored.ts'
 import type { ClaimedRun, RunMove } from './run.ts'
 import { createRunWriter, type RunWriter } from './runWriter.ts'
+import { RetryBudgets } from './retryBudgets.ts'
 import { giveBackStrays, runsClaimedBy, type ClaimedRef } from './strays.ts'
 import { findAwaitedEvent, wakeMissed, wakeWaiting, type Arrival } from './waits.ts'
 
@@ -85,6 +86,7 @@ export class Engine {
   readonly #under = new Map<string, { readonly done: Promise<void>; execution?: Execution }>()
   readonly #timers = new Set<() => void>()
   #due: RunRef[] = []
+  readonly #retries: RetryBudgets
   #node = ''
   /** Of the node's present id: runs that were claimed under an earlier one have lost theirs. */
   #lease: Lease
@@ -104,6 +106,7 @@ export class Engine {
     this.#lease = this.#newLease()
     this.#heart = openDatabase({
       url: options.database.url,
+    this.#retries = new RetryBudgets(options.clock)
       max: 1,
       name: 'trestle heartbeat',
       statementTimeoutMs: 4 * SECOND,
@@ -270,6 +273,7 @@ export class Engine {
       entering,
       onExecution,
       flowNamed: (name) => flows.byName(name),
+      retries: this.#retries,
       stopping: () => this.#stopping,
       connectionNamed: (tenant, connector, name) => {
         const found = connectorNamed(connector)

@@ -63,6 +63,7 @@ export interface ExecutionDeps {
   readonly call: (request: CallRequest) => Promise<CallOutcome>
   /** Whether this node may be sure that the run is still its own; asked right before a request is written. */
   readonly mayLeave: () => boolean
+  readonly retries: StepHost['retries']
   /** The tenant's connection of this connector, or the one named. Throws UsageError where there is none. */
   readonly connectionFor: (
     tenant: string,
@@ -156,6 +157,7 @@ export class Execution {
       random: deps.random,
       call: deps.call,
       mayLeave: deps.mayLeave,
+      retries: deps.retries,
       releasedAnswer: deps.releasedAnswer,
       write: (write) =>
         deps.write(write.pending ? { ...write, waits: this.#waitsWith(write.pending) } : write),
@@ -250,6 +252,13 @@ export class Execution {
       return new Promise(() => {})
     }
     const name = options.as ?? `${connector.name}.${operationName}`
+    if (options.validUntil !== undefined && Number.isNaN(new Date(options.validUntil).getTime()))
+      return rejected(
+        new UsageError(
+          'valid_until_invalid',
+          `The step "${name}" is valid until "${String(options.validUntil)}", which is no time. Pass a Date, or ISO 8601 text such as 2026-11-22T21:00:00Z.`,
+        ),
+      )
     let inputDigest: Buffer
     try {
       inputDigest = createHash('sha256')
@@ -271,7 +280,7 @@ export class Execution {
         input,
         inputDigest,
         options,
-        policy: retryPolicy(options.retry, this.#flow.retry),
+        policy: retryPolicy(options.retry, this.#flow.retry, operation.retry),
         undoOf: options.undo && ((made) => this.#captureUndo(options.undo!, made)),
       }
       const pending = this.#startingPoint(step, reachedBefore)

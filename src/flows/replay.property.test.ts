@@ -127,6 +127,7 @@ async function history(
       random: seededRandom(seed),
       entering: () => {},
       mayLeave: () => true,
+      retries: { heldUntil: () => undefined, made: () => {} },
       connectionFor: () =>
         Promise.resolve({ id: 'con_acme', name: 'acme', connector: acme } as unknown as CallConnection),
       releasedAnswer: () => Promise.resolve(undefined),
@@ -173,6 +174,7 @@ async function history(
       claims,
       claimedAt: clock.now(),
       createdAt: 1_000,
+      goesOnSince: 1_000,
       connector: 'acme',
       undoTo: undefined,
       reasonCode: undefined,

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
-import { DAY, durationMs, HOUR, MINUTE, SECOND, type Random } from '../base/index.ts'
+import { DAY, durationMs, durationWords, HOUR, MINUTE, SECOND, type Random } from '../base/index.ts'
 import type { CallOutcome } from '../calls/index.ts'
 import type { AnyOperation, Idempotency, RetryPolicy, StepOptions } from '../define/index.ts'
-import { nextAttempt } from '../resilience/index.ts'
+import { LONGEST_RETRY_AFTER_MS, nextAttempt } from '../resilience/index.ts'
 import type { LastAttempt, PendingCall } from './run.ts'
 
 /**
@@ -49,18 +49,15 @@ export interface ResolvedRetryPolicy {
   readonly attempts: number
 }
 
-/** The policy of a step: its own, else its flow's, else the defaults. */
-export function retryPolicy(
-  step: RetryPolicy | undefined,
-  flow: RetryPolicy | undefined,
-): ResolvedRetryPolicy {
-  const pick = (name: 'first' | 'cap' | 'horizon'): number =>
-    durationMs(step?.[name] ?? flow?.[name] ?? RETRY_DEFAULTS[name])
+/** The policy of a step, field by field: its own, else its flow's, else its operation's, else the defaults. */
+export function retryPolicy(...given: readonly (RetryPolicy | undefined)[]): ResolvedRetryPolicy {
+  const said = <Name extends keyof RetryPolicy>(name: Name): RetryPolicy[Name] =>
+    given.find((policy) => policy?.[name] !== undefined)?.[name]
   return {
-    first: pick('first'),
-    cap: pick('cap'),
-    horizon: pick('horizon'),
-    attempts: step?.attempts ?? flow?.attempts ?? RETRY_DEFAULTS.attempts,
+    first: durationMs(said('first') ?? RETRY_DEFAULTS.first),
+    cap: durationMs(said('cap') ?? RETRY_DEFAULTS.cap),
+    horizon: durationMs(said('horizon') ?? RETRY_DEFAULTS.horizon),
+    attempts: said('attempts') ?? RETRY_DEFAULTS.attempts,
   }
 }
 
@@ -166,8 +163,14 @@ export function nextMove(
 ): NextMove {
   if (step.settled?.as === 'done') return { as: 'done', result: step.settled.result }
   if (resolving && !mayHaveBeenDone(step)) return { as: 'not_done' }
-  if (step.until === null && step.phase !== 'none') return { as: 'wait', pending: step }
-  if (step.until !== null && step.until > now) return { as: 'wait', pending: step }
+  // What waits for an outage asks again whenever its run is begun: only the breaker knows whether it is over.
+  if (step.until === null && step.phase !== 'none' && step.outage === undefined)
+    return { as: 'wait', pending: step }
+  if (step.until !== null && step.until > now) {
+    const wait: NextMove = { as: 'wait', pending: step }
+    // What was not done for certain need not wait for its turn to find that it is too late.
+    return step.phase === 'in_doubt' || resolving ? wait : lateOr(options, now, step, wait)
+  }
   if (step.phase === 'in_doubt') {
     const move = resolveDoubt(step, operation, now)
     // What may be learned only by doing it now is not done late.
@@ -207,6 +210,14 @@ function withFreshKey(step: PendingCall, operation: AnyOperation, now: number): 
   const outlived =
     operation.idempotency.kind === 'key' && effectiveIdempotency(operation, step.begunAt, now).kind !== 'key'
   return outlived ? notDone(step, now) : step
+}
+
+/** The time until which to wait: no longer than the step is valid, where it is known that it was not done. */
+export function noLongerThanValid(step: PendingCall, options: StepOptions<unknown>): PendingCall {
+  if (step.until === null || step.phase === 'in_doubt' || step.phase === 'held') return step
+  if (options.validUntil === undefined || options.onLate === 'run' || step.lateAllowed === true) return step
+  const late = new Date(options.validUntil).getTime() + 1
+  return late < step.until ? { ...step, until: late } : step
 }
 
 function lateOr(
@@ -299,10 +310,11 @@ export function afterAttempt(
         pending: {
           ...step,
           phase: step.phase === 'in_doubt' ? 'in_doubt' : 'parked',
-          until: now + PARKED_RECHECK_MS,
+          until: outcome.outage === undefined ? now + PARKED_RECHECK_MS : null,
           since: now,
           code: outcome.code,
           reason: outcome.reason,
+          outage: outcome.outage,
         },
       }
     case 'quarantined':
@@ -316,7 +328,7 @@ export function afterAttempt(
         ),
       }
     case 'in_doubt':
-      return { as: 'wait', pending: doubted(step, outcome.code, outcome.reason, context) }
+      return { as: 'wait', pending: doubted(step, outcome, context) }
     case 'failed':
       return context.asked === 'lookup'
         ? { as: 'wait', pending: askAgain(step, outcome, context) }
@@ -347,7 +359,7 @@ function failedOnce(
     now,
     random,
   })
-  const gaveUp = `Gave up after ${step.attempts} attempts: ${outcome.reason}`
+  const gaveUp = `Gave up after ${triedWords(step, now)}: ${outcome.reason}`
   if (next.as === 'exhausted')
     return doubtful ? unknown(gaveUp) : { as: 'failed', code: 'attempts_exhausted', reason: gaveUp }
   const base = outcome.newKey ? notDone(step, now) : step
@@ -368,8 +380,20 @@ function failedOnce(
   }
 }
 
+/** `7 attempts over 2 h 5 min`. */
+function triedWords({ attempts, firstAt }: PendingCall, now: number): string {
+  const many = attempts === 1 ? '1 attempt' : `${attempts} attempts`
+  return firstAt === undefined || now - firstAt < SECOND
+    ? many
+    : `${many} over ${durationWords(now - firstAt)}`
+}
+
 /** In doubt: by key or by nature it is sent again after a back-off; by look-up it is asked; else a person is. */
-function doubted(step: PendingCall, code: string, reason: string, context: AfterAttemptContext): PendingCall {
+function doubted(
+  step: PendingCall,
+  { code, reason, retryAt }: Extract<CallOutcome, { as: 'in_doubt' }>,
+  context: AfterAttemptContext,
+): PendingCall {
   const { policy, now, random, operation } = context
   const idempotency = effectiveIdempotency(operation, step.begunAt, now)
   const doubtedAt = context.asked === 'send' ? now : step.doubtedAt
@@ -382,11 +406,18 @@ function doubted(step: PendingCall, code: string, reason: string, context: After
       `${reason} The provider may have acted, and gives no way to ask.`,
     )
   if (idempotency.kind === 'lookup' && context.asked === 'send')
-    return { ...base, until: now + idempotency.settleAfterMs }
-  const next = nextAttempt({ attempt: step.attempts, policy, elapsedMs: step.spentMs, now, random })
+    return { ...base, until: Math.max(now + idempotency.settleAfterMs, bounded(retryAt, now)) }
+  const next = nextAttempt({ attempt: step.attempts, policy, elapsedMs: step.spentMs, retryAt, now, random })
+  // Longer than is waited for. What is in doubt must not wait until nobody can tell any more: it is taken up after a day.
+  if (next.as === 'park') return { ...base, until: bounded(retryAt, now) }
   if (next.as !== 'retry')
-    return held(base, now, 'outcome_unknown', `${reason} It stayed unknown after ${step.attempts} attempts.`)
+    return held(base, now, 'outcome_unknown', `${reason} It stayed unknown after ${triedWords(step, now)}.`)
   return { ...base, until: next.at, spentMs: step.spentMs + (next.at - now) }
+}
+
+/** A time that the provider named, no later than is waited for. */
+function bounded(retryAt: number | undefined, now: number): number {
+  return Math.min(retryAt ?? now, now + LONGEST_RETRY_AFTER_MS)
 }
 
 /** The question itself failed: it is asked again, since only an answer may let the step go on. */

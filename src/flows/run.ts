@@ -22,6 +22,8 @@ export interface ClaimedRun {
   readonly claimedAt: number
   readonly createdAt: number
   readonly connector: string
+  /** When a person last let it go on, in milliseconds; else when it was created. */
+  readonly goesOnSince: number
   readonly event: StoredEvent
   /** What an operator wants: the run is to be undone on its way to this end. */
   readonly undoTo: 'undone' | 'cancelled' | undefined
@@ -112,6 +114,8 @@ export interface PendingCall {
   /** Rises after a definite answer that the effect was not done; part of the idempotency key. */
   readonly generation: number
   /** When the first attempt of this generation was begun, in milliseconds. */
+  /** When the first of all `attempts` was begun, in milliseconds. */
+  readonly firstAt?: number
   readonly begunAt: number | undefined
   /** When the newest attempt in doubt may have reached the provider, at the latest: what a look-up settles after. */
   readonly doubtedAt?: number

@@ -42,6 +42,8 @@ export interface AttemptWrite {
   readonly status: number | undefined
   readonly code: string | undefined
   readonly reason: string | undefined
+  /** The beginning of the provider's answer, where the attempt failed. */
+  readonly excerpt: string | undefined
   readonly begunAt: number
   readonly finishedAt: number | undefined
 }
@@ -228,10 +230,10 @@ async function upsertAttempts(client: Queryable, batch: readonly Item[]): Promis
   if (rows.length === 0) return
   await client.query({
     name: 'upsert_attempts',
-    text: `insert into attempts (tenant, run_id, name, ordinal, number, id, connection_id, operation, generation, idempotency_key, request, state, status, code, reason, begun_at, finished_at)
-      select * from unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::text[], $7::text[], $8::text[], $9::int[], $10::text[], $11::bytea[], $12::text[], $13::int[], $14::text[], $15::text[], $16::timestamptz[], $17::timestamptz[])
+    text: `insert into attempts (tenant, run_id, name, ordinal, number, id, connection_id, operation, generation, idempotency_key, request, state, status, code, reason, begun_at, finished_at, excerpt)
+      select * from unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::text[], $7::text[], $8::text[], $9::int[], $10::text[], $11::bytea[], $12::text[], $13::int[], $14::text[], $15::text[], $16::timestamptz[], $17::timestamptz[], $18::text[])
       on conflict (tenant, run_id, name, ordinal, number) do update set state = excluded.state, status = excluded.status,
-        code = excluded.code, reason = excluded.reason, finished_at = excluded.finished_at, request = coalesce(excluded.request, attempts.request)`,
+        code = excluded.code, reason = excluded.reason, excerpt = excluded.excerpt, finished_at = excluded.finished_at, request = coalesce(excluded.request, attempts.request)`,
     values: [
       rows.map(({ run }) => run.tenant),
       rows.map(({ run }) => run.id),
@@ -250,6 +252,7 @@ async function upsertAttempts(client: Queryable, batch: readonly Item[]): Promis
       rows.map(({ row }) => textOrNull(row.reason)),
       rows.map(({ row }) => new Date(row.begunAt)),
       rows.map(({ row }) => (row.finishedAt === undefined ? null : new Date(row.finishedAt))),
+      rows.map(({ row }) => textOrNull(row.excerpt)),
     ],
   })
 }

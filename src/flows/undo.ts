@@ -97,7 +97,7 @@ async function undoStep(
     input: undo.input,
     inputDigest: createHash('sha256').update(encodeJson(undo.input)).digest(),
     options: {},
-    policy: retryPolicy(undefined, undefined),
+    policy: retryPolicy(operation.retry),
     undoOf: undefined,
   }
 }

@@ -69,7 +69,7 @@ export async function queueRun(
   over: { readonly waits?: string | null } = {},
 ): Promise<void> {
   await context.client.query(
-    `update runs set state = case when undo_to is null then 'queued' else 'undoing' end, due_at = now() + interval '15 seconds', claims = least(claims, 1), reason_code = null, reason = null,
+    `update runs set state = case when undo_to is null then 'queued' else 'undoing' end, due_at = now() + interval '15 seconds', claims = least(claims, 1), goes_on_since = now(), reason_code = null, reason = null,
        waits = case when $4 then $3 else waits end, finished_at = null, updated_at = now()
      where tenant = $1 and id = $2`,
     [context.tenant, run.id, over.waits ?? null, 'waits' in over],

@@ -50,7 +50,7 @@ interface LastAttempt {
   readonly known_at: Date
 }
 
-/** Deletes the failures that ended the run. Answers where the calls among them go on. */
+/** Deletes the failures that ended the run, and what was only not begun because it ended. Answers where the calls among them go on. */
 async function forgetFailedSteps(
   id: RunId,
   { client, tenant, clock }: ActionContext,
@@ -59,7 +59,7 @@ async function forgetFailedSteps(
     `with forgotten as (
        delete from journal j using runs r
        where r.tenant = $1 and r.id = $2 and j.tenant = r.tenant and j.run_id = r.id and j.outcome = 'failed' and j.kind <> 'undo'
-         and j.seq >= (select f.seq from journal f where f.tenant = r.tenant and f.run_id = r.id and f.outcome = 'failed' and f.name || '#' || f.ordinal = r.failed_step)
+         and (j.error_code = 'not_done' or j.seq >= (select f.seq from journal f where f.tenant = r.tenant and f.run_id = r.id and f.outcome = 'failed' and f.name || '#' || f.ordinal = r.failed_step))
        returning j.name, j.ordinal)
      select distinct on (a.name, a.ordinal) a.name, a.ordinal, a.number, a.generation, a.state, coalesce(a.finished_at, a.begun_at) as known_at,
        (select min(first.begun_at) from attempts first where first.tenant = a.tenant and first.run_id = a.run_id and first.name = a.name and first.ordinal = a.ordinal and first.generation = a.generation) as begun_at

@@ -39,3 +39,12 @@ export { RAMP_POLICY, releaseNow, type RampPolicy } from './ramp.ts'
 export { admit, blockUntil, emptyBudget, release, type Admission, type Budget } from './bucket.ts'
 export { observedLimits, type ObservedLimit } from './limitHeaders.ts'
 export { parseHttpDate, retryTime } from './retryAfter.ts'
+export {
+  earn,
+  giveBack,
+  newRetryBudget,
+  RETRY_BUDGET,
+  spend,
+  type RetryBudget,
+  type RetryBudgetPolicy,
+} from './retryBudget.ts'
