@@ -135,7 +135,7 @@ function accept(answered: Answered): CallOutcome {
   const checked = checkAnswer(operation.output, read.raw)
   if (checked.as === 'valid') {
     const summary = summaryOf(operation, input, checked.value)
-    return { as: 'succeeded', output: checked.value, summary, exchange }
+    return { as: 'succeeded', output: checked.value, summary, exchange, body: answer.body }
   }
   const problem = call.kind === 'send' ? (answer.jsonProblem ?? checked) : checked
   return quarantined(problem, answered)

@@ -19,6 +19,8 @@ export type CallOutcome =
       /** In business words, where the operation says it. */
       readonly summary: string | undefined
       readonly exchange: Exchange
+      /** The answer's body as it came. */
+      readonly body?: Buffer
     }
   | { readonly as: 'not_found'; readonly exchange: Exchange }
   | { readonly as: 'deferred'; readonly until: number; readonly code: string; readonly reason: string }

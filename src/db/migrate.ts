@@ -3,6 +3,7 @@ import { PermanentError } from '../base/index.ts'
 import type { Database, Queryable } from './connect.ts'
 import * as initial from './migrations/0001-initial.ts'
 import * as outages from './migrations/0003-outages.ts'
+import * as incidents from './migrations/0004-incidents.ts'
 import * as hold from './migrations/0006-hold.ts'
 import * as schedules from './migrations/0005-schedules.ts'
 import * as runs from './migrations/0008-runs.ts'
@@ -12,9 +13,14 @@ import { asUnavailable } from './transaction.ts'
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-initial': { up: (db) => initial.up(db) },
   '0003-outages': { up: (db) => outages.up(db) },
+  '0004-incidents': { up: (db) => incidents.up(db) },
+  '0005-schedules': { up: (db) => schedules.up(db) },
   '0006-hold': { up: (db) => hold.up(db) },
-}
   '0008-runs': { up: (db) => runs.up(db) },
+}
+
+/** Names of all that this version knows. */
+export const MIGRATION_NAMES: readonly string[] = Object.keys(MIGRATIONS)
 
 /** Brings the tables up to date. Safe when several nodes do it at once: Kysely holds an advisory lock. */
 export async function migrate(database: Database): Promise<void> {

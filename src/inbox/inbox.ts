@@ -14,6 +14,11 @@ export interface Inbox {
    * wait: then whether it was committed may be unknown, and the sender's repetition is absorbed by its keys.
    */
   accept(delivery: VerifiedDelivery): Promise<AcceptResult>
+  /**
+   * Writes a delivery in the caller's transaction, so that it is committed with what the caller writes: a schedule's
+   * next time, a poll's cursor. Nobody who waits is told of its fields: those who wait look for themselves.
+   */
+  acceptWithin(client: Queryable, delivery: VerifiedDelivery): Promise<AcceptResult>
   /** Resolves when everything under way has been answered. */
   drain(): Promise<void>
 }
@@ -54,6 +59,10 @@ export function createInbox(options: InboxOptions): Inbox {
       crashPoint('inbox.committed')
       announce(delivery, written.fresh, options.onEvents)
       return { state: written.state, deliveryId: written.deliveryId }
+    },
+    async acceptWithin(client, delivery) {
+      const [written] = await writeBatch(client, [prepareDelivery(delivery, options.flows)], options)
+      return { state: written!.state, deliveryId: written!.deliveryId }
     },
     drain: () => commit.drain(),
   }

@@ -7,6 +7,7 @@ import { createEgress, type Egress } from '../egress/index.ts'
 import { createFlowTable, type FlowTable } from '../inbox/index.ts'
 import { ensurePartitions, writeEntries } from '../ledger/index.ts'
 import { createOperator, type Operator } from '../operator/index.ts'
+import { withScheduleEvents } from '../schedules/index.ts'
 import { createVault, readMasterKey, type Vault } from '../vault/index.ts'
 
 export interface InstallationOptions {
@@ -52,7 +53,7 @@ export async function openInstallation(options: InstallationOptions): Promise<In
     mayGenerate: options.development,
     random,
   })
-  const connectors = connectorsOf(config)
+  const connectors = withScheduleEvents(connectorsOf(config), config.flows)
   const connectorNamed = (name: string): AnyConnector | undefined => connectors.get(name)
   const flows = createFlowTable(config.flows)
 

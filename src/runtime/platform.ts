@@ -1,7 +1,13 @@
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { MINUTE, pause, RetryableError, SECOND, UsageError } from '../base/index.ts'
-import { createCalls, type CallConnection, type CallOutcome, type Calls } from '../calls/index.ts'
+import {
+  createCalls,
+  type CallConnection,
+  type CallOutcome,
+  type CallRequest,
+  type Calls,
+} from '../calls/index.ts'
 import type { AnyConnector } from '../define/index.ts'
 import { openDatabase, transaction } from '../db/index.ts'
 import { Engine, wakeWaiting } from '../flows/index.ts'
@@ -14,6 +20,7 @@ import {
   writeEntries,
   type Checkpoint,
 } from '../ledger/index.ts'
+import type { Scheduler } from '../schedules/index.ts'
 import { createApi, createProbes } from '../server/index.ts'
 import { createRejectionCounter, createWebhookIntake, type RejectionCounter } from '../webhooks/index.ts'
 import { createEndpointTable } from './endpoints.ts'
@@ -28,6 +35,7 @@ import {
   type HoldWatch,
 } from './hold.ts'
 import { noticesOfRunsInFlight } from './runsInFlight.ts'
+import { startSchedules } from './schedules.ts'
 import { startWatchdog, type Watchdog } from './watchdog.ts'
 
 /** What one process does: takes webhooks, executes runs, answers the API. */
@@ -126,10 +134,12 @@ export async function createPlatform(
   })
   let stopped: Promise<void> | undefined
   let server: Listening | undefined
+  let schedules: Scheduler | undefined
   const stop = async (): Promise<void> => {
     // Runs first, while intake still answers; then intake, which waits for what it has begun to commit.
     const lingered =
       server && options.lingerMs ? pause(clock, options.lingerMs, { keepAlive: true }) : undefined
+    await schedules?.stop()
     await worker?.engine.stop()
     await worker?.watchdog?.stop()
     await lingered
@@ -139,6 +149,15 @@ export async function createPlatform(
     if (!worker) await dispatch.stop()
   }
   try {
+    if (worker)
+      schedules = await startSchedules(installation, {
+        node: () => worker.engine.node,
+        call: worker.call,
+        connectionFor: (tenant, connector, name) => connectionFor(installation, tenant, connector, name),
+        acceptWithin: (client, delivery) => inbox.acceptWithin(client, delivery),
+        inHold: hold.inHold,
+        onFault,
+      })
     if (options.roles.some((role) => role !== 'worker'))
       server = await startServer(installation, inbox, options, () => stopped !== undefined, hold)
   } catch (error) {
@@ -182,6 +201,8 @@ async function startSealer(
 
 interface Worker {
   readonly engine: Engine
+  /** A call as runs make it: held back where the platform is in hold. */
+  readonly call: (request: CallRequest) => Promise<CallOutcome>
   readonly watchdog: Watchdog | undefined
 }
 
@@ -193,6 +214,8 @@ async function startWorker(
   const { database, clock, random, dispatch, flows, connectorNamed } = installation
   const calls = callsOf(installation)
   const watchdog = options.watchdog === false ? undefined : startWatchdog(database.url)
+  const call = (request: CallRequest): Promise<CallOutcome> =>
+    hold.inHold() ? Promise.resolve(deferredByHold(clock.now())) : calls.call(request)
   const engine = new Engine({
     database,
     clock,
@@ -203,7 +226,7 @@ async function startWorker(
     writeEntries,
     version: options.version,
     roles: options.roles,
-    call: (request) => (hold.inHold() ? Promise.resolve(deferredByHold(clock.now())) : calls.call(request)),
+    call,
     inHold: hold.inHold,
     lostTimes: hold.lostTimes,
     connectionFor: (tenant, connector, name) => connectionFor(installation, tenant, connector, name),
@@ -212,7 +235,7 @@ async function startWorker(
     onFault: options.onFault ?? (() => {}),
   })
   await engine.start()
-  return { engine, watchdog }
+  return { engine, call, watchdog }
 }
 
 /** Calls of this process over the installation's connections. */

@@ -1,5 +1,5 @@
 import { NotFoundError, parseJson, SECOND, UsageError, type Clock } from '../base/index.ts'
-import { authFor, type AuthScheme, type ConnectionState, type Settings } from '../define/index.ts'
+import { authFor, SCHEDULE_SOURCE, type AuthScheme, type ConnectionState, type Settings } from '../define/index.ts'
 import type { Actor } from '../ledger/index.ts'
 import { createExpiringCache } from './expiringCache.ts'
 import { GRANT_FIELD, type SecretStore } from './secrets.ts'
@@ -132,7 +132,8 @@ export function createConnectionStore(options: ConnectionStoreOptions): Connecti
   }
 
   async function listConnections(tenant: string): Promise<readonly ListedConnection[]> {
-    const connections = await readAll(tenant)
+    // The platform's own source is nobody's link to a provider.
+    const connections = (await readAll(tenant)).filter(({ connector }) => connector !== SCHEDULE_SOURCE)
     const { rows } = await storage.reader.query<{
       connection_id: string
       field: string

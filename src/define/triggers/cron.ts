@@ -121,7 +121,7 @@ function checkField(expression: string, name: string, field: string): void {
 function checkZone(zone: unknown): void {
   try {
     if (typeof zone !== 'string' || /^[+-]/.test(zone)) throw new RangeError('not the name of a zone')
-    new Intl.DateTimeFormat('en', { timeZone: zone })
+    Intl.DateTimeFormat('en', { timeZone: zone })
   } catch (cause) {
     throw invalid(
       `"${String(zone)}" is not a time zone. Write its IANA name, such as 'Europe/Berlin' or 'America/New_York'.`,

@@ -139,6 +139,7 @@ export function poll<Item, Input, Output>(
       schema: source.item,
       summary: source.summary,
       ...(source.describe && { describe: source.describe }),
+      ...(source.changedAt && { datedBy: 'occurredAt' }),
     },
     source,
     operationName,

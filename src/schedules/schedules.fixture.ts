@@ -1,0 +1,152 @@
+import { newId, systemRandom, type Clock } from '../base/index.ts'
+import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
+import { openDatabase, type Database } from '../db/index.ts'
+import type { AnyConnector, AnyFlow } from '../define/index.ts'
+import { createDispatch } from '../dispatch/index.ts'
+import { createFlowTable, createInbox } from '../inbox/index.ts'
+import { ensurePartitions, writeEntries } from '../ledger/index.ts'
+import { createFakeClock, type FakeClock } from '../testing/index.ts'
+import { declaredSchedules, Scheduler, withScheduleEvents } from './index.ts'
+
+export const TENANT = 'default'
+export const CONNECTION = 'con_books'
+
+/** A database that stands where a node's own would: tests cut its connections. */
+export type Cut = (database: Database) => Database
+
+export interface TestNodeOptions {
+  readonly url: string
+  readonly flows: readonly AnyFlow[]
+  /** Of polls. */
+  readonly connector?: AnyConnector
+  readonly call?: (request: CallRequest) => Promise<CallOutcome> | CallOutcome
+  readonly clock?: Clock
+  readonly trustsOnlyBoth?: boolean
+  readonly cut?: Cut
+}
+
+/** A node that fires and polls, without executing anything. */
+export interface TestNode {
+  readonly scheduler: Scheduler
+  readonly database: Database
+  readonly node: string
+  readonly faults: unknown[]
+  /** One look, with the polls that it begins. */
+  look(): Promise<void>
+  stop(): Promise<void>
+  /** As if the process had been killed and others had seen it. */
+  die(): Promise<void>
+}
+
+export const NINE = Date.UTC(2026, 10, 22, 9)
+
+export function clockAt(time: number | string = NINE): FakeClock {
+  return createFakeClock(typeof time === 'number' ? time : Date.parse(time))
+}
+
+export async function startNode(options: TestNodeOptions): Promise<TestNode> {
+  const clock = options.clock ?? clockAt()
+  const own = openDatabase({ url: options.url, max: 4 })
+  await ensurePartitions(own.pool, clock.now())
+  await own.pool.query(
+    `insert into connections (tenant, id, name, connector, base_url) values ($1, $2, 'books', $3, '') on conflict do nothing`,
+    [TENANT, CONNECTION, options.connector?.name ?? 'books'],
+  )
+  const node = newId('nod')
+  await own.pool.query(
+    `insert into nodes (id, roles, version, host, pid) values ($1, 'worker', 'test', 'test', 1)`,
+    [node],
+  )
+  const database = options.cut ? options.cut(own) : own
+  const dispatch = createDispatch({ database, clock })
+  const flows = createFlowTable(options.flows)
+  const inbox = createInbox({
+    database,
+    clock,
+    flows,
+    writeEntries,
+    wake: (client, runs) => dispatch.wake(client, runs),
+  })
+  const connectors = withScheduleEvents(
+    new Map(options.connector ? [[options.connector.name, options.connector]] : []),
+    options.flows,
+  )
+  const faults: unknown[] = []
+  const scheduler = new Scheduler({
+    database,
+    clock,
+    random: systemRandom,
+    tenant: TENANT,
+    declared: declaredSchedules(options.flows),
+    node: () => node,
+    connectorNamed: (name) => connectors.get(name),
+    connectionFor: (tenant, connector) =>
+      Promise.resolve({
+        id: CONNECTION,
+        name: 'books',
+        tenant,
+        connector,
+        baseUrl: '',
+        settings: {},
+        allowPrivate: true,
+      } satisfies CallConnection),
+    call: async (request) => options.call!(request),
+    acceptWithin: (client, delivery) => inbox.acceptWithin(client, delivery),
+    writeEntries,
+    trustsOnlyBoth: options.trustsOnlyBoth ?? false,
+    onFault: (_what, error) => faults.push(error),
+  })
+  // Looks come from the test alone.
+  await scheduler.start()
+  return {
+    scheduler,
+    database: own,
+    node,
+    faults,
+    async look() {
+      await scheduler.lookOnce()
+      await scheduler.pollsDone()
+    },
+    async stop() {
+      await scheduler.stop()
+      await own.close()
+    },
+    async die() {
+      await own.pool.query('update nodes set stopped_at = now() where id = $1', [node])
+    },
+  }
+}
+
+export interface Run {
+  readonly flow: string
+  readonly data: unknown
+}
+
+/** What was fired, oldest first: the data of the events that have runs. */
+export async function runsOf(database: Database): Promise<Run[]> {
+  const { rows } = await database.pool.query<{ flow: string; body: Buffer; data_at: string }>(
+    `select r.flow, d.body, e.data_at from runs r join events e on e.tenant = r.tenant and e.id = r.event_id
+     join deliveries d on d.tenant = e.tenant and d.id = e.delivery_id order by e.occurred_at, e.id`,
+  )
+  return rows.map((row) => {
+    let data: unknown = JSON.parse(row.body.toString('utf8'))
+    for (const part of row.data_at.split('/').slice(1)) data = (data as Record<string, unknown>)[part]
+    return { flow: row.flow, data }
+  })
+}
+
+export async function ledgerOf(database: Database, prefix = 'schedule.'): Promise<string[]> {
+  const { rows } = await database.pool.query<{ action: string; outcome: string }>(
+    `select action, outcome from ledger where action like $1 order by id`,
+    [`${prefix}%`],
+  )
+  return rows.map((row) => `${row.action} ${row.outcome}`)
+}
+
+export async function rowOf(database: Database, name: string): Promise<Record<string, unknown>> {
+  const { rows } = await database.pool.query<Record<string, unknown>>(
+    'select * from schedules where name = $1',
+    [name],
+  )
+  return rows[0]!
+}
