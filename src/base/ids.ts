@@ -12,6 +12,7 @@ export type IdPrefix =
   | 'att' // attempt
   | 'fnd' // finding
   | 'inc' // incident
+  | 'alr' // alert
   | 'out' // outage
   | 'led' // ledger entry
   | 'bat' // ledger batch

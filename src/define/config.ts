@@ -1,3 +1,4 @@
+import { checkAlerts, type AlertsDefinition } from './alerts.ts'
 import type { ConnectionDefinition } from './connector.ts'
 import type { AnyFlow } from './flow.ts'
 import { UsageError } from '../base/index.ts'
@@ -14,6 +15,8 @@ export interface Config {
    * `http://localhost:3000`.
    */
   readonly publicUrl?: string
+  /** Who is told of incidents. Default: nobody; `trestle incidents` and the API show them. */
+  readonly alerts?: AlertsDefinition
   readonly isConfig?: true
 }
 
@@ -31,6 +34,7 @@ export function defineConfig(config: Config): Config {
     refuse(
       `"publicUrl" is "${config.publicUrl}"; write the address that providers reach this installation at, without a trailing slash: 'https://hooks.example.com'.`,
     )
+  if (config.alerts !== undefined) checkAlerts(config.alerts)
   for (const [name, connection] of Object.entries(config.connections)) {
     if (!/^[a-z][a-z0-9-]*$/.test(name))
       refuse(

@@ -6,7 +6,8 @@ import { refusalOfAddress, type EgressPolicy } from './policy.ts'
 /** The code of the error with which a dial is refused. */
 export const DENIED = 'EGRESS_DENIED'
 
-class DialDenied extends Error {
+/** The policy refuses the address. */
+export class DialDenied extends Error {
   readonly code = DENIED
 }
 
@@ -27,7 +28,7 @@ export type Resolve = (
 ) => void
 
 /** The machine's resolver, hosts file included. */
-const systemResolve: Resolve = (hostname, done) => {
+export const systemResolve: Resolve = (hostname, done) => {
   systemLookup(hostname, { all: true }, done)
 }
 
@@ -75,7 +76,7 @@ export function createDial(options: DialOptions): buildConnector.connector {
 }
 
 /** A socket that closed while it was being opened has no peer any more; undici would dial again without end. */
-function faultOfSocket(
+export function faultOfSocket(
   socket: Socket,
   refusalOf: (address: string) => string | undefined,
 ): Error | undefined {
@@ -89,7 +90,7 @@ function faultOfSocket(
 }
 
 /** A lookup that gives only addresses without a refusal, and fails with the first refusal if there is none. */
-function guardedLookup(resolve: Resolve, refusalOf: (address: string) => string | undefined): LookupFunction {
+export function guardedLookup(resolve: Resolve, refusalOf: (address: string) => string | undefined): LookupFunction {
   return (hostname, options, done) => {
     resolve(hostname, (error, addresses) => {
       if (error) return done(error, '')

@@ -1,9 +1,11 @@
+import type { Socket } from 'node:net'
 import { Agent, type Dispatcher } from 'undici'
 import type { Clock } from '../base/index.ts'
 import { ACCEPT_ENCODING, decodeBody } from './decode.ts'
 import { createDial, type Resolve } from './dial.ts'
 import { Exchange, type NotSent, type Unknown } from './exchange.ts'
 import { EGRESS_POLICY, targetOf, type EgressPolicy } from './policy.ts'
+import { openSocket, type SocketRequest } from './socket.ts'
 
 export interface EgressRequest {
   /** In upper case. */
@@ -41,6 +43,8 @@ export type EgressResult = Answered | NotSent | Unknown
 export interface Egress {
   /** Sends one request once. Never throws for what the network does, never retries, never follows a redirect. */
   readonly send: (request: EgressRequest) => Promise<EgressResult>
+  /** Opens a socket for a protocol that is not HTTP. It is the caller's: `close` and `destroy` leave it alone. */
+  readonly openSocket: (request: SocketRequest) => Promise<Socket>
   /** Closes idle sockets at once and the others when their exchanges end. Safe to call twice. */
   readonly close: () => Promise<void>
   /** Cuts every socket; exchanges in flight end as `not_sent` or `unknown`. Safe to call twice. */
@@ -118,6 +122,7 @@ export function createEgress(options: EgressOptions): Egress {
   const both = [pools.public, pools.private]
   return {
     send,
+    openSocket: (request) => openSocket(request, { clock, resolve: options.resolve }),
     close: async () => void (await Promise.all(both.map((pool) => pool.close().catch(() => undefined)))),
     destroy: async () => void (await Promise.all(both.map((pool) => pool.destroy().catch(() => undefined)))),
   }

@@ -262,7 +262,9 @@ function entryOf({ id, delivery }: PreparedDelivery, written: Written & { reason
         id: event.id,
         type: event.type,
         state: event.state,
-        ...(event.runs.length > 0 ? { runs: event.runs.map((run) => run.id) } : {}),
+        ...(event.runs.length > 0
+          ? { runs: event.runs.map((run) => run.id), flows: event.runs.map((run) => run.flow) }
+          : {}),
       })),
     },
   }

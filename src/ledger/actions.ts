@@ -69,6 +69,8 @@ export type LedgerAction =
   | 'incident.opened'
   | 'incident.acknowledged'
   | 'incident.resolved'
+  | 'alert.sent'
+  | 'alert.gave_up'
   | 'reconciliation.completed'
   | 'schedule.added'
   | 'schedule.changed'

@@ -27,6 +27,18 @@ export type { Actor, LedgerAction } from './actions.ts'
 export type { Block, Checkpoint } from './block.ts'
 export type { LedgerEntry, WrittenEntry } from './entry.ts'
 export { blockAt, newestBlock } from './head.ts'
+export {
+  beginReading,
+  endTurn,
+  entriesById,
+  entriesIn,
+  entriesOfTime,
+  IN_STRETCH,
+  stretchValues,
+  takeTurn,
+  type Reader,
+  type Stretch,
+} from './follow.ts'
 export { openLedgerKey, type KeySeal, type LedgerKey } from './key.ts'
 export { dropExpired, ensurePartitions, type Expired } from './partitions.ts'
 export {

@@ -1,7 +1,15 @@
 import { NotFoundError, reasonOf, UsageError, type EventId, type RunId } from '../base/index.ts'
 import type { EventDefinition } from '../define/index.ts'
 import type { Arrival } from '../flows/index.ts'
-import { eventOf, fieldsOf, insertFields, insertRuns, newRun, summaryOf } from '../inbox/index.ts'
+import {
+  eventOf,
+  fieldsOf,
+  insertFields,
+  insertRuns,
+  newRun,
+  summaryOf,
+  type NewRun,
+} from '../inbox/index.ts'
 import { lockEvent } from './lockEvent.ts'
 import { lockRun, queueRun, waitsOf } from './lockRun.ts'
 import type { ActionContext } from './operator.ts'
@@ -15,6 +23,7 @@ interface Quarantined {
   readonly id: string
   readonly kind: 'event' | 'answer'
   readonly state: string
+  readonly connection_id: string
   readonly event_id: EventId | null
   readonly run_id: RunId | null
 }
@@ -30,7 +39,15 @@ export async function releaseQuarantined(
 ): Promise<Released & { readonly arrived: readonly Arrival[] }> {
   const thing = await lockQuarantined(id, context)
   await settle(thing, 'released', context)
-  if (thing.kind === 'event') return dispatchEvent(thing.event_id!, context)
+  if (thing.kind === 'event') {
+    const { started, ...released } = await dispatchEvent(thing.event_id!, context)
+    await recordSettled(thing, 'released', context, {
+      runs: started.map((run) => run.id),
+      flows: started.map((run) => run.flow),
+    })
+    return released
+  }
+  await recordSettled(thing, 'released', context)
   await goOn(thing, context)
   return { runs: [thing.run_id!], arrived: [] }
 }
@@ -39,6 +56,7 @@ export async function releaseQuarantined(
 export async function discardQuarantined(id: string, context: ActionContext): Promise<void> {
   const thing = await lockQuarantined(id, context)
   await settle(thing, 'discarded', context)
+  await recordSettled(thing, 'discarded', context)
   if (thing.kind === 'answer') return goOn(thing, context)
   await context.client.query(`update events set state = 'discarded' where tenant = $1 and id = $2`, [
     context.tenant,
@@ -58,7 +76,7 @@ async function goOn(thing: Quarantined, context: ActionContext): Promise<void> {
 
 async function lockQuarantined(id: string, { client, tenant }: ActionContext): Promise<Quarantined> {
   const { rows } = await client.query<Quarantined>(
-    'select id, kind, state, event_id, run_id from quarantine where tenant = $1 and id = $2 for update',
+    'select id, kind, state, connection_id, event_id, run_id from quarantine where tenant = $1 and id = $2 for update',
     [tenant, id],
   )
   const thing = rows[0]
@@ -77,6 +95,15 @@ async function settle(
     'update quarantine set state = $3, settled_at = now(), settled_by = $4 where tenant = $1 and id = $2',
     [context.tenant, thing.id, state, context.actor],
   )
+}
+
+/** `started`: what a release set going, named here too, since the ledger's count of runs must be complete. */
+async function recordSettled(
+  thing: Quarantined,
+  state: 'released' | 'discarded',
+  context: ActionContext,
+  started: { readonly runs?: readonly string[]; readonly flows?: readonly string[] } = {},
+): Promise<void> {
   await context.writeEntries(context.client, [
     {
       tenant: context.tenant,
@@ -85,8 +112,9 @@ async function settle(
       action: state === 'released' ? 'quarantine.released' : 'quarantine.discarded',
       target: thing.id,
       outcome: state,
+      connectionId: thing.connection_id,
       ...(thing.run_id === null ? {} : { runId: thing.run_id }),
-      detail: { kind: thing.kind, event: thing.event_id },
+      detail: { kind: thing.kind, event: thing.event_id, ...started },
     },
   ])
 }
@@ -94,7 +122,7 @@ async function settle(
 async function dispatchEvent(
   id: EventId,
   context: ActionContext,
-): Promise<Released & { readonly arrived: readonly Arrival[] }> {
+): Promise<Released & { readonly arrived: readonly Arrival[]; readonly started: readonly NewRun[] }> {
   const { client, tenant } = context
   const stored = await lockEvent(id, context)
   const connector = context.connectorNamed(stored.connector)
@@ -123,7 +151,7 @@ async function dispatchEvent(
   await insertFields(client, { ...arrival, connectionId, eventId: id })
   await insertRuns(client, runs)
   await context.wake(client, runs)
-  return { runs: runs.map((run) => run.id), arrived: [arrival] }
+  return { runs: runs.map((run) => run.id), arrived: [arrival], started: runs }
 }
 
 /** The type of what stands for a delivery from which no event could be read. */

@@ -84,6 +84,8 @@ async function replay(
   for (const run of runs)
     await record(context, 'run.replayed', run, 'queued', {
       event: stored.event_id,
+      flow: run.flow,
+      connection: stored.connection_id,
       ...(run.replayOf === undefined ? {} : { of: run.replayOf }),
       effects: effects.length,
     })

@@ -38,6 +38,8 @@ export interface Installation {
   readonly connectorNamed: (name: string) => AnyConnector | undefined
   readonly clock: Clock
   readonly random: Random
+  /** Where secrets named by `env('…')` are read from. */
+  readonly environment: Readonly<Record<string, string | undefined>>
   close(): Promise<void>
 }
 
@@ -102,6 +104,7 @@ export async function openInstallation(options: InstallationOptions): Promise<In
     connectorNamed,
     clock,
     random,
+    environment,
     async close() {
       await egress.close()
       await database.close()

@@ -36,6 +36,7 @@ export {
   type MasterKeyOptions,
 } from './masterKey.ts'
 export { type AfterUnauthorized } from './oauth.ts'
+export { signingKeyOf } from './plan.ts'
 export { type ConnectionRef, type RecordEntry, type VaultStorage } from './storage.ts'
 export { type NewConnection, type SyncedConnection, type SyncResult } from './sync.ts'
 export { type CreatedToken, type ListedToken, type TokenStore, type VerifiedToken } from './tokens.ts'

@@ -1,0 +1,71 @@
+import { UsageError } from '../base/index.ts'
+import type { Secret } from './connector.ts'
+
+/** Who is told of incidents, and how. Each of them is told when one is opened and when it is over. */
+export interface AlertsDefinition {
+  readonly email?: EmailAlerts
+  readonly webhook?: WebhookAlerts
+}
+
+export interface EmailAlerts {
+  /** One address or several, up to 50. */
+  readonly to: string | readonly string[]
+  /** An address, or a name with one: `'Trestle <trestle@example.com>'`. */
+  readonly from: string
+  readonly smtp: {
+    readonly host: string
+    /** Default 587 (submission, RFC 6409); 465 where `tls` is true. */
+    readonly port?: number
+    /** TLS from the first byte (RFC 8314). Default: true on port 465. Without it, STARTTLS: without it nothing is sent to a public address. */
+    readonly tls?: boolean
+    /** Default: no login. */
+    readonly user?: Secret
+    readonly password?: Secret
+    /** Allows a mail server on a private or loopback address, and one without TLS there. Default false. */
+    readonly allowPrivateNetwork?: boolean
+  }
+}
+
+export interface WebhookAlerts {
+  /** Gets a POST, signed by Standard Webhooks, for each change. */
+  readonly url: string
+  /** `whsec_` and 24 to 64 bytes in base64. */
+  readonly secret: Secret
+  /** Allows private and loopback addresses, and http to them. Default false. */
+  readonly allowPrivateNetwork?: boolean
+}
+
+const RECIPIENTS_LIMIT = 50
+/** Enough to find a slip; whether an address exists only its server knows. */
+const ADDRESS = /^[^@\s<>,;]+@[^@\s<>,;]+$/
+const NAMED_ADDRESS = /^(?:[^@\r\n<>]*<[^@\s<>,;]+@[^@\s<>,;]+>|[^@\s<>,;]+@[^@\s<>,;]+)$/
+
+/** The addresses of a declaration, as a list. */
+export function recipientsOf({ to }: Pick<EmailAlerts, 'to'>): readonly string[] {
+  return typeof to === 'string' ? [to] : to
+}
+
+/** Throws a {@link UsageError} `config_invalid` that names the mistake. */
+export function checkAlerts({ email, webhook }: AlertsDefinition): void {
+  const refuse = (what: string): never => {
+    throw new UsageError('config_invalid', `"alerts": ${what}`)
+  }
+  if (email) {
+    const to = recipientsOf(email)
+    if (to.length === 0 || to.length > RECIPIENTS_LIMIT)
+      refuse(`email.to has ${to.length} addresses; give 1 to ${RECIPIENTS_LIMIT}.`)
+    for (const address of to)
+      if (!ADDRESS.test(address)) refuse(`email.to has "${address}", which is no address.`)
+    if (!NAMED_ADDRESS.test(email.from ?? ''))
+      refuse(`email.from is "${email.from}"; write an address, such as 'Trestle <trestle@example.com>'.`)
+    if (!email.smtp?.host) refuse('email.smtp needs a host, such as smtp.example.com.')
+    if ((email.smtp.user === undefined) !== (email.smtp.password === undefined))
+      refuse('email.smtp needs both user and password, or neither.')
+  }
+  if (webhook) {
+    if (!/^https?:\/\/\S+$/.test(webhook.url ?? ''))
+      refuse(`webhook.url is "${webhook.url}"; write an address, such as https://app.example.com/alerts.`)
+    if (webhook.secret === undefined)
+      refuse("webhook.secret is missing; write for example secret: env('ALERTS_SECRET').")
+  }
+}

@@ -1,0 +1,56 @@
+import type { Queryable } from '../../db/index.ts'
+import type { Condition, IncidentKind } from '../incident.ts'
+
+/** What a detector may use. */
+export interface Looking {
+  readonly client: Queryable
+  readonly tenant: string
+  /** Milliseconds since 1970. */
+  readonly now: number
+}
+
+/**
+ * One thing that can be wrong: where its facts are read, and what they mean. Another source of incidents is another
+ * entry in the table of detectors.
+ */
+export interface Detector {
+  readonly kind: IncidentKind
+  /** All that is wrong now. Its statements are indexed and bounded: it is asked every second. */
+  readonly look: (looking: Looking) => Promise<readonly Condition[]>
+  /** Said when it is over. */
+  readonly over: string
+}
+
+/** What detectors are made of: reading facts, and a pure function that says what one means, `undefined` if nothing is wrong. */
+export function defineDetector<Fact>(definition: {
+  readonly kind: IncidentKind
+  readonly facts: (looking: Looking) => Promise<readonly Fact[]>
+  readonly condition: (fact: Fact, now: number) => Omit<Condition, 'kind'> | undefined
+  readonly over: string
+}): Detector {
+  const { kind, facts, condition, over } = definition
+  return {
+    kind,
+    over,
+    async look(looking) {
+      return (await facts(looking)).flatMap((fact) => {
+        const found = condition(fact, looking.now)
+        return found ? [{ kind, ...found, subject: found.subject.slice(0, 500) }] : []
+      })
+    },
+  }
+}
+
+/** Facts that one detector reads at most; further ones wait until some are over. */
+export const FACTS_LIMIT = 100
+
+/** `1 run`, `3 runs`, and `over 1,000 runs` where no more were counted. */
+export function countWords(count: number, one: string, many = `${one}s`, limit = Infinity): string {
+  if (count > limit) return `over ${limit.toLocaleString('en')} ${many}`
+  return `${count.toLocaleString('en')} ${count === 1 ? one : many}`
+}
+
+/** A moment in a sentence: `2026-11-22 14:03:05 UTC`. */
+export function atWords(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 19).replace('T', ' ')} UTC`
+}

@@ -1,0 +1,19 @@
+import { conservation } from './conservation.ts'
+import { deadLetters } from './deadLetters.ts'
+import type { Detector } from './detector.ts'
+import { failingCalls } from './failingCalls.ts'
+import { heldRuns } from './heldRuns.ts'
+import { nodesGone } from './nodesGone.ts'
+import { outages } from './outages.ts'
+import { reauthorization } from './reauthorization.ts'
+
+/** Everything that is looked for, a kind an entry. */
+export const DETECTORS: readonly Detector[] = [
+  failingCalls,
+  outages,
+  deadLetters,
+  heldRuns,
+  reauthorization,
+  conservation,
+  nodesGone,
+]

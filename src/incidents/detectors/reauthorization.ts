@@ -1,0 +1,52 @@
+import { atWords, countWords, defineDetector, FACTS_LIMIT } from './detector.ts'
+
+interface LostGrant {
+  readonly id: string
+  readonly name: string
+  readonly connector: string
+  readonly since: number
+  readonly parked: number
+}
+
+const COUNTED = 1_000
+
+/** A connection's credential is not accepted any more, and only a person can give another. */
+export const reauthorization = defineDetector<LostGrant>({
+  kind: 'reauthorization',
+  async facts({ client, tenant }) {
+    const { rows } = await client.query<{
+      id: string
+      name: string
+      connector: string
+      updated_at: Date
+      parked: string
+    }>(
+      `select c.id, c.name, c.connector, c.updated_at,
+         (select count(*)::text from (select 1 from runs r where r.tenant = c.tenant and r.state = 'parked' limit ${COUNTED + 1}) p) as parked
+       from connections c where c.tenant = $1 and c.state = 'needs_reauthorization' order by c.id limit ${FACTS_LIMIT}`,
+      [tenant],
+    )
+    return rows.map((row) => ({
+      id: row.id,
+      name: row.name,
+      connector: row.connector,
+      since: row.updated_at.getTime(),
+      parked: Number(row.parked),
+    }))
+  },
+  condition({ id, name, connector, since, parked }) {
+    return {
+      subject: id,
+      title: `The connection ${name} must be authorized again`,
+      what: `${name} (${connector}) has not accepted our credential since ${atWords(since)}.`,
+      since,
+      holdsUp:
+        parked === 0
+          ? 'No run is parked yet; the next call over it will be.'
+          : `${countWords(parked, 'run is', 'runs are', COUNTED)} parked, those over this connection among them.`,
+      todo: `Give it a new credential: trestle connections add ${name}. Parked runs go on by themselves.`,
+      connectionId: id,
+    }
+  },
+  over: 'The connection is authorized again.',
+})

@@ -1,0 +1,43 @@
+import type { AddressInfo } from 'node:net'
+import { simpleParser, type ParsedMail } from 'mailparser'
+import { SMTPServer, type SMTPServerOptions } from 'smtp-server'
+
+/** A real mail server on a port of its own, which keeps what it takes. */
+export interface MailServer {
+  readonly port: number
+  readonly mails: readonly ParsedMail[]
+  /** Resolves when so many mails were taken. */
+  taken(count: number): Promise<readonly ParsedMail[]>
+  close(): Promise<void>
+}
+
+export async function openMailServer(options: SMTPServerOptions & { port?: number } = {}): Promise<MailServer> {
+  const { port = 0, ...rest } = options
+  const mails: ParsedMail[] = []
+  let waiting: { count: number; resolve: (mails: readonly ParsedMail[]) => void }[] = []
+  const server = new SMTPServer({
+    authOptional: true,
+    disabledCommands: ['STARTTLS'],
+    logger: false,
+    onData(stream, _session, done) {
+      simpleParser(stream).then((mail) => {
+        done()
+        mails.push(mail)
+        for (const one of waiting.filter(({ count }) => mails.length >= count)) one.resolve(mails)
+        waiting = waiting.filter(({ count }) => mails.length < count)
+      }, done)
+    },
+    ...rest,
+  })
+  server.on('error', () => {})
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
+  return {
+    port: (server.server.address() as AddressInfo).port,
+    mails,
+    taken: (count) =>
+      mails.length >= count
+        ? Promise.resolve(mails)
+        : new Promise((resolve) => waiting.push({ count, resolve })),
+    close: () => new Promise((resolve) => server.close(() => resolve())),
+  }
+}
