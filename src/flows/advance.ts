@@ -20,6 +20,7 @@ import {
   undoFailed,
   undoWaits,
 } from './settle.ts'
+import { applying, datedEvent, mayBeSkipped, staleMove, type AppliedEvent, type Dated } from './stale.ts'
 import { stepsToUndo, undoSteps, type UndoDeps } from './undo.ts'
 
 /** Claims without progress after which a run is parked: it takes its node down with it each time. */
@@ -29,6 +30,8 @@ const FLOW_MISSING_RECHECK_MS = 5 * MINUTE
 export interface AdvanceDeps extends Omit<ExecutionDeps, 'write'>, UndoDeps {
   readonly flowNamed: (name: string) => AnyFlow | undefined
   readonly connectorNamed: (name: string) => Parameters<ExecutionDeps['connectionFor']>[1] | undefined
+  /** The newer event about the same subject that the flow has applied already. */
+  readonly newerApplied: (run: ClaimedRun, dated: Dated) => Promise<AppliedEvent | undefined>
   readonly write: (run: ClaimedRun, write: StepWrite & { readonly move?: RunMove }) => Promise<RunWriteAnswer>
   /** Tells the caller the execution, so that it can be handed back while it runs. */
   readonly onExecution: (execution: Execution) => void
@@ -45,6 +48,9 @@ export async function advanceRun(run: ClaimedRun, deps: AdvanceDeps): Promise<Ad
   if (run.undoTo !== undefined) return cancelOrUndo(run, refused, flow ?? NO_FLOW, event ?? NO_EVENT, deps)
   if (refused) return settle(run, refused, deps)
   if (deps.clock.now() >= giveUpAt(run, flow)) return giveUpLate(run, flow, event, deps)
+  const dated = datedEvent(run, flow, event)
+  const newer = dated && mayBeSkipped(run) ? await deps.newerApplied(run, dated) : undefined
+  if (dated && newer) return settle(run, staleMove(run, dated, newer), deps)
 
   const execution = executionOf(run, flow, event, 'run', deps)
   const end = await execution.start()
@@ -54,7 +60,7 @@ export async function advanceRun(run: ClaimedRun, deps: AdvanceDeps): Promise<Ad
     case 'faulted':
       throw end.error
     case 'returned':
-      return settle(run, succeeded(run, end.value), deps)
+      return settle(run, applying(run, dated, succeeded(run, end.value)), deps)
     case 'threw':
       return giveUp(run, end.error, execution, deps)
     case 'suspended':
@@ -275,7 +281,7 @@ const RUN_ACTIONS: Partial<Record<RunMove['to'], LedgerAction>> = {
 
 /** Ends and stops that people ask about are in the ledger; moves between queued, running and waiting are not. */
 function entriesOf(run: ClaimedRun, move: RunMove, now: number): LedgerEntry[] {
-  const action = RUN_ACTIONS[move.to]
+  const action = move.event?.as === 'stale' ? 'run.found_stale' : RUN_ACTIONS[move.to]
   if (!action) return []
   return [
     {

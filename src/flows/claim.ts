@@ -43,6 +43,7 @@ export async function claimRuns(
     flow: row.flow,
     flowVersion: row.flow_version,
     rootRunId: row.root_run_id,
+    replayOf: row.replay_of ?? undefined,
     laneKey: row.lane_key ?? undefined,
     laneOpen: row.lane_open,
     state: row.state,
@@ -69,6 +70,7 @@ interface ClaimedRow extends StoredEvent {
   readonly flow: string
   readonly flow_version: number
   readonly root_run_id: string
+  readonly replay_of: string | null
   readonly lane_key: string | null
   readonly lane_open: boolean
   readonly state: 'running' | 'undoing'
@@ -111,7 +113,7 @@ async function claim(
           claimed_at = case when r.claims = 0 then $4 else coalesce(r.claimed_at, $4) end, updated_at = now()
         from ready where r.tenant = ready.tenant and r.id = ready.id
         returning r.*)
-      select c.tenant, c.id, c.flow, c.flow_version, c.root_run_id, c.lane_key, c.lane_open, c.state, c.fence, c.claims, c.claimed_at,
+      select c.tenant, c.id, c.flow, c.flow_version, c.root_run_id, c.replay_of, c.lane_key, c.lane_open, c.state, c.fence, c.claims, c.claimed_at,
         c.created_at, c.goes_on_since, c.waits, c.undo_to, c.reason_code, c.reason,
         e.id as event_id, e.type, e.occurred_at, e.received_at, e.data_at, d.content_type, d.body, n.name as connection_name, n.connector
       from claimed c

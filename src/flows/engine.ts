@@ -24,6 +24,8 @@ import type { LostTime } from './restored.ts'
 import type { ClaimedRun, RunMove } from './run.ts'
 import { createRunWriter, type RunWriter } from './runWriter.ts'
 import { RetryBudgets } from './retryBudgets.ts'
+import { createRunWriter, type RunWriter } from './runWriter.ts'
+import { findNewerApplied } from './stale.ts'
 import { giveBackStrays, runsClaimedBy, type ClaimedRef } from './strays.ts'
 import { findAwaitedEvent, wakeMissed, wakeWaiting, type Arrival } from './waits.ts'
 
@@ -291,6 +293,7 @@ export class Engine {
     }
   }
 
+      newerApplied: (claimed, dated) => findNewerApplied(database.pool, claimed, dated),
   #moved(run: ClaimedRun, move: RunMove): void {
     crashPoint('run.moved')
     if (run.laneOpen && !move.holdsLane)

@@ -175,6 +175,7 @@ async function history(
       claimedAt: clock.now(),
       createdAt: 1_000,
       goesOnSince: 1_000,
+      replayOf: undefined,
       connector: 'acme',
       undoTo: undefined,
       reasonCode: undefined,

@@ -3,6 +3,7 @@ import type { RunState } from '../define/index.ts'
 import type { StoredEvent } from '../inbox/index.ts'
 import type { LostTime } from './restored.ts'
 
+import type { EventNote } from './stale.ts'
 /** A run that this node has claimed, with everything that its execution starts from. */
 export interface ClaimedRun {
   readonly tenant: string
@@ -12,6 +13,8 @@ export interface ClaimedRun {
   /** What its idempotency keys are made of; see the inbox's NewRun. */
   readonly rootRunId: string
   readonly laneKey: string | undefined
+  /** The run that it replays, by a person's will. */
+  readonly replayOf: string | undefined
   readonly laneOpen: boolean
   readonly state: 'running' | 'undoing'
   /** Every write of this execution carries it; a write with an older one is refused. */
@@ -163,3 +166,5 @@ export interface RunMove {
   /** The run is over and had waited for events: their index entries go. */
   readonly clearsWaits: boolean
 }
+  /** What the end of the run says about its event, where the flow tells events by their age. */
+  readonly event?: EventNote

@@ -12,6 +12,7 @@ import type { AttemptState } from '../define/index.ts'
 import type { RunRef } from '../dispatch/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
 import type { JournalRow, PendingStep, RunMove } from './run.ts'
+import { noteEvents } from './stale.ts'
 
 /** What one execution wants to write at once: all of it, or nothing where the run was taken from it. */
 export interface RunWrite {
@@ -146,6 +147,7 @@ async function writeBatch(
     keepWaits(client, kept),
     moveRuns(client, kept),
     writeWaits(client, kept),
+    noteEvents(client, kept),
     kept.some((item) => item.entries.length > 0)
       ? writeEntries(
           client,

@@ -25,6 +25,7 @@ export type LedgerAction =
   | 'run.undone'
   | 'run.succeeded'
   | 'run.dead_lettered'
+  | 'run.found_stale'
   | 'run.retried'
   | 'run.replayed'
   | 'run.cancelled'
