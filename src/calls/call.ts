@@ -11,7 +11,7 @@ import type {
 import { readAnswer } from './answer.ts'
 import type { Breakers, SeenCall } from './breakers.ts'
 import { healthOf } from './classify.ts'
-import type { ConnectionStates, Ticket } from './connectionStates.ts'
+import type { Budgets, BudgetTicket } from './budgets/index.ts'
 import { judge, type Unauthorized } from './judge.ts'
 import { notDone, type CallOutcome } from './outcome.ts'
 import { exchangeOf, withRedactedReason, type Redactors } from './redaction.ts'
@@ -21,7 +21,7 @@ import { buildRequest, type CallConnection, type CallRequest, type RecordedReque
 export interface CallParts {
   readonly clock: Clock
   readonly breakers: Breakers
-  readonly states: ConnectionStates
+  readonly budgets: Budgets
   readonly send: Egress['send']
   /** The vault's, for this connection. */
   readonly authorize: (
@@ -49,7 +49,7 @@ export async function makeCall(call: CallRequest, parts: CallParts): Promise<Cal
   const permission = parts.breakers.ask(call)
   if (permission.as === 'refused')
     return { as: 'parked', code: 'circuit_open', reason: permission.reason, outage: permission.outage }
-  const leave = parts.states.admit(call)
+  const leave = await parts.budgets.admit(call)
   if (leave.as === 'deferred') return leave
 
   const attempt: Attempt = {
@@ -84,7 +84,7 @@ interface Attempt {
   /** As the operation's input contract gave it out. */
   readonly input: unknown
   readonly request: RecordedRequest
-  readonly ticket: Ticket
+  readonly ticket: BudgetTicket
   /** On the monotonic clock, from before the beginning is committed: the exchange's time counts from here. */
   begunAt: number
   /** What it showed of the provider's health. */

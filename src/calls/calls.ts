@@ -1,21 +1,26 @@
-import { newId, UsageError } from '../base/index.ts'
+import { newId, UsageError, type Clock } from '../base/index.ts'
 import { BREAKER_POLICY, type BreakerPolicy } from '../resilience/index.ts'
 import { Breakers } from './breakers.ts'
 import { DEFAULT_TIMEOUT_MS, makeCall, type CallParts } from './call.ts'
-import { ConnectionStates, MOST_CONNECTIONS } from './connectionStates.ts'
+import { Budgets, createMemoryAuthority } from './budgets/index.ts'
 import type { CallOutcome } from './outcome.ts'
 import { Redactors, type SecretValuesOf } from './redaction.ts'
 import type { OutageBoard } from './outages/index.ts'
 import type { CallConnection, CallRequest } from './request.ts'
 
-export interface CallsOptions extends Omit<CallParts, 'breakers' | 'states' | 'redactors'> {
+export interface CallsOptions extends Omit<CallParts, 'breakers' | 'budgets' | 'redactors'> {
   readonly secretValuesOf: SecretValuesOf
   readonly breakerPolicy?: Partial<BreakerPolicy>
   /** The breakers that all nodes share. Without it nothing is held back for its provider's health. */
   readonly board?: OutageBoard
+  /** The budgets that all nodes share. Default: this process's own. */
+  readonly budgets?: Budgets
   /** Connections whose health and budgets are kept in memory. Default 10,000. */
   readonly maxConnections?: number
 }
+
+/** Connections whose state is in memory. Of the rest the longest unused is forgotten: its counts begin anew. */
+const MOST_CONNECTIONS = 10_000
 
 /** Outbound calls of one process. */
 export interface Calls {
@@ -33,9 +38,9 @@ export function createCalls(options: CallsOptions): Calls {
   const policy = { ...BREAKER_POLICY, ...options.breakerPolicy }
   const most = options.maxConnections ?? MOST_CONNECTIONS
   const breakers = new Breakers(options.clock, policy, most, options.board)
-  const states = new ConnectionStates(options.clock, most)
+  const budgets = options.budgets ?? ownBudgets(options.clock, most)
   const redactors = new Redactors(options.secretValuesOf)
-  const parts: CallParts = { ...options, breakers, states, redactors }
+  const parts: CallParts = { ...options, breakers, budgets, redactors }
   const call = (request: CallRequest): Promise<CallOutcome> => makeCall(request, parts)
   return {
     call,
@@ -47,6 +52,10 @@ export function createCalls(options: CallsOptions): Calls {
       return { outcome, slow: breakers.isSlow(check, ms, check.operation.timeoutMs ?? DEFAULT_TIMEOUT_MS) }
     },
   }
+}
+
+function ownBudgets(clock: Clock, maxConnections: number): Budgets {
+  return new Budgets({ clock, authority: createMemoryAuthority(clock, maxConnections), maxConnections })
 }
 
 /** The connector's check as a call of no run. */

@@ -1,5 +1,12 @@
 import { encodeJson, parseJson, PermanentError } from '../base/index.ts'
-import type { AnyConnector, AnyOperation, Idempotency, OperationRequest, Settings } from '../define/index.ts'
+import type {
+  AnyConnector,
+  AnyOperation,
+  Idempotency,
+  OperationRequest,
+  Priority,
+  Settings,
+} from '../define/index.ts'
 
 /** The connection that a call goes over. Nothing in it is secret. */
 export interface CallConnection {
@@ -30,6 +37,12 @@ export interface CallRequest {
   readonly stepName: string
   /** Number of this attempt, from 1. */
   readonly attempt: number
+  /** Whose call it is: flows of one priority take turns where a budget is short. */
+  readonly flow?: string
+  /** Who goes first there. Default: `interactive`, for a call that a person makes by hand. */
+  readonly priority?: Priority
+  /** The time that it was given when it was last deferred, in milliseconds since 1970. */
+  readonly promisedAt?: number
   /** What an earlier attempt with the same key sent: sent again unchanged, in place of what would be computed now. */
   readonly recorded?: RecordedRequest | undefined
   /**

@@ -36,6 +36,8 @@ export interface LimitHeaders {
     readonly header: string
     readonly as: 'seconds' | 'milliseconds' | 'unix-seconds' | 'unix-milliseconds'
   }
+  /** The header of a 429, and its values that say that it was this limit. Other values: it was none of this kind. */
+  readonly refused?: { readonly header: string; readonly values: readonly string[] }
 }
 
 /** How urgent a flow's calls are where a budget is short. */

@@ -36,8 +36,18 @@ export {
   type HealthResult,
 } from './health.ts'
 export { RAMP_POLICY, releaseNow, type RampPolicy } from './ramp.ts'
-export { admit, blockUntil, emptyBudget, release, type Admission, type Budget } from './bucket.ts'
-export { observedLimits, type ObservedLimit } from './limitHeaders.ts'
+export {
+  exchange,
+  HELD_MS,
+  NEW_BUDGET,
+  useOf,
+  type BudgetAsk,
+  type BudgetGrant,
+  type BudgetState,
+} from './budget.ts'
+export { observedLimits, refusedBy, type ObservedLimit } from './limitHeaders.ts'
+export { NO_WANTS } from './shares.ts'
+export { AHEAD_MS, gridOf, VALID_SLOTS, type Grid } from './slots.ts'
 export { parseHttpDate, retryTime } from './retryAfter.ts'
 export {
   earn,

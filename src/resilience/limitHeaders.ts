@@ -1,5 +1,6 @@
 import { parseDictionary, parseList, type Item } from 'structured-headers'
 import { DAY, SECOND } from '../base/index.ts'
+import type { LimitHeaders } from '../define/index.ts'
 
 /** What an answer's headers say about one limit. */
 export interface ObservedLimit {
@@ -18,11 +19,74 @@ type Headers = Readonly<Record<string, string>>
 
 /**
  * The limits that an answer reports. Reads the IETF's RateLimit fields in today's form and in the two before it,
- * the customary `X-RateLimit-*`, and HubSpot's own. What cannot be read is left out.
+ * the customary `X-RateLimit-*`, HubSpot's own, and those that the connector's table names. What cannot be read is
+ * left out.
  */
-export function observedLimits(headers: Headers, now: number): ObservedLimit[] {
+export function observedLimits(
+  headers: Headers,
+  now: number,
+  table: readonly LimitHeaders[] = [],
+): ObservedLimit[] {
   const standard = ietfLimits(headers, now)
-  return [...(standard.length > 0 ? standard : customaryLimits(headers, now)), ...hubspotLimits(headers)]
+  return [
+    ...table.flatMap((row) => tableLimit(headers, row, now)),
+    ...(standard.length > 0 ? standard : customaryLimits(headers, now)),
+    ...hubspotLimits(headers),
+  ]
+}
+
+/**
+ * Whether a 429 was for this limit, as far as the headers that the connector's table names tell: `undefined` where
+ * they do not say.
+ */
+export function refusedBy(
+  headers: Headers,
+  limit: string,
+  table: readonly LimitHeaders[],
+): boolean | undefined {
+  const telling = table.filter(
+    ({ refused }) => refused !== undefined && headers[refused.header] !== undefined,
+  )
+  if (telling.length === 0) return undefined
+  return telling.some(
+    (row) => row.limit === limit && row.refused!.values.includes(headers[row.refused!.header]!.trim()),
+  )
+}
+
+/** The providers' own headers, by the connector's table. */
+function tableLimit(headers: Headers, row: LimitHeaders, now: number): ObservedLimit[] {
+  const value = (name: string | undefined): number | undefined =>
+    name === undefined ? undefined : digits(headers[name])
+  const allowed = value(row.allowed)
+  const used = value(row.used)
+  const remaining =
+    value(row.remaining) ??
+    (allowed === undefined || used === undefined ? undefined : Math.max(0, allowed - used))
+  if (remaining === undefined) return []
+  const reset = value(row.reset?.header)
+  return [
+    {
+      name: row.limit,
+      remaining,
+      ...defined({
+        allowed,
+        resetAt: row.reset && reset !== undefined ? resetTime(reset, row.reset.as, now) : undefined,
+      }),
+    },
+  ]
+}
+
+function resetTime(value: number, as: NonNullable<LimitHeaders['reset']>['as'], now: number): number {
+  switch (as) {
+    case 'seconds':
+      return now + value * SECOND
+    case 'milliseconds':
+      return now + value
+    case 'unix-seconds':
+      return value * SECOND
+    case 'unix-milliseconds':
+      return value
+  }
 }
 
 /**

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest'
-import { DAY, HOUR, MINUTE, SECOND } from '../base/index.ts'
-import type { LimitDefinition } from '../define/index.ts'
-import { createFakeClock } from '../testing/index.ts'
+import { DAY, HOUR, MINUTE, SECOND } from '../../base/index.ts'
+import type { LimitDefinition } from '../../define/index.ts'
+import { createFakeClock } from '../../testing/index.ts'
 import {
   BEGUN,
   callOf,
@@ -12,8 +12,8 @@ import {
   openCalls,
   openProvider,
   type Reply,
-} from './calls.fixture.ts'
-import type { CallOutcome, CallRequest, CallsOptions } from './index.ts'
+} from '../calls.fixture.ts'
+import type { CallOutcome, CallRequest, CallsOptions } from '../index.ts'
 
 const open: { close(): Promise<unknown> }[] = []
 afterEach(async () => {

@@ -1,0 +1,434 @@
+import { SECOND, type Clock } from '../../base/index.ts'
+import type { LimitDefinition, Priority, ProviderAnswer } from '../../define/index.ts'
+import { NO_WANTS } from '../../resilience/index.ts'
+import type { CallConnection, CallRequest } from '../request.ts'
+import type { BudgetAuthority, Granted, LimitAsk } from './authority.ts'
+import { learnFrom } from './learn.ts'
+import { LimitLease } from './lease.ts'
+import { limitsOf } from './limitsOf.ts'
+import { Lines } from './lines.ts'
+import { Room, type Waiting } from './room.ts'
+import { Spending, type Spent } from './spending.ts'
+
+/** Leave to make one attempt, or the time to ask again. */
+export type BudgetLeave =
+  | { readonly as: 'admitted'; readonly ticket: BudgetTicket }
+  | {
+      readonly as: 'deferred'
+      readonly until: number
+      readonly code: 'rate_limited' | 'concurrency_reached'
+      readonly reason: string
+    }
+
+/** Held while an attempt is made. */
+export interface BudgetTicket {
+  /** Corrects the budgets by what the answer says of the provider's own counts. */
+  learn(answer: ProviderAnswer, retryAt: number | undefined): void
+  close(): void
+}
+
+export interface BudgetsOptions {
+  readonly clock: Clock
+  readonly authority: BudgetAuthority
+  /** How long a call may wait in memory before it is deferred, in milliseconds. Default 0: not at all. */
+  readonly patienceMs?: number
+  /** Connections whose leases are in memory. Of the rest the longest unused is forgotten. Default 10,000. */
+  readonly maxConnections?: number
+  /** Told of what was spent, every few seconds. */
+  readonly record?: (spent: readonly Spent[]) => Promise<void>
+  readonly onFault?: (error: unknown) => void
+}
+
+/** One call and what it wants. */
+interface Wanting extends Waiting {
+  readonly budget: ConnectionBudget
+  readonly wants: readonly { readonly lease: LimitLease; readonly points: number }[]
+  readonly deferredBefore: boolean
+  readonly deadline: number
+  settle: (leave: BudgetLeave) => void
+}
+
+interface ConnectionBudget {
+  readonly connection: CallConnection
+  readonly leases: Map<string, LimitLease>
+  readonly room: Room<Wanting>
+  readonly lines: Lines
+  cancelTimer: () => void
+}
+
+const MOST_CONNECTIONS = 10_000
+/** How often a node asks while it has calls to make. */
+const ASK_EVERY_MS = 200
+const RECORD_EVERY_MS = 5 * SECOND
+/** Calls that wait in memory, on this node: each holds one of the runs that it may execute at once. */
+const ROOMS_HOLD = 160
+const ROOM_HOLDS = 64
+/** A call that cannot wait and finds nothing comes back no sooner than this. */
+const SOONEST_MS = 5
+/** Points that may be used so soon are waited for, and no others are asked for. */
+const SOON_MS = 20
+/** After a fault of the authority. */
+const FAULT_WAIT_MS = SECOND
+
+/**
+ * The budgets of all connections on this node: what it holds of them, who waits for it, and what it asks for. A call
+ * that finds what it needs at hand goes at once, without asking anybody. Start once, stop twice safely.
+ */
+export class Budgets {
+  readonly #options: BudgetsOptions
+  readonly #patienceMs: number
+  readonly #soonMs: number
+  readonly #budgets = new Map<string, ConnectionBudget>()
+  readonly #spending = new Spending()
+  /** The authority's time less the monotonic clock's, and how sure that is. */
+  #offset: { ms: number; errorMs: number; at: number } | undefined
+  #asking = false
+  #askAgain = false
+  #faultyUntil = 0
+  #stopped = true
+  #cancelTick: () => void = () => {}
+  #recordedAt = 0
+
+  constructor(options: BudgetsOptions) {
+    this.#options = options
+    this.#patienceMs = options.patienceMs ?? 0
+    this.#soonMs = Math.min(this.#patienceMs, SOON_MS)
+  }
+
+  /** Leave for one attempt; a promise where the call waits for it in memory. */
+  admit(call: CallRequest): BudgetLeave | Promise<BudgetLeave> {
+    const limits = limitsOf(call)
+    if (limits.length === 0) return { as: 'admitted', ticket: NO_TICKET }
+    const budget = this.#of(call.connection)
+    const now = this.#now()
+    const wanting = this.#wanting(call, budget, limits, now)
+    for (const { lease, points } of wanting.wants) lease.arrived(wanting.priority, points, now)
+    if (budget.room.size === 0 && this.#canGo(wanting, now)) return this.#admitted(wanting, now)
+    if (wanting.wants.some(({ lease }) => lease.isUrgent(now, this.#soonMs))) {
+      this.#ask(wanting)
+      if (!this.#asking && this.#canGo(wanting, this.#now())) return this.#admitted(wanting, this.#now())
+    }
+    return this.#wait(wanting) ?? this.#deferred(wanting)
+  }
+
+  start(): void {
+    this.#stopped = false
+    this.#tickLater()
+  }
+
+  /** Calls that wait are deferred; what is held is given back, as far as the authority can be reached. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return
+    this.#stopped = true
+    this.#cancelTick()
+    for (const budget of this.#budgets.values()) {
+      budget.cancelTimer()
+      for (const call of budget.room.calls) this.#giveUp(call)
+    }
+    await this.#record().catch((error: unknown) => this.#options.onFault?.(error))
+  }
+
+  // --- who goes ---------------------------------------------------------------------------------------
+
+  #wanting(
+    call: CallRequest,
+    budget: ConnectionBudget,
+    limits: ReturnType<typeof limitsOf>,
+    now: number,
+  ): Wanting {
+    const wants = limits.map(({ limit, points }) => ({ lease: leaseOf(budget, limit), points }))
+    return {
+      budget,
+      wants,
+      // A person who tries a connection by hand waits for it.
+      priority: call.priority ?? 'interactive',
+      flow: call.flow ?? '',
+      cost: Math.max(1, ...wants.map(({ points }) => points)),
+      promised: call.promisedAt ?? Number.MAX_SAFE_INTEGER,
+      deferredBefore: call.promisedAt !== undefined,
+      enteredAt: now,
+      deadline: now + this.#patienceMs,
+      settle: () => {},
+    }
+  }
+
+  #canGo({ wants }: Wanting, now: number): boolean {
+    return wants.every(({ lease, points }) => lease.lacks(points, now) === undefined)
+  }
+
+  #admitted(wanting: Wanting, now: number): BudgetLeave {
+    const { budget, wants, flow } = wanting
+    for (const { lease, points } of wants) {
+      lease.take(points, now)
+      this.#spending.add(budget.connection, lease.limit.name, flow, points, this.#options.clock.now())
+    }
+    let open = true
+    return {
+      as: 'admitted',
+      ticket: {
+        learn: (answer, retryAt) => this.#learn(wanting, answer, retryAt),
+        close: () => {
+          if (!open) return
+          open = false
+          for (const { lease } of wants) lease.freed()
+          this.#dispatch(budget)
+        },
+      },
+    }
+  }
+
+  #learn({ budget, wants, flow }: Wanting, answer: ProviderAnswer, retryAt: number | undefined): void {
+    const wall = this.#options.clock.now()
+    const now = this.#now()
+    const limited = learnFrom(answer, {
+      leases: wants.map(({ lease }) => lease),
+      table: budget.connection.connector.limitHeaders ?? [],
+      retryAt,
+      wall,
+      now,
+    })
+    for (const limit of limited) this.#spending.refused(budget.connection, limit, flow, wall)
+    // The others must hear of it before they send more.
+    if (limited.length > 0) this.#ask(undefined)
+  }
+
+  /** Waits in memory, where there is a place; who should go last makes room. `undefined`: there is none. */
+  #wait(wanting: Wanting): Promise<BudgetLeave> | undefined {
+    const { budget } = wanting
+    if (this.#patienceMs === 0 || this.#stopped) return undefined
+    if (!this.#mayGoInTime(wanting)) return undefined
+    const promise = new Promise<BudgetLeave>((resolve) => {
+      wanting.settle = resolve
+    })
+    budget.room.enter(wanting)
+    if (budget.room.size > this.#placesIn(budget)) {
+      const last = budget.room.last()!
+      budget.room.leave(last)
+      if (last === wanting) return undefined
+      last.settle(this.#deferred(last))
+    }
+    this.#setTimer(budget)
+    return promise
+  }
+
+  #mayGoInTime({ wants, deadline }: Wanting): boolean {
+    return wants.every(({ lease }) => lease.notBefore(this.#now()) <= deadline)
+  }
+
+  #placesIn(budget: ConnectionBudget): number {
+    let rooms = 0
+    for (const { room } of this.#budgets.values()) if (room.size > 0) rooms++
+    let pace = 0
+    for (const lease of budget.leases.values()) pace = Math.max(pace, lease.paceMs(1, 'ours'))
+    const inTime = Math.ceil(this.#patienceMs / Math.max(1, pace))
+    return Math.max(4, Math.min(ROOM_HOLDS, inTime, Math.floor(ROOMS_HOLD / Math.max(1, rooms))))
+  }
+
+  /** Lets go who can, in order. */
+  #dispatch(budget: ConnectionBudget): void {
+    if (budget.room.size === 0) return
+    const now = this.#now()
+    for (let gone = true; gone && budget.room.size > 0;) {
+      gone = false
+      for (const call of budget.room.inOrder()) {
+        if (!this.#canGo(call, now)) continue
+        budget.room.serve(call)
+        call.settle(this.#admitted(call, now))
+        gone = true
+        break
+      }
+    }
+    for (const call of budget.room.calls) if (call.deadline <= now) this.#giveUp(call)
+    this.#setTimer(budget)
+  }
+
+  #giveUp(call: Wanting): void {
+    if (call.budget.room.leave(call)) call.settle(this.#deferred(call))
+  }
+
+  #setTimer(budget: ConnectionBudget): void {
+    budget.cancelTimer()
+    if (budget.room.size === 0) return
+    const now = this.#now()
+    let next = Number.POSITIVE_INFINITY
+    for (const call of budget.room.calls) next = Math.min(next, call.deadline)
+    for (const lease of budget.leases.values()) {
+      const at = lease.nextAt(now)
+      if (at !== undefined) next = Math.min(next, at)
+    }
+    budget.cancelTimer = this.#options.clock.after(Math.max(0, next - now), () => this.#dispatch(budget))
+    if (this.#isUrgent(budget, now)) this.#ask(undefined)
+  }
+
+  #isUrgent(budget: ConnectionBudget, now: number): boolean {
+    for (const call of budget.room.calls)
+      for (const { lease } of call.wants) if (lease.isUrgent(now, this.#soonMs)) return true
+    return false
+  }
+
+  /** Gives a time of its own to a call that cannot go now. */
+  #deferred(wanting: Wanting): BudgetLeave {
+    const { budget, wants, flow, priority, deferredBefore } = wanting
+    const now = this.#now()
+    const lacking = wants.find(({ lease, points }) => lease.lacks(points, now) !== undefined) ?? wants[0]!
+    const of = deferredBefore ? 'ours' : 'allowed'
+    // Many flows in line at once would all come back at the whole pace: beyond a few they share it.
+    const lines = Math.max(1, budget.lines.waiting(now) / 4)
+    let earliest = now + SOONEST_MS + this.#patienceMs / 2
+    if (this.#faultyUntil > now) earliest = Math.max(earliest, now + FAULT_WAIT_MS)
+    let paceMs = 0
+    for (const { lease, points } of wants) {
+      earliest = Math.max(earliest, lease.notBefore(now))
+      paceMs = Math.max(paceMs, lease.paceMs(points, of))
+    }
+    const until = budget.lines.turn(`${priority} ${flow}`, {
+      earliest,
+      paceMs: paceMs * lines,
+      again: deferredBefore,
+    })
+    const places = lacking.lease.lacks(lacking.points, now) === 'places'
+    return {
+      as: 'deferred',
+      until: Math.ceil(this.#options.clock.now() + (until - now)),
+      code: places ? 'concurrency_reached' : 'rate_limited',
+      reason: `The limit "${lacking.lease.limit.name}" of connection "${budget.connection.name}" is used up.`,
+    }
+  }
+
+  // --- asking -----------------------------------------------------------------------------------------
+
+  #tickLater(): void {
+    this.#cancelTick = this.#options.clock.after(ASK_EVERY_MS, () => {
+      if (this.#stopped) return
+      this.#ask(undefined)
+      if (this.#options.clock.monotonic() - this.#recordedAt >= RECORD_EVERY_MS) {
+        this.#recordedAt = this.#options.clock.monotonic()
+        this.#record().catch((error: unknown) => this.#options.onFault?.(error))
+      }
+      this.#tickLater()
+    })
+  }
+
+  async #record(): Promise<void> {
+    const spent = this.#spending.taken()
+    if (spent.length > 0) await this.#options.record?.(spent)
+  }
+
+  /** Asks for everything that is active, and for the call that finds nothing; one question at a time. */
+  #ask(forCall: Wanting | undefined): void {
+    if (this.#asking) {
+      this.#askAgain = true
+      return
+    }
+    const now = this.#now()
+    if (now < this.#faultyUntil) return
+    const asked: { budget: ConnectionBudget; lease: LimitLease; ask: LimitAsk }[] = []
+    for (const budget of this.#budgets.values())
+      for (const lease of budget.leases.values())
+        if (lease.isActive(now)) asked.push({ budget, lease, ask: this.#askOf(budget, lease, forCall, now) })
+    if (asked.length === 0) return
+    const began = this.#options.clock.monotonic()
+    let answer: Granted | Promise<Granted>
+    try {
+      answer = this.#options.authority.exchange(asked.map(({ ask }) => ask))
+    } catch (error) {
+      return this.#fault(error)
+    }
+    if (!(answer instanceof Promise)) return this.#take(answer, asked, began)
+    this.#asking = true
+    answer.then(
+      (granted) => {
+        this.#asking = false
+        this.#take(granted, asked, began)
+        const again = this.#askAgain
+        this.#askAgain = false
+        if (again && !this.#stopped) for (const budget of this.#budgets.values()) this.#setTimer(budget)
+      },
+      (error: unknown) => {
+        this.#asking = false
+        this.#askAgain = false
+        this.#fault(error)
+      },
+    )
+  }
+
+  #askOf(budget: ConnectionBudget, lease: LimitLease, forCall: Wanting | undefined, now: number): LimitAsk {
+    const waiting: Record<Priority, number> = { ...NO_WANTS }
+    let calls = 0
+    const count = (call: Wanting): void => {
+      const points = call.wants.find((want) => want.lease === lease)?.points
+      if (points === undefined) return
+      waiting[call.priority] += points
+      calls++
+    }
+    for (const call of budget.room.calls) count(call)
+    if (forCall?.budget === budget) count(forCall)
+    const { tenant, id } = budget.connection
+    return { tenant, connectionId: id, limit: lease.limit, ask: lease.ask(waiting, calls, now) }
+  }
+
+  #take(
+    granted: Granted,
+    asked: readonly { budget: ConnectionBudget; lease: LimitLease; ask: LimitAsk }[],
+    began: number,
+  ): void {
+    const ended = this.#options.clock.monotonic()
+    for (const { now } of granted) this.#setOffset(now - (began + ended) / 2, (ended - began) / 2, ended)
+    const now = this.#now()
+    for (const [i, { lease, ask }] of asked.entries()) lease.granted(granted[i]!.grant, ask.ask, now)
+    for (const budget of new Set(asked.map((one) => one.budget))) this.#dispatch(budget)
+  }
+
+  /** The surest of the readings of the last half minute: the authority read its clock between sending and answering. */
+  #setOffset(ms: number, errorMs: number, at: number): void {
+    const known = this.#offset
+    if (known === undefined || errorMs <= known.errorMs || at - known.at > 30 * SECOND)
+      this.#offset = { ms, errorMs, at }
+  }
+
+  #fault(error: unknown): void {
+    this.#faultyUntil = this.#now() + FAULT_WAIT_MS
+    this.#options.onFault?.(error)
+    for (const budget of this.#budgets.values()) this.#setTimer(budget)
+  }
+
+  /** The authority's time, as far as it is known. */
+  #now(): number {
+    const { clock } = this.#options
+    return this.#offset === undefined ? clock.now() : clock.monotonic() + this.#offset.ms
+  }
+
+  // --- connections ------------------------------------------------------------------------------------
+
+  #of(connection: CallConnection): ConnectionBudget {
+    const key = `${connection.tenant}|${connection.id}`
+    let budget = this.#budgets.get(key)
+    if (budget === undefined) {
+      budget = { connection, leases: new Map(), room: new Room(), lines: new Lines(), cancelTimer: () => {} }
+    } else {
+      this.#budgets.delete(key)
+    }
+    this.#budgets.set(key, budget)
+    if (this.#budgets.size > (this.#options.maxConnections ?? MOST_CONNECTIONS)) this.#forgetOne()
+    return budget
+  }
+
+  #forgetOne(): void {
+    for (const [key, budget] of this.#budgets) {
+      if (budget.room.size > 0) continue
+      this.#budgets.delete(key)
+      return
+    }
+  }
+}
+
+function leaseOf(budget: ConnectionBudget, limit: LimitDefinition): LimitLease {
+  let lease = budget.leases.get(limit.name)
+  if (lease === undefined || lease.limit !== limit) {
+    lease = new LimitLease(limit)
+    budget.leases.set(limit.name, lease)
+  }
+  return lease
+}
+
+const NO_TICKET: BudgetTicket = { learn: () => {}, close: () => {} }

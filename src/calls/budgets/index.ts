@@ -1,0 +1,16 @@
+/**
+ * What a connection may still spend of its provider's limits, shared by all nodes and flows.
+ *
+ * Owns: what this node holds of each budget, who waits for it and who goes first, what is asked for and given back,
+ * what the provider's answers say of its limits, who spends what.
+ * Leaves to others: how a budget is granted (resilience), what a deferred call's run does meanwhile (flows).
+ *
+ * Invariants
+ * 1. A call goes only on points that were granted to this node and whose time has not passed: whatever becomes of
+ *    another node, or of this one, no window of a limit holds more than it allows.
+ * 2. A call that finds its points at hand asks nobody. One that does not waits for a moment in memory, with few
+ *    others, or is deferred to a time of its own.
+ * 3. What is told to the authority is told once: what may be lost on the way is lost to this node.
+ */
+export { createMemoryAuthority, type BudgetAuthority, type LimitAsk } from './authority.ts'
+export { Budgets, type BudgetTicket } from './budgets.ts'
