@@ -1,15 +1,19 @@
 import { Command } from 'commander'
 import { addAudit } from './commands/audit.ts'
+import { addBackup } from './commands/backup.ts'
 import { addConnections } from './commands/connections.ts'
 import { addDev } from './commands/dev.ts'
 import { addDoctor } from './commands/doctor.ts'
 import { addEmit } from './commands/emit.ts'
 import { addEvents } from './commands/events.ts'
+import { addHold } from './commands/hold.ts'
+import { addIncidents } from './commands/incidents.ts'
 import { addInit } from './commands/init.ts'
 import { addLedger } from './commands/ledger.ts'
 import { addQuarantine } from './commands/quarantine.ts'
 import { addReplay } from './commands/replay.ts'
 import { addServe } from './commands/serve.ts'
+import { addRestore } from './commands/restore.ts'
 import { addCancel, addRuns } from './commands/runs.ts'
 import { addDeadLetters } from './commands/runs/list.ts'
 import { addTokens } from './commands/tokens.ts'
@@ -36,6 +40,9 @@ const COMMANDS = [
   addDoctor,
 ]
 
+  addBackup,
+  addRestore,
+  addHold,
 /** The whole command line. Mistakes end with exit code 2 and a sentence on stderr. */
 export function createProgram(): Command {
   const program = new Command('trestle')

@@ -1,4 +1,4 @@
-import { appendFile, mkdir, readFile } from 'node:fs/promises'
+import { appendFile, mkdir, open, readFile, rename } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import type { Checkpoint } from '../ledger/index.ts'
 
@@ -31,4 +31,53 @@ export async function readCheckpoints(folder: string): Promise<Checkpoint[]> {
 
 export async function newestCheckpoint(folder: string): Promise<Checkpoint | undefined> {
   return (await readCheckpoints(folder)).at(-1)
+}
+
+/** Checkpoints of blocks that a database which was put back from a copy does not have. */
+export interface LostBlocks {
+  /** Blocks beyond the copy's newest, as far as checkpoints tell of them. */
+  readonly blocks: number
+  /** Entries in those of which a checkpoint is there: at least so many are lost. */
+  readonly entries: number
+  readonly newest: Checkpoint | undefined
+}
+
+/** What left the database after its copy was made, by the checkpoints of the project. */
+export async function blocksAfter(folder: string, block: number): Promise<LostBlocks> {
+  const beyond = new Map(
+    (await readCheckpoints(folder)).filter(({ number }) => number > block).map((one) => [one.number, one]),
+  )
+  const newest = [...beyond.values()].reduce<Checkpoint | undefined>(
+    (last, one) => (last === undefined || one.number > last.number ? one : last),
+    undefined,
+  )
+  const entries = [...beyond.values()].reduce((sum, one) => sum + one.entries, 0)
+  return { blocks: newest === undefined ? 0 : newest.number - block, entries, newest }
+}
+
+/**
+ * After a restore: checkpoints beyond the copy's newest block are of a life that the database knows nothing of. The file
+ * as it was is kept beside, and its name is answered; `undefined` where there was nothing to take out.
+ */
+export async function putAsideCheckpoints(
+  folder: string,
+  block: number,
+  now: number,
+): Promise<string | undefined> {
+  const all = await readCheckpoints(folder)
+  const kept = all.filter(({ number }) => number <= block)
+  if (kept.length === all.length) return undefined
+  const file = checkpointFile(folder)
+  const aside = `${file.slice(0, -'.jsonl'.length)}.before-${new Date(now).toISOString().replaceAll(/[:.]/g, '-')}.jsonl`
+  const draft = `${file}.new`
+  const handle = await open(draft, 'w', 0o600)
+  try {
+    await handle.writeFile(kept.map((one) => `${JSON.stringify(one)}\n`).join(''))
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await rename(file, aside)
+  await rename(draft, file)
+  return aside
 }

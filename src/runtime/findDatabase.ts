@@ -10,6 +10,11 @@ export interface FoundDatabase {
   release(): Promise<void>
 }
 
+/** Where the embedded PostgreSQL of a project keeps its data. */
+export function embeddedFolder(folder: string): string {
+  return resolve(folder, '.trestle', 'postgres')
+}
+
 /** The database of DATABASE_URL, else the embedded PostgreSQL with its data in `.trestle/postgres`. */
 export async function findDatabase(
   folder: string,
@@ -19,7 +24,7 @@ export async function findDatabase(
   const url = environment['DATABASE_URL']
   if (url !== undefined && url !== '') return { url, embedded: undefined, release: () => Promise.resolve() }
   const embedded = await startEmbeddedPostgres({
-    dataDir: resolve(folder, '.trestle', 'postgres'),
+    dataDir: embeddedFolder(folder),
     ...(onNotice && { onNotice }),
   })
   return { url: embedded.url, embedded, release: () => embedded.stop() }

@@ -10,8 +10,8 @@
  * 2. A mistake in the configuration is refused before anything is started.
  */
 export { findConfig, loadConfig, type LoadedConfig } from './loadConfig.ts'
-export { checkpointFile, newestCheckpoint } from './checkpoints.ts'
-export { findDatabase, type FoundDatabase } from './findDatabase.ts'
+export { blocksAfter, checkpointFile, newestCheckpoint, putAsideCheckpoints } from './checkpoints.ts'
+export { embeddedFolder, findDatabase, type FoundDatabase } from './findDatabase.ts'
 export { openInstallation, TENANT, type Installation, type InstallationOptions } from './installation.ts'
 export {
   callsOf,

@@ -13,6 +13,7 @@
  * 4. What is made (programs, data) is made beside its place and renamed when complete.
  * 5. `stop()` of one process never ends a server that another process of ours uses.
  * 6. It listens on 127.0.0.1 only, with a random password that only its users can read.
+ * 7. What bears the name of a backup is whole; what a restore puts in place was marked as restored before.
  */
 export {
   startEmbeddedPostgres,
@@ -20,4 +21,14 @@ export {
   type EmbeddedPostgres,
   type EmbeddedPostgresOptions,
 } from './start.ts'
+export { backupEmbedded, type BackupOptions } from './backup.ts'
+export { readManifest, type BackupFacts, type BackupManifest } from './backupManifest.ts'
+export {
+  restoreEmbedded,
+  verifyBackupFiles,
+  withScratchServer,
+  type BackupProblem,
+  type Restored,
+  type RestoreOptions,
+} from './backupRestore.ts'
 export type { ServerWatch, WatchOptions } from './watch.ts'

@@ -1,6 +1,8 @@
 import { stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import { type Clock, reasonOf, systemClock, UsageError } from '../../base/index.ts'
 import { chooseAccount, readPasswd } from './account.ts'
+import { refuseHalfRestored } from './restoreMark.ts'
 import { cacheFolders, findPackage, placeBinaries } from './binaries.ts'
 import { configuration } from './configuration.ts'
 import {
@@ -91,6 +93,7 @@ export async function stopEmbeddedPostgres(dataDir: string): Promise<boolean> {
 /** Everything before the server itself: the folder, the user, the programs, the data. */
 async function prepare(options: EmbeddedPostgresOptions): Promise<Server> {
   const { settings = {}, onNotice: notice = () => {}, clock = systemClock } = options
+  await refuseHalfRestored(resolve(options.dataDir))
   const folder = await openFolder(options.dataDir)
   const owner = await dataOwner(folder)
   const uid = process.getuid?.()
