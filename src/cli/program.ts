@@ -12,8 +12,8 @@ import { addInit } from './commands/init.ts'
 import { addLedger } from './commands/ledger.ts'
 import { addQuarantine } from './commands/quarantine.ts'
 import { addReplay } from './commands/replay.ts'
-import { addServe } from './commands/serve.ts'
 import { addRestore } from './commands/restore.ts'
+import { addServe } from './commands/serve.ts'
 import { addCancel, addRuns } from './commands/runs.ts'
 import { addDeadLetters } from './commands/runs/list.ts'
 import { addTokens } from './commands/tokens.ts'
@@ -37,12 +37,12 @@ const COMMANDS = [
   addTokens,
   addLedger,
   addAudit,
-  addDoctor,
-]
-
   addBackup,
   addRestore,
   addHold,
+  addDoctor,
+]
+
 /** The whole command line. Mistakes end with exit code 2 and a sentence on stderr. */
 export function createProgram(): Command {
   const program = new Command('trestle')
