@@ -19,6 +19,21 @@
  * 6. A breaker or a budget that says wait costs no attempt and sends nothing.
  */
 export { createCalls, type Calls, type CallsOptions } from './calls.ts'
+export {
+  budgetPerSecond,
+  closeBreaker,
+  drainMs,
+  groupsOf,
+  isolateByHand,
+  OutageBoard,
+  OutageKeeper,
+  parkedFor,
+  releaseByHand,
+  WHOLE,
+  type BreakerKey,
+  type OutageRef,
+  type SharedBreaker,
+} from './outages/index.ts'
 export type { CallOutcome, Exchange } from './outcome.ts'
 export {
   decodeRecorded,

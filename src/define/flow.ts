@@ -114,6 +114,11 @@ export interface FlowDefinition<Data = unknown> {
    * events about one subject into one lane.
    */
   readonly stale?: 'skip' | 'run'
+  /**
+   * What a run of it is about in business words, so that an outage can say what waits: `'invoice'` gives "41 invoices".
+   * Where the plural is another word, both: `{ one: 'entry', many: 'entries' }`. Default: a run of the flow.
+   */
+  readonly waitsAs?: string | { readonly one: string; readonly many: string }
   readonly run: (context: FlowContext<Data>) => unknown
 }
 

@@ -196,6 +196,7 @@ async function attemptOnce(
     lastNumber: number,
     firstAt: before.firstAt ?? began,
     begunAt: before.begunAt ?? began,
+    outage: undefined,
   }
   const key = idempotencyKey(host.run.rootRunId, state)
   const attemptId = newId('att')
@@ -214,8 +215,8 @@ async function attemptOnce(
     status: undefined,
     code: undefined,
     reason: undefined,
-    begunAt: began,
     excerpt: undefined,
+    begunAt: began,
     finishedAt: undefined,
     ...over,
   })
@@ -246,6 +247,7 @@ async function attemptOnce(
       attempt: number,
       kind: asked,
       mayLeave: host.mayLeave,
+      waited: hasWaited(host.run, step.connection),
       ...(sameBytes && { recorded: sameBytes }),
       begin: asked === 'send' ? begin : undefined,
     })
@@ -254,9 +256,9 @@ async function attemptOnce(
     throw error
   }
 
+  host.retries.made(step.connection, isRetry, outcome)
   crashPoint('call.answered')
   const now = host.clock.now()
-  host.retries.made(step.connection, isRetry, outcome)
   const context = { operation: step.operation, policy: step.policy, now, random: host.random, asked }
   if (outcome.as === 'deferred' || outcome.as === 'parked') {
     // Nothing was attempted, so nothing is counted and nothing is written.
@@ -279,9 +281,9 @@ async function attemptOnce(
     status: 'exchange' in outcome ? outcome.exchange?.status : undefined,
     code: 'code' in outcome ? outcome.code : undefined,
     reason: 'reason' in outcome ? outcome.reason : undefined,
+    excerpt: excerptOf(outcome),
     finishedAt: now,
   })
-    excerpt: excerptOf(outcome),
   const entries = [
     entryOf(step, host, ACTIONS[outcome.as], attemptWrite.state ?? outcome.as, outcome, number),
   ]
@@ -312,8 +314,6 @@ async function attemptOnce(
   return { as: 'wait', pending, cancelling: answer === 'cancelling' }
 }
 
-const ACTIONS: Readonly<Record<Exclude<CallOutcome['as'], 'deferred' | 'parked'>, LedgerAction>> = {
-  succeeded: 'call.succeeded',
 /** The connection has made more retries than its share: this one waits, which costs no attempt and no row. */
 function heldBackRetry(
   step: CallStep,
@@ -354,6 +354,8 @@ function excerptOf(outcome: CallOutcome): string | undefined {
   return text.length > EXCERPT_LENGTH ? `${text.slice(0, EXCERPT_LENGTH)}…` : text
 }
 
+const ACTIONS: Readonly<Record<Exclude<CallOutcome['as'], 'deferred' | 'parked'>, LedgerAction>> = {
+  succeeded: 'call.succeeded',
   not_found: 'call.looked_up',
   failed: 'call.failed',
   in_doubt: 'call.in_doubt',

@@ -1,5 +1,5 @@
 import { crashPoint, DAY, MINUTE, pause, SECOND, type Clock, type Random } from '../base/index.ts'
-import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
+import type { CallConnection, CallOutcome, CallRequest, SharedBreaker } from '../calls/index.ts'
 import { asUnavailable, openDatabase, transaction, type Database, type Queryable } from '../db/index.ts'
 import type { AnyConnector } from '../define/index.ts'
 import type { Dispatch, RunRef } from '../dispatch/index.ts'
@@ -20,9 +20,9 @@ import {
   signOff,
   sweepDue,
 } from './nodes.ts'
+import { DRAIN_EVERY_MS, drainOutages, FORGOTTEN_EVERY_MS, wakeForgotten } from './outage.ts'
 import type { LostTime } from './restored.ts'
 import type { ClaimedRun, RunMove } from './run.ts'
-import { createRunWriter, type RunWriter } from './runWriter.ts'
 import { RetryBudgets } from './retryBudgets.ts'
 import { createRunWriter, type RunWriter } from './runWriter.ts'
 import { findNewerApplied } from './stale.ts'
@@ -51,11 +51,13 @@ export interface EngineOptions {
   readonly runsAtOnce?: number
   /** Called with the run that the flow's code is entered for. */
   readonly entering?: (runId: string) => void
-  /** Faults of the engine's own upkeep: they are retried. */
   /** Whether a hold is open: nothing is taken then. The claim itself asks the database, too. Default: never. */
   readonly inHold?: () => boolean
   /** Times that the database lost when it was put back from copies. Default: none. */
   readonly lostTimes?: () => readonly LostTime[]
+  /** Breakers that nodes share: those that are half open let go who waited for them. Default: there are none. */
+  readonly breakers?: () => readonly SharedBreaker[]
+  /** Faults of the engine's own upkeep: they are retried. */
   readonly onFault?: (what: string, error: unknown) => void
   /** A run was left in this state. For logs and the live page. */
   readonly onMoved?: (run: ClaimedRun, move: RunMove) => void
@@ -85,10 +87,10 @@ export class Engine {
   /** A connection of its own: a heartbeat must not wait behind ten thousand other statements. */
   readonly #heart: Database
   readonly #lanes: LaneHandOver
+  readonly #retries: RetryBudgets
   readonly #under = new Map<string, { readonly done: Promise<void>; execution?: Execution }>()
   readonly #timers = new Set<() => void>()
   #due: RunRef[] = []
-  readonly #retries: RetryBudgets
   #node = ''
   /** Of the node's present id: runs that were claimed under an earlier one have lost theirs. */
   #lease: Lease
@@ -105,10 +107,10 @@ export class Engine {
   constructor(options: EngineOptions) {
     this.#options = options
     this.#writer = createRunWriter(options)
+    this.#retries = new RetryBudgets(options.clock)
     this.#lease = this.#newLease()
     this.#heart = openDatabase({
       url: options.database.url,
-    this.#retries = new RetryBudgets(options.clock)
       max: 1,
       name: 'trestle heartbeat',
       statementTimeoutMs: 4 * SECOND,
@@ -135,6 +137,14 @@ export class Engine {
     this.#stopHeart = this.#startHeart()
     this.#every('sweep', SWEEP_MS, () => this.#sweep())
     this.#every('forget nodes', FORGET_NODES_MS, () => forgetNodes(database.pool))
+    this.#every(
+      'let go who waited for an outage',
+      () => (this.#isComingBack() ? DRAIN_EVERY_MS : SWEEP_MS),
+      () => this.#drain(),
+    )
+    this.#every('look for those forgotten by an outage', FORGOTTEN_EVERY_MS, () =>
+      wakeForgotten(this.#upkeep()),
+    )
   }
 
   /** Events were committed that suspended runs may wait for. */
@@ -218,10 +228,10 @@ export class Engine {
         node: this.#node,
         now: clock.now(),
         drop: (client, taken) => dispatch.drop(client, taken),
+        ...(lostTimes && { lost: lostTimes() }),
       })
       for (const run of claimed) this.#begin(run)
     } catch (error) {
-        ...(lostTimes && { lost: lostTimes() }),
       // The wake-ups are this node's, and for a minute nobody else gets them.
       if (asUnavailable(error)) this.#due.push(...runs)
       throw error
@@ -270,12 +280,12 @@ export class Engine {
       random,
       call,
       mayLeave: this.#lease.holds,
+      retries: this.#retries,
       connectionFor,
       connectorNamed,
       entering,
       onExecution,
       flowNamed: (name) => flows.byName(name),
-      retries: this.#retries,
       stopping: () => this.#stopping,
       connectionNamed: (tenant, connector, name) => {
         const found = connectorNamed(connector)
@@ -287,13 +297,13 @@ export class Engine {
       },
       findEvent: (claimed, wait, consumed) =>
         findAwaitedEvent(database.pool, claimed, wait, consumed, connectorNamed),
+      newerApplied: (claimed, dated) => findNewerApplied(database.pool, claimed, dated),
       releasedAnswer: (id) => releasedAnswer(database.pool, run.tenant, id),
       write: (claimed, write) => this.#writer.write({ run: claimed, node, fence: claimed.fence, ...write }),
       onAskedAfterEnd: (claimed, step) => this.#askedAfterEnd(claimed, step),
     }
   }
 
-      newerApplied: (claimed, dated) => findNewerApplied(database.pool, claimed, dated),
   #moved(run: ClaimedRun, move: RunMove): void {
     crashPoint('run.moved')
     if (run.laneOpen && !move.holdsLane)
@@ -430,11 +440,22 @@ export class Engine {
   }
 
   async #sweep(): Promise<void> {
+    if (this.#options.inHold?.()) return
     await sweepDue(this.#upkeep())
     await this.#wakeMissed()
     await this.#returnStrays()
     this.#pump()
-    if (this.#options.inHold?.()) return
+  }
+
+  /** Whether there is a provider whose runs are let go again. */
+  #isComingBack(): boolean {
+    return this.#options.breakers?.().some(({ breaker }) => breaker.state === 'half_open') ?? false
+  }
+
+  async #drain(): Promise<void> {
+    const { breakers, connectorNamed, inHold } = this.#options
+    if (breakers !== undefined && this.#isComingBack() && inHold?.() !== true)
+      await drainOutages(breakers(), { ...this.#upkeep(), connectorNamed })
   }
 
   /**
@@ -482,7 +503,7 @@ export class Engine {
     }
   }
 
-  #every(what: string, ms: number, work: () => Promise<unknown>): void {
+  #every(what: string, ms: number | (() => number), work: () => Promise<unknown>): void {
     let cancel: () => void = () => {}
     const again = (): void => {
       this.#timers.delete(cancel)
@@ -493,7 +514,7 @@ export class Engine {
     }
     const schedule = (): void => {
       if (this.#stopping) return
-      cancel = this.#options.clock.after(ms, again)
+      cancel = this.#options.clock.after(typeof ms === 'number' ? ms : ms(), again)
       this.#timers.add(cancel)
     }
     schedule()

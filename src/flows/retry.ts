@@ -163,13 +163,13 @@ export function nextMove(
 ): NextMove {
   if (step.settled?.as === 'done') return { as: 'done', result: step.settled.result }
   if (resolving && !mayHaveBeenDone(step)) return { as: 'not_done' }
-  // What waits for an outage asks again whenever its run is begun: only the breaker knows whether it is over.
-  if (step.until === null && step.phase !== 'none' && step.outage === undefined)
-    return { as: 'wait', pending: step }
-  if (step.until !== null && step.until > now) {
-    const wait: NextMove = { as: 'wait', pending: step }
-    // What was not done for certain need not wait for its turn to find that it is too late.
-    return step.phase === 'in_doubt' || resolving ? wait : lateOr(options, now, step, wait)
+  if (!waitsForOutage(step)) {
+    if (step.until === null && step.phase !== 'none') return { as: 'wait', pending: step }
+    if (step.until !== null && step.until > now) {
+      const wait: NextMove = { as: 'wait', pending: step }
+      // What was not done for certain need not wait for its turn to find that it is too late.
+      return step.phase === 'in_doubt' || resolving ? wait : lateOr(options, now, step, wait)
+    }
   }
   if (step.phase === 'in_doubt') {
     const move = resolveDoubt(step, operation, now)
@@ -178,6 +178,12 @@ export function nextMove(
   }
   const next = withFreshKey(step, operation, now)
   return lateOr(options, now, next, { as: 'send', step: next })
+}
+
+/** What waits for an outage asks again whenever its run is begun: only the breaker knows whether it is over. */
+export function waitsForOutage(step: PendingCall): boolean {
+  if (step.outage === undefined) return false
+  return step.phase === 'parked' || (step.phase === 'in_doubt' && step.until === null)
 }
 
 /** Whether the provider may have acted on an attempt of this step, and nobody knows yet. */
@@ -214,10 +220,11 @@ function withFreshKey(step: PendingCall, operation: AnyOperation, now: number): 
 
 /** The time until which to wait: no longer than the step is valid, where it is known that it was not done. */
 export function noLongerThanValid(step: PendingCall, options: StepOptions<unknown>): PendingCall {
-  if (step.until === null || step.phase === 'in_doubt' || step.phase === 'held') return step
+  if (step.phase === 'in_doubt' || step.phase === 'held') return step
+  if (step.until === null && step.outage === undefined) return step
   if (options.validUntil === undefined || options.onLate === 'run' || step.lateAllowed === true) return step
   const late = new Date(options.validUntil).getTime() + 1
-  return late < step.until ? { ...step, until: late } : step
+  return step.until === null || late < step.until ? { ...step, until: late } : step
 }
 
 function lateOr(

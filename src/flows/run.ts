@@ -1,9 +1,10 @@
 import type { RunId } from '../base/index.ts'
+import type { OutageRef } from '../calls/index.ts'
 import type { RunState } from '../define/index.ts'
 import type { StoredEvent } from '../inbox/index.ts'
 import type { LostTime } from './restored.ts'
-
 import type { EventNote } from './stale.ts'
+
 /** A run that this node has claimed, with everything that its execution starts from. */
 export interface ClaimedRun {
   readonly tenant: string
@@ -12,9 +13,9 @@ export interface ClaimedRun {
   readonly flowVersion: number
   /** What its idempotency keys are made of; see the inbox's NewRun. */
   readonly rootRunId: string
-  readonly laneKey: string | undefined
   /** The run that it replays, by a person's will. */
   readonly replayOf: string | undefined
+  readonly laneKey: string | undefined
   readonly laneOpen: boolean
   readonly state: 'running' | 'undoing'
   /** Every write of this execution carries it; a write with an older one is refused. */
@@ -24,18 +25,18 @@ export interface ClaimedRun {
   /** When the first of these claims was committed, in milliseconds: no unrecorded attempt began before. */
   readonly claimedAt: number
   readonly createdAt: number
-  readonly connector: string
   /** When a person last let it go on, in milliseconds; else when it was created. */
   readonly goesOnSince: number
+  readonly connector: string
   readonly event: StoredEvent
   /** What an operator wants: the run is to be undone on its way to this end. */
   readonly undoTo: 'undone' | 'cancelled' | undefined
   readonly reasonCode: string | undefined
   readonly reason: string | undefined
-  /** Steps that waited when the run was last suspended. */
-  readonly pending: readonly PendingStep[]
   /** A time of which the database knows nothing and in which this run may have gone on. */
   readonly lost?: LostTime | undefined
+  /** Steps that waited when the run was last suspended. */
+  readonly pending: readonly PendingStep[]
   /** Finished steps, in the order in which their results reach the flow's code. */
   readonly journal: readonly JournalRow[]
   /** The newest attempt of each step that had any. */
@@ -116,9 +117,9 @@ export interface PendingCall {
   readonly lastNumber?: number
   /** Rises after a definite answer that the effect was not done; part of the idempotency key. */
   readonly generation: number
-  /** When the first attempt of this generation was begun, in milliseconds. */
   /** When the first of all `attempts` was begun, in milliseconds. */
   readonly firstAt?: number
+  /** When the first attempt of this generation was begun, in milliseconds. */
   readonly begunAt: number | undefined
   /** When the newest attempt in doubt may have reached the provider, at the latest: what a look-up settles after. */
   readonly doubtedAt?: number
@@ -130,12 +131,14 @@ export interface PendingCall {
   readonly reason: string | undefined
   /** The quarantined answer that this step waits for. */
   readonly quarantineId: string | undefined
+  /** The outage that it waits for the end of, or was let go by and has not been attempted since. */
+  readonly outage?: OutageRef | undefined
+  /** In doubt after a restore: for which hold, from which generation on, and the newest that was put in doubt. */
+  readonly afterLost?: { readonly hold: string; readonly first: number; readonly doubted: number }
   /** A person said that it may run although it is late. */
   readonly lateAllowed?: boolean
   /** What a person said about an outcome that could not be known. */
   readonly settled:
-  /** In doubt after a restore: for which hold, from which generation on, and the newest that was put in doubt. */
-  readonly afterLost?: { readonly hold: string; readonly first: number; readonly doubted: number }
     | { readonly as: 'done'; readonly result: unknown }
     | { readonly as: 'not_done' }
     | undefined
@@ -161,10 +164,12 @@ export interface RunMove {
   readonly result: Buffer | undefined
   /** Whether the run keeps its place in its lane. */
   readonly holdsLane: boolean
+  /** The breaker that the run waits for, or was let go by and has not passed yet: what it is found by. */
+  readonly parkedFor: string | undefined
   /** The run stays with this node: only the state changes. */
   readonly keepsClaim: boolean
   /** The run is over and had waited for events: their index entries go. */
   readonly clearsWaits: boolean
-}
   /** What the end of the run says about its event, where the flow tells events by their age. */
   readonly event?: EventNote
+}

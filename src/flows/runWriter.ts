@@ -315,12 +315,12 @@ async function moveRuns(client: Queryable, batch: readonly Item[]): Promise<void
     text: `update runs r set state = case when r.undo_to is not null and u.undo_to is null and u.state in ('queued', 'waiting', 'held', 'parked') then 'undoing'
                             when r.undo_to = 'cancelled' and u.undo_to is null and u.state = 'dead_lettered' then 'cancelled' else u.state end,
         due_at = case when r.undo_to is not null and u.state in ('queued', 'waiting', 'held', 'parked') and u.undo_to is null then now() else u.due_at end,
-        waits = u.waits, undo_to = coalesce(u.undo_to, r.undo_to), reason_code = u.reason_code, reason = u.reason, failed_step = u.failed_step,
+        waits = u.waits, parked_for = u.parked_for, undo_to = coalesce(u.undo_to, r.undo_to), reason_code = u.reason_code, reason = u.reason, failed_step = u.failed_step,
         result = coalesce(u.result, r.result), lane_open = r.lane_open and u.holds_lane,
         node_id = case when u.keeps_claim then r.node_id end, claims = case when u.keeps_claim then r.claims when r.claims >= 5 then 1 else 0 end,
         finished_at = case when u.finished then now() end, updated_at = now()
-      from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::boolean[], $11::boolean[], $12::boolean[], $13::text[])
-        as u(tenant, id, state, due_at, waits, undo_to, reason_code, reason, result, holds_lane, keeps_claim, finished, failed_step)
+      from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bytea[], $10::boolean[], $11::boolean[], $12::boolean[], $13::text[], $14::text[])
+        as u(tenant, id, state, due_at, waits, undo_to, reason_code, reason, result, holds_lane, keeps_claim, finished, failed_step, parked_for)
       where r.tenant = u.tenant and r.id = u.id`,
     values: [
       rows.map(({ run }) => run.tenant),
@@ -336,6 +336,7 @@ async function moveRuns(client: Queryable, batch: readonly Item[]): Promise<void
       rows.map(({ move }) => move.keepsClaim),
       rows.map(({ move }) => isEnd(move)),
       rows.map(({ move }) => textOrNull(move.failedStep)),
+      rows.map(({ move }) => move.parkedFor ?? null),
     ],
   })
 }

@@ -1,8 +1,10 @@
 import { codeOf, encodeJson, reasonOf } from '../base/index.ts'
+import { parkedFor } from '../calls/index.ts'
 import type { RunState } from '../define/index.ts'
 import { StepFailedError, VersionConflictError } from './errors.ts'
 import { stepKey } from './playback.ts'
-import type { ClaimedRun, PendingStep, RunMove } from './run.ts'
+import { waitsForOutage } from './retry.ts'
+import type { ClaimedRun, PendingCall, PendingStep, RunMove } from './run.ts'
 
 /** Pure decisions: where an execution leaves its run. */
 
@@ -14,6 +16,7 @@ const STAY: Omit<RunMove, 'to'> = {
   reason: undefined,
   failedStep: undefined,
   result: undefined,
+  parkedFor: undefined,
   holdsLane: true,
   keepsClaim: false,
   clearsWaits: false,
@@ -57,16 +60,29 @@ export function suspended(run: ClaimedRun, pending: readonly PendingStep[], hold
   )
   if (heldFor?.kind === 'operation')
     return { ...STAY, to: 'held', pending, reasonCode: heldFor.code, reason: heldFor.reason }
-  const parkedFor = pending.find((step) => step.kind === 'operation' && step.phase === 'parked')
-  const why = parkedFor?.kind === 'operation' ? { reasonCode: parkedFor.code, reason: parkedFor.reason } : {}
+  const parked = pending.find((step) => step.kind === 'operation' && isParked(step))
+  const why = parked?.kind === 'operation' ? { reasonCode: parked.code, reason: parked.reason } : {}
   return {
     ...STAY,
     ...why,
-    to: parkedFor ? 'parked' : 'waiting',
+    to: parked ? 'parked' : 'waiting',
     dueAt: earliest(pending),
     pending,
+    parkedFor: outageOf(pending),
     holdsLane,
   }
+}
+
+/** A step in doubt that an outage keeps from being resolved is parked, too. */
+function isParked(step: PendingCall): boolean {
+  return step.phase === 'parked' || waitsForOutage(step)
+}
+
+/** The breaker that the first of these steps waits for, or was let go by. */
+function outageOf(pending: readonly PendingStep[]): string | undefined {
+  for (const step of pending)
+    if (step.kind === 'operation' && step.outage !== undefined) return parkedFor(step.outage)
+  return undefined
 }
 
 /** The node stops: any other may go on at once. */
@@ -94,7 +110,8 @@ export function undoWaits(
   const why = { reasonCode: run.reasonCode, reason: run.reason }
   if (heldFor?.kind === 'operation')
     return { ...STAY, to: 'held', pending, undoTo, reasonCode: heldFor.code, reason: heldFor.reason }
-  return { ...STAY, ...why, to: 'undoing', dueAt: earliest(pending), pending, undoTo }
+  const dueAt = earliest(pending)
+  return { ...STAY, ...why, to: 'undoing', dueAt, pending, undoTo, parkedFor: outageOf(pending) }
 }
 
 /** An undo failed for good, or could not be computed: a person must finish what the run began. */

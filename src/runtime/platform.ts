@@ -3,6 +3,8 @@ import type { AddressInfo } from 'node:net'
 import { MINUTE, pause, RetryableError, SECOND, UsageError } from '../base/index.ts'
 import {
   createCalls,
+  OutageBoard,
+  OutageKeeper,
   type CallConnection,
   type CallOutcome,
   type CallRequest,
@@ -21,6 +23,7 @@ import {
   type Checkpoint,
 } from '../ledger/index.ts'
 import type { Scheduler } from '../schedules/index.ts'
+import { BREAKER_POLICY } from '../resilience/index.ts'
 import { createApi, createProbes } from '../server/index.ts'
 import { createRejectionCounter, createWebhookIntake, type RejectionCounter } from '../webhooks/index.ts'
 import { createEndpointTable } from './endpoints.ts'
@@ -141,6 +144,7 @@ export async function createPlatform(
       server && options.lingerMs ? pause(clock, options.lingerMs, { keepAlive: true }) : undefined
     await schedules?.stop()
     await worker?.engine.stop()
+    await worker?.stopWatching()
     await worker?.watchdog?.stop()
     await lingered
     await server?.close()
@@ -204,6 +208,8 @@ interface Worker {
   /** A call as runs make it: held back where the platform is in hold. */
   readonly call: (request: CallRequest) => Promise<CallOutcome>
   readonly watchdog: Watchdog | undefined
+  /** No further probes; what other nodes do is heard no longer. */
+  readonly stopWatching: () => Promise<void>
 }
 
 async function startWorker(
@@ -212,7 +218,8 @@ async function startWorker(
   hold: HoldWatch,
 ): Promise<Worker> {
   const { database, clock, random, dispatch, flows, connectorNamed } = installation
-  const calls = callsOf(installation)
+  const onFault = options.onFault ?? (() => {})
+  const { board, calls, keeper } = await watchOutages(installation, onFault)
   const watchdog = options.watchdog === false ? undefined : startWatchdog(database.url)
   const call = (request: CallRequest): Promise<CallOutcome> =>
     hold.inHold() ? Promise.resolve(deferredByHold(clock.now())) : calls.call(request)
@@ -227,6 +234,7 @@ async function startWorker(
     version: options.version,
     roles: options.roles,
     call,
+    breakers: () => board.all(),
     inHold: hold.inHold,
     lostTimes: hold.lostTimes,
     connectionFor: (tenant, connector, name) => connectionFor(installation, tenant, connector, name),
@@ -235,13 +243,48 @@ async function startWorker(
     onFault: options.onFault ?? (() => {}),
   })
   await engine.start()
-  return { engine, call, watchdog }
+  keeper.start()
+  const stopWatching = async (): Promise<void> => {
+    await keeper.stop()
+    await board.stop()
+  }
+  return { engine, call, watchdog, stopWatching }
+}
+
+/** Breakers that this node shares with all others, the calls that ask them, and the probing of providers. */
+async function watchOutages(
+  installation: Installation,
+  onFault: (what: string, error: unknown) => void,
+): Promise<{ readonly board: OutageBoard; readonly calls: Calls; readonly keeper: OutageKeeper }> {
+  const { database, clock } = installation
+  const shared = { database, clock, writeEntries, policy: BREAKER_POLICY, onFault }
+  const board = new OutageBoard(shared)
+  await board.start()
+  const calls = callsOf(installation, board)
+  const keeper = new OutageKeeper({
+    ...shared,
+    board,
+    connectionById: (tenant, id) => connectionById(installation, tenant, id),
+    probe: (connection) => calls.probe(connection),
+  })
+  return { board, calls, keeper }
+}
+
+async function connectionById(
+  { vault, connectorNamed }: Installation,
+  tenant: string,
+  id: string,
+): Promise<CallConnection | undefined> {
+  const found = await vault.loadConnectionById(tenant, id)
+  const connector = connectorNamed(found.connector)
+  return connector && { ...found, connector, allowPrivate: found.allowPrivateNetwork }
 }
 
 /** Calls of this process over the installation's connections. */
-export function callsOf({ clock, egress, vault }: Installation): Calls {
+export function callsOf({ clock, egress, vault }: Installation, board?: OutageBoard): Calls {
   return createCalls({
     clock,
+    ...(board && { board }),
     send: (request) => egress.send(request),
     authorize: async (connection, request, context) =>
       vault.authorize(await vault.loadConnectionById(connection.tenant, connection.id), request, context),

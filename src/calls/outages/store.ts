@@ -256,9 +256,9 @@ export async function claimProbe(
   claim: { readonly prober: string; readonly now: number; readonly forMs: number },
 ): Promise<boolean> {
   const { rowCount } = await client.query(
-    `update breakers set prober = $4, probing_until = $6
-     where tenant = $1 and connection_id = $2 and op_group = $3 and state = 'open' and until <= $5
-       and (probing_until is null or probing_until <= $5)`,
+    `update breakers set prober = $4, probing_until = $6::timestamptz
+     where tenant = $1 and connection_id = $2 and op_group = $3 and state = 'open' and until <= $5::timestamptz
+       and (probing_until is null or probing_until <= $5::timestamptz)`,
     [
       key.tenant,
       key.connectionId,
@@ -295,7 +295,7 @@ export function settleProbe(
     if (own === undefined || rowCount !== 1) return
     const alive = probed.result === 'alive'
     await client.query(
-      `update outages set probes = probes + $3, last_probe_at = $4, last_answer = $5, returned_at = case when $6 then $4 end where tenant = $1 and id = $2`,
+      `update outages set probes = probes + $3, last_probe_at = $4::timestamptz, last_answer = $5, returned_at = case when $6::boolean then $4::timestamptz end where tenant = $1 and id = $2`,
       [
         key.tenant,
         own.outageId,
