@@ -33,6 +33,7 @@ const COMMANDS = [
   addCancel,
   addDeadLetters,
   addQuarantine,
+  addIncidents,
   addConnections,
   addTokens,
   addLedger,

@@ -112,6 +112,37 @@ export interface LedgerView {
 
 export interface ConnectionView {
   readonly name: string
+export interface IncidentView {
+  readonly id: string
+  readonly kind: string
+  readonly state: string
+  readonly title: string
+  readonly what: string
+  readonly since: string
+  readonly holdsUp: string
+  readonly todo: string
+  readonly connection: string | null
+  readonly flow: string | null
+  readonly openedAt: string
+  readonly acknowledgedAt: string | null
+  readonly acknowledgedBy: string | null
+  readonly resolvedAt: string | null
+  readonly resolution: string | null
+}
+
+export interface IncidentDetailView extends IncidentView {
+  readonly alerts: readonly {
+    readonly channel: string
+    readonly change: string
+    readonly state: string
+    readonly attempts: number
+    readonly dueAt: string | null
+    readonly settledAt: string | null
+    readonly lastError: string | null
+  }[]
+  readonly entries: readonly LedgerView[]
+}
+
   readonly connector: string
   readonly title: string
   readonly state: string

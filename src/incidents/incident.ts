@@ -54,6 +54,9 @@ export const INCIDENT_STATES = [
   'resolved',
 ] as const satisfies readonly IncidentState[]
 
+/** Of an alert: it is to be sent, it was, or the other side never took it. */
+export const ALERT_STATES = ['waiting', 'sent', 'given_up'] as const
+
 /** What an alert tells: all that its message is made of, fixed when it was decided. */
 export interface AlertPayload {
   readonly incident: IncidentId

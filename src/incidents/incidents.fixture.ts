@@ -11,7 +11,9 @@ export interface MailServer {
   close(): Promise<void>
 }
 
-export async function openMailServer(options: SMTPServerOptions & { port?: number } = {}): Promise<MailServer> {
+export async function openMailServer(
+  options: SMTPServerOptions & { port?: number } = {},
+): Promise<MailServer> {
   const { port = 0, ...rest } = options
   const mails: ParsedMail[] = []
   let waiting: { count: number; resolve: (mails: readonly ParsedMail[]) => void }[] = []

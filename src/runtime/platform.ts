@@ -40,6 +40,7 @@ import {
 import { noticesOfRunsInFlight } from './runsInFlight.ts'
 import { startSchedules } from './schedules.ts'
 import { startWatchdog, type Watchdog } from './watchdog.ts'
+import { startWatching } from './watching.ts'
 
 /** What one process does: takes webhooks, executes runs, answers the API. */
 export const ROLES = ['intake', 'worker', 'api'] as const
@@ -123,6 +124,8 @@ export async function createPlatform(
   const worker = options.roles.includes('worker') ? await startWorker(installation, options, hold) : undefined
   const inbox = createInbox({
     database,
+  const watching = await startWatching(installation, onFault)
+  stops.push(() => watching.stop())
     clock,
     flows,
     writeEntries,

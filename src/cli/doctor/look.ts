@@ -7,6 +7,7 @@ import {
   loadConfig,
   newestCheckpoint,
   openInstallation,
+  TENANT,
   type FoundDatabase,
   type LoadedConfig,
 } from '../../runtime/index.ts'
@@ -15,6 +16,7 @@ import type { CommandContext } from '../command.ts'
 import { environmentOf } from '../environment.ts'
 import { version } from '../version.ts'
 import { lookAtConnections } from './connections.ts'
+import { lookAtConservation } from './conservation.ts'
 import { databaseAway, lookAtLedger, lookAtNodes, lookAtServer, lookAtWork } from './database.ts'
 import { fail, ok, warn, type Finding } from './findings.ts'
 import { lookAtDisk, lookAtFiles, lookAtMasterKey, lookAtVersions } from './machine.ts'
@@ -112,6 +114,7 @@ async function lookInside(
     findings.push(...(await lookAtNodes(pool, version())))
     findings.push(...(await lookAtWork(pool, clock)))
     findings.push(await lookAtLedger(pool, await newestCheckpoint(folder), clock))
+    findings.push(await lookAtConservation(pool, TENANT, clock))
   } catch (error) {
     findings.push(databaseAway(error, environment['DATABASE_URL'] === undefined))
     return

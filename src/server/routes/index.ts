@@ -1,9 +1,11 @@
 import type { ApiDeps } from '../deps.ts'
 import type { AnyRoute } from '../http/route.ts'
+import { conservationRoutes } from './conservation.ts'
 import { connectionRoutes } from './connections.ts'
 import { deliveryRoutes } from './deliveries.ts'
 import { emitRoutes } from './emit.ts'
 import { eventRoutes } from './events.ts'
+import { incidentRoutes } from './incidents.ts'
 import { holdRoutes } from './hold.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { quarantineRoutes } from './quarantine.ts'
@@ -18,6 +20,8 @@ export function apiRoutes(deps: ApiDeps): readonly AnyRoute[] {
     ...deliveryRoutes(deps),
     ...runRoutes(deps),
     ...runActionRoutes(deps),
+    ...incidentRoutes(deps),
+    ...conservationRoutes(deps),
     ...quarantineRoutes(deps),
     ...ledgerRoutes(deps),
     ...connectionRoutes(deps),

@@ -1,13 +1,13 @@
 import { z } from '@hono/zod-openapi'
 import { encodeJson } from '../../base/index.ts'
-import { listEntries } from '../../ledger/index.ts'
+import { listEntries, type WrittenEntry } from '../../ledger/index.ts'
 import type { ApiDeps } from '../deps.ts'
 import { JsonText } from '../http/json.ts'
 import { asPage, pageOf, pagingQuery } from '../http/paging.ts'
 import { defineRoute, type AnyRoute } from '../http/route.ts'
 import { anyJson, connectionFilter, filterText, id, time } from './schemas.ts'
 
-const entry = z
+export const entry = z
   .object({
     id: z.string(),
     at: time,
@@ -56,18 +56,22 @@ export function ledgerRoutes({
           ...(query.action === undefined ? {} : { action: query.action }),
           ...(connectionId === undefined ? {} : { connectionId }),
         })
-        return asPage(page, (row) => ({
-          id: row.id,
-          at: new Date(row.at).toISOString(),
-          actor: row.actor,
-          action: row.action,
-          target: row.target,
-          outcome: row.outcome,
-          runId: row.runId ?? null,
-          connectionId: row.connectionId ?? null,
-          ...(row.detail === undefined ? {} : { detail: new JsonText(encodeJson(row.detail)) }),
-        }))
+        return asPage(page, asEntry)
       },
     }),
   ]
+}
+
+export function asEntry(row: WrittenEntry): z.input<typeof entry> {
+  return {
+    id: row.id,
+    at: new Date(row.at).toISOString(),
+    actor: row.actor,
+    action: row.action,
+    target: row.target,
+    outcome: row.outcome,
+    runId: row.runId ?? null,
+    connectionId: row.connectionId ?? null,
+    ...(row.detail === undefined ? {} : { detail: new JsonText(encodeJson(row.detail)) }),
+  }
 }
