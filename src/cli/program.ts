@@ -9,6 +9,7 @@ import { addEvents } from './commands/events.ts'
 import { addHold } from './commands/hold.ts'
 import { addIncidents } from './commands/incidents.ts'
 import { addInit } from './commands/init.ts'
+import { addLanes } from './commands/lanes.ts'
 import { addLedger } from './commands/ledger.ts'
 import { addQuarantine } from './commands/quarantine.ts'
 import { addReplay } from './commands/replay.ts'
@@ -32,6 +33,7 @@ const COMMANDS = [
   addReplay,
   addCancel,
   addDeadLetters,
+  addLanes,
   addQuarantine,
   addIncidents,
   addConnections,

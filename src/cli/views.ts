@@ -83,6 +83,18 @@ export interface RunDetailView extends RunView {
   readonly replays: readonly string[]
 }
 
+/** A dead letter has what its provider said last. */
+export interface DeadLetterView extends RunView {
+  readonly lastAnswer: { readonly inWords: string } | null
+}
+
+export interface LaneView {
+  readonly flow: string
+  readonly key: string
+  readonly waiting: number
+  readonly head: { readonly id: string; readonly inWords: string; readonly since: string }
+}
+
 export interface QuarantinedView {
   readonly id: string
   readonly kind: 'event' | 'answer'

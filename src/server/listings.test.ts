@@ -139,8 +139,13 @@ describe('runs', () => {
     })
     expect(await get(`/runs/${third.run}`, '/runs/{id}')).toMatchObject({
       state: 'queued',
-      lane: { position: 3, behind: { id: first.run, state: 'waiting' } },
-      inWords: `2 runs of its lane go first: ${first.run} is waiting.`,
+      lane: {
+        position: 3,
+        behind: { id: first.run, state: 'waiting', inWords: expect.stringContaining('Sleeps, and goes on') },
+      },
+      inWords: expect.stringMatching(
+        new RegExp(`^2 runs of its lane go first: ${first.run} is waiting. Sleeps, and goes on in .*UTC.$`),
+      ),
     })
     expect((await get(`/runs/${second.run}`, '/runs/{id}')).inWords).toContain('One run of its lane')
   })
@@ -163,21 +168,36 @@ describe('runs', () => {
   it('that gave up are the dead letters', async () => {
     const failed = await openServer({
       flows: [failing as AnyFlow],
-      call: () => failedFor('refused', false),
+      call: () => ({ ...failedFor('refused', false), exchange: refusal }) as never,
     })
     try {
       const { runs } = await failed.engine.deliver('thing.answered', {})
       await failed.engine.reached(runs[0]!, 'dead_lettered')
       const { json } = await failed.get('/api/v1/dead-letters')
-      expect(json.items).toMatchObject([{ id: runs[0], reasonCode: 'refused', reason: 'it failed: refused' }])
-      expect((await failed.get(`/api/v1/runs/${runs[0]}`)).json.inWords).toBe(
-        'It gave up: it failed: refused. Retry it (the same run goes on), replay its event (a new run), or cancel it.',
+      expect(json.items).toMatchObject([
+        {
+          id: runs[0],
+          reasonCode: 'refused',
+          reason: 'it failed: refused',
+          lastAnswer: { status: 422, excerpt: '{"error":"no such plan"}', attempts: 1, code: 'refused' },
+        },
+      ])
+      expect((await failed.get(`/api/v1/runs/${runs[0]}`)).json.inWords).toMatch(
+        /^It gave up: it failed: refused\. The last answer to acme\.[\w.]+ was 422 at [-\d]+ [:\d]+ UTC, to attempt 1: "\{"error":"no such plan"\}"\. Retry it \(the same run goes on\), replay its event \(a new run\), or cancel it\.$/,
       )
     } finally {
       await failed.close()
     }
   })
 })
+
+/** What the ledger keeps of an exchange that was refused. */
+const refusal = {
+  request: { method: 'POST', url: 'https://acme.example/plans', headers: {} },
+  answer: { status: 422, headers: {}, body: { kind: 'text', text: '{"error":"no such plan"}', bytes: 24 } },
+  status: 422,
+  ms: 12,
+}
 
 describe('events and deliveries', () => {
   it('are shown with data and bodies as they came', async () => {

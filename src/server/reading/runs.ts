@@ -2,7 +2,7 @@ import { parseJson } from '../../base/index.ts'
 import type { Queryable } from '../../db/index.ts'
 import type { AttemptState, RunState } from '../../define/index.ts'
 import type { PendingStep } from '../../flows/index.ts'
-import type { LanePlace, RunFacts } from './words.ts'
+import type { LaneHead, LanePlace, RunFacts } from './words.ts'
 
 /** Columns of {@link RunRow}, of `runs`. */
 export const RUN_COLUMNS =
@@ -67,6 +67,7 @@ export interface AttemptRow {
   readonly status: number | null
   readonly code: string | null
   readonly reason: string | null
+  readonly excerpt: string | null
   readonly begun_at: Date
   readonly finished_at: Date | null
 }
@@ -130,7 +131,7 @@ export async function readAttempts(
   if (runs.length === 0) return []
   const { rows } = await client.query<AttemptRow>(
     `select attempt.* from unnest($2::text[]) as asked(run_id) cross join lateral (
-       select run_id, name, ordinal, number, id, connection_id, operation, generation, idempotency_key, state, status, code, reason, begun_at, finished_at
+       select run_id, name, ordinal, number, id, connection_id, operation, generation, idempotency_key, state, status, code, reason, excerpt, begun_at, finished_at
        from attempts a where a.tenant = $1 and a.run_id = asked.run_id order by begun_at desc limit $3) attempt
      order by run_id, begun_at, number`,
     [tenant, [...runs], most],
@@ -148,12 +149,17 @@ export async function readLanePlace(
   run: Pick<RunRow, 'flow' | 'lane_key' | 'lane_seq' | 'lane_open'>,
 ): Promise<LanePlace | undefined> {
   if (run.lane_key === null || run.lane_seq === null || !run.lane_open) return undefined
-  const { rows } = await client.query<{ id: string; state: RunState }>(
-    `select id, state from runs where tenant = $1 and flow = $2 and lane_key = $3 and lane_open and lane_seq < $4
+  const { rows } = await client.query<Pick<RunRow, 'id' | 'state' | 'reason' | 'waits'>>(
+    `select id, state, reason, waits from runs where tenant = $1 and flow = $2 and lane_key = $3 and lane_open and lane_seq < $4
      order by lane_seq limit $5`,
     [tenant, run.flow, run.lane_key, run.lane_seq, LANE_LIMIT],
   )
-  return { position: rows.length + 1, behind: rows[0] }
+  return { position: rows.length + 1, behind: rows[0] && laneHead(rows[0]) }
+}
+
+/** The first run of a lane, as those behind it are told of it. */
+export function laneHead(row: Pick<RunRow, 'id' | 'state' | 'reason' | 'waits'>): LaneHead {
+  return { id: row.id, state: row.state, reason: row.reason ?? undefined, waits: waitsOf(row) }
 }
 
 /** What a suspended run waits for. Empty where the row cannot be read: it is of a later version, say. */
@@ -173,8 +179,14 @@ export function stepKey(step: { readonly name: string; readonly ordinal: number 
 }
 
 /** What {@link runWords} wants to know of a row. */
-export function factsOf(row: RunRow, waits: readonly PendingStep[], lane: LanePlace | undefined): RunFacts {
+export function factsOf(
+  row: RunRow,
+  waits: readonly PendingStep[],
+  lane: LanePlace | undefined,
+  lastAnswer?: string,
+): RunFacts {
   return {
+    lastAnswer,
     state: row.state,
     reason: row.reason ?? undefined,
     createdAt: row.created_at.getTime(),

@@ -66,8 +66,15 @@ function callWait(step: Extract<PendingStep, { kind: 'operation' }>): Wait {
 export interface LanePlace {
   /** 1: it is its turn. */
   readonly position: number
-  /** The run that goes before all others of the lane. */
-  readonly behind: { readonly id: string; readonly state: RunState } | undefined
+  /** The run that goes before all others of the lane, and what it waits for. */
+  readonly behind: LaneHead | undefined
+}
+
+export interface LaneHead {
+  readonly id: string
+  readonly state: RunState
+  readonly reason?: string | undefined
+  readonly waits?: readonly PendingStep[]
 }
 
 export interface RunFacts {
@@ -77,15 +84,18 @@ export interface RunFacts {
   readonly finishedAt: number | undefined
   readonly waits: readonly PendingStep[]
   readonly lane: LanePlace | undefined
+  /** What its provider said last, as a sentence, where it gave up. */
+  readonly lastAnswer?: string | undefined
 }
 
 /** Where a run stands and what would move it, in one or two sentences. */
 export function runWords(run: RunFacts, now: number): string {
   const why = run.reason === undefined ? '.' : `: ${withStop(run.reason)}`
   const waits = run.waits.map((step) => ` ${withStop(waitWords(step, now))}`).join('')
+  const answer = run.lastAnswer === undefined ? '' : ` ${withStop(run.lastAnswer)}`
   switch (run.state) {
     case 'queued':
-      return queuedWords(run)
+      return queuedWords(run, now)
     case 'running':
       return 'A worker executes it now.'
     case 'waiting':
@@ -99,19 +109,26 @@ export function runWords(run: RunFacts, now: number): string {
     case 'succeeded':
       return `It succeeded${tookWords(run)}${why}`
     case 'undone':
-      return `It gave up, and what it had done was undone${why}`
+      return `It gave up, and what it had done was undone${why}${answer}`
     case 'dead_lettered':
-      return `It gave up${why} Retry it (the same run goes on), replay its event (a new run), or cancel it.`
+      return `It gave up${why}${answer} Retry it (the same run goes on), replay its event (a new run), or cancel it.`
     case 'cancelled':
       return `It was cancelled${why}`
   }
 }
 
-function queuedWords({ lane }: RunFacts): string {
+function queuedWords({ lane }: RunFacts, now: number): string {
   if (lane?.behind === undefined) return 'It is ready: a worker takes it up next.'
   const before =
     lane.position === 2 ? 'One run of its lane goes first' : `${lane.position - 1} runs of its lane go first`
-  return `${before}: ${lane.behind.id} is ${lane.behind.state.replace('_', ' ')}.`
+  return `${before}: ${headWords(lane.behind, now)}`
+}
+
+/** Where the first run of a lane stands: what holds up those behind it. */
+export function headWords({ id, state, reason, waits = [] }: LaneHead, now: number): string {
+  const what = waits.map((step) => ` ${withStop(waitWords(step, now))}`).join('')
+  const why = what === '' && reason !== undefined ? ` (${trimStop(reason)})` : ''
+  return `${id} is ${state.replace('_', ' ')}${why}.${what}`
 }
 
 function tookWords({ createdAt, finishedAt }: RunFacts): string {

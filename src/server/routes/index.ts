@@ -6,6 +6,8 @@ import { deliveryRoutes } from './deliveries.ts'
 import { emitRoutes } from './emit.ts'
 import { eventRoutes } from './events.ts'
 import { incidentRoutes } from './incidents.ts'
+import { incidentRoutes } from './incidents.ts'
+import { laneRoutes } from './lanes.ts'
 import { holdRoutes } from './hold.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { quarantineRoutes } from './quarantine.ts'
@@ -20,8 +22,7 @@ export function apiRoutes(deps: ApiDeps): readonly AnyRoute[] {
     ...deliveryRoutes(deps),
     ...runRoutes(deps),
     ...runActionRoutes(deps),
-    ...incidentRoutes(deps),
-    ...conservationRoutes(deps),
+    ...laneRoutes(deps),
     ...quarantineRoutes(deps),
     ...ledgerRoutes(deps),
     ...connectionRoutes(deps),

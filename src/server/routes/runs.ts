@@ -5,6 +5,7 @@ import type { ApiDeps } from '../deps.ts'
 import { JsonText } from '../http/json.ts'
 import { asPage, Conditions, listOf, pageOf, pagingQuery, readPage, type Paging } from '../http/paging.ts'
 import { defineRoute, type AnyRoute } from '../http/route.ts'
+import { lastAnswerWords, readLastAnswers, type LastAnswer } from '../reading/lastAnswers.ts'
 import { connectionNames, eventSummaries } from '../reading/lookups.ts'
 import {
   factsOf,
@@ -21,7 +22,7 @@ import {
   type StepContents,
 } from '../reading/runs.ts'
 import { timelineOf, type TimelineStep } from '../reading/timeline.ts'
-import { runWords, waitWords } from '../reading/words.ts'
+import { headWords, runWords, waitWords, type LaneHead } from '../reading/words.ts'
 import {
   anyJson,
   connectionFilter,
@@ -57,6 +58,30 @@ export const run = z
   })
   .openapi('Run')
 
+const lastAnswer = z
+  .object({
+    step: z
+      .string()
+      .openapi({ description: 'Name of the step; `#2` and so on where it has several of the name.' }),
+    status: z.int().nullable().openapi({ description: 'HTTP status; null where no answer came.' }),
+    code: z.string().nullable(),
+    reason: z.string().nullable(),
+    excerpt: z.string().nullable().openapi({ description: 'The beginning of the answer, redacted.' }),
+    at: time,
+    attempts: z.int().openapi({ description: 'Attempts of the step in all.' }),
+    firstAt: time.openapi({ description: 'When the first of them was begun.' }),
+    inWords: z.string(),
+  })
+  .openapi('LastAnswer')
+
+const deadLetter = run
+  .extend({
+    lastAnswer: lastAnswer
+      .nullable()
+      .openapi({ description: 'The last failed answer of a provider, if any.' }),
+  })
+  .openapi('DeadLetter')
+
 const attempt = z
   .object({
     id: z.string(),
@@ -68,6 +93,10 @@ const attempt = z
     status: z.int().nullable().openapi({ description: 'HTTP status of the answer.' }),
     code: z.string().nullable(),
     reason: z.string().nullable(),
+    excerpt: z
+      .string()
+      .nullable()
+      .openapi({ description: 'The beginning of the answer, redacted, where it failed.' }),
     generation: z.int(),
     idempotencyKey: z.string().nullable(),
     begunAt: time,
@@ -113,10 +142,13 @@ const runDetail = run
       .object({
         key: z.string(),
         position: z.int().openapi({ description: '1: it is its turn.' }),
-        behind: z.object({ id: z.string(), state: runState }).nullable(),
+        behind: z.object({ id: z.string(), state: runState, inWords: z.string() }).nullable(),
       })
       .nullable()
       .openapi({ description: 'Its place in its lane; null where it has none, or has left it.' }),
+    lastAnswer: lastAnswer
+      .nullable()
+      .openapi({ description: 'The last failed answer of a provider, where the run has not succeeded.' }),
     undoTo: z.enum(['undone', 'cancelled']).nullable(),
     result: anyJson.optional(),
     replays: z.array(z.string()).openapi({ description: 'Runs that replay this one.' }),
@@ -144,8 +176,24 @@ export function runRoutes(deps: ApiDeps): readonly AnyRoute[] {
       result: pageOf(run),
       answer: ({ query, caller }) => listRuns(deps, caller.tenant, query),
     }),
-    listOfState(deps, '/dead-letters', 'dead_lettered', 'List dead letters: runs that gave up'),
-    listOfState(deps, '/held-runs', 'held', 'List held runs: those that wait for a person'),
+    defineRoute({
+      method: 'get',
+      path: '/dead-letters',
+      tag: 'Runs',
+      summary: 'List dead letters: runs that gave up, with the last answer of the provider',
+      query: z.strictObject({ ...pagingQuery, ...filters }),
+      result: pageOf(deadLetter),
+      answer: ({ query, caller }) => listDeadLetters(deps, caller.tenant, query),
+    }),
+    defineRoute({
+      method: 'get',
+      path: '/held-runs',
+      tag: 'Runs',
+      summary: 'List held runs: those that wait for a person',
+      query: z.strictObject({ ...pagingQuery, ...filters }),
+      result: pageOf(run),
+      answer: ({ query, caller }) => listRuns(deps, caller.tenant, { ...query, state: ['held'] }),
+    }),
     defineRoute({
       method: 'get',
       path: '/runs/{id}',
@@ -159,21 +207,37 @@ export function runRoutes(deps: ApiDeps): readonly AnyRoute[] {
   ]
 }
 
-function listOfState(
+async function listDeadLetters(
   deps: ApiDeps,
-  path: string,
-  state: 'dead_lettered' | 'held',
-  summary: string,
-): AnyRoute {
-  return defineRoute({
-    method: 'get',
-    path,
-    tag: 'Runs',
-    summary,
-    query: z.strictObject({ ...pagingQuery, ...filters }),
-    result: pageOf(run),
-    answer: ({ query, caller }) => listRuns(deps, caller.tenant, { ...query, state: [state] }),
-  })
+  tenant: string,
+  filter: RunFilter,
+): Promise<z.input<ReturnType<typeof pageOf<typeof deadLetter>>>> {
+  const page = await listRuns(deps, tenant, { ...filter, state: ['dead_lettered'] })
+  const answers = await readLastAnswers(
+    deps.database.pool,
+    tenant,
+    page.items.map(({ id }) => id),
+  )
+  return {
+    ...page,
+    items: page.items.map((one) => ({ ...one, lastAnswer: asLastAnswer(answers.get(one.id)) })),
+  }
+}
+
+function asLastAnswer(answer: LastAnswer | undefined): z.input<typeof lastAnswer> | null {
+  if (answer === undefined) return null
+  const { name, ordinal, status, code, reason, excerpt, attempts } = answer
+  return {
+    step: ordinal === 1 ? name : `${name}#${ordinal}`,
+    status,
+    code,
+    reason,
+    excerpt,
+    at: iso(answer.at),
+    attempts,
+    firstAt: iso(answer.first_at),
+    inWords: lastAnswerWords(answer),
+  }
 }
 
 interface RunFilter extends Paging {
@@ -252,7 +316,7 @@ async function showRun(
 ): Promise<z.input<typeof runDetail>> {
   const row = await readRun(pool, tenant, id)
   if (!row) throw new NotFoundError('run', id, 'List them with GET /api/v1/runs.')
-  const [asRun, steps, contents, attempts, lane, results, replays] = await Promise.all([
+  const [asRun, steps, contents, attempts, lane, results, replays, answers] = await Promise.all([
     runsWithEvents(pool, tenant, [row]),
     readSteps(pool, tenant, [id], RUN_ROWS_LIMIT + 1),
     readStepContents(pool, tenant, id),
@@ -266,6 +330,7 @@ async function showRun(
       'select id from runs where tenant = $1 and event_id = $2 and replay_of = $3 order by id',
       [tenant, row.event_id, id],
     ),
+    row.state === 'succeeded' ? new Map<string, LastAnswer>() : readLastAnswers(pool, tenant, [id]),
   ])
   const waits = waitsOf(row)
   const timeline = timelineOf(row.created_at.getTime(), steps.slice(-RUN_ROWS_LIMIT), attempts, waits)
@@ -276,19 +341,29 @@ async function showRun(
   )
   const now = clock.now()
   const result = results.rows[0]?.result
+  const answer = answers.get(id)
   return {
     ...asRun(row),
-    inWords: runWords(factsOf(row, waits, lane), now),
+    inWords: runWords(factsOf(row, waits, lane, answer && lastAnswerWords(answer)), now),
     steps: timeline.map((each) => asStep(each, contents.get(each.step?.seq ?? -1), names, now)),
     stepsOmitted: steps.length > RUN_ROWS_LIMIT,
     lane:
       lane === undefined
         ? null
-        : { key: row.lane_key!, position: lane.position, behind: lane.behind ?? null },
+        : {
+            key: row.lane_key!,
+            position: lane.position,
+            behind: lane.behind ? asHead(lane.behind, now) : null,
+          },
+    lastAnswer: asLastAnswer(answer),
     undoTo: row.undo_to as 'undone' | 'cancelled' | null,
     ...(result ? { result: new JsonText(result) } : {}),
     replays: replays.rows.map((replay) => replay.id),
   }
+}
+
+function asHead(head: LaneHead, now: number): { id: string; state: LaneHead['state']; inWords: string } {
+  return { id: head.id, state: head.state, inWords: headWords(head, now) }
 }
 
 function asStep(
@@ -332,6 +407,7 @@ function asAttempt(row: AttemptRow): z.input<typeof attempt> {
     status: row.status,
     code: row.code,
     reason: row.reason,
+    excerpt: row.excerpt,
     generation: row.generation,
     idempotencyKey: row.idempotency_key,
     begunAt: iso(row.begun_at),

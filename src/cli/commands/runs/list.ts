@@ -7,8 +7,8 @@ import { withApi } from '../../withApi.ts'
 import { table } from '../../output.ts'
 import { collect, oneOf, pageOptions, type PageOptions } from '../../parse.ts'
 import { timeWords } from '../../times.ts'
-import type { PageView, RunView } from '../../views.ts'
-import { moreWords, stateWords } from '../../words.ts'
+import type { DeadLetterView, PageView, RunView } from '../../views.ts'
+import { inLocalTime, moreWords, stateWords } from '../../words.ts'
 
 interface ListOptions extends PageOptions {
   readonly state?: readonly string[]
@@ -67,13 +67,27 @@ export function addDeadLetters(program: Command): void {
     run: (context, _args, { limit, cursor, flow, connection, event }: ListOptions) =>
       withApi(context, async (api) => {
         const answer = await api.get('/dead-letters', { query: { limit, cursor, flow, connection, event } })
-        const page = answer.value as PageView<RunView>
+        const page = answer.value as PageView<DeadLetterView>
         context.output.answerJson(
           answer.json,
-          () => runTable(page.items, context.clock, 'There are no dead letters.') + moreWords(page),
+          () => deadLetterWords(page.items, context.clock) + moreWords(page),
         )
       }),
   })
+}
+
+/** Each on its own lines: a table has no room for the sentence that says why, and for the last answer. */
+function deadLetterWords(runs: readonly DeadLetterView[], clock: Clock): string {
+  if (runs.length === 0) return 'There are no dead letters.'
+  return runs
+    .map((run) =>
+      [
+        `${colors.bold(run.id)}  ${run.flow}  ${run.event.summary ?? run.event.type ?? ''}`,
+        `  ${colors.dim(timeWords(run.updatedAt, clock))}  ${colors.red(run.reason ?? 'It gave up.')}`,
+        ...(run.lastAnswer ? [colors.dim(`  ${inLocalTime(run.lastAnswer.inWords, clock)}`)] : []),
+      ].join('\n'),
+    )
+    .join('\n')
 }
 
 function collectState(text: string, before: readonly string[] | undefined): string[] {
