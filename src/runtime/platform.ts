@@ -120,12 +120,12 @@ export async function createPlatform(
     ),
   )
 
+  const watching = await startWatching(installation, onFault)
+  stops.push(() => watching.stop())
   for (const notice of await noticesOfRunsInFlight(database.pool, flows)) options.onNotice?.(notice)
   const worker = options.roles.includes('worker') ? await startWorker(installation, options, hold) : undefined
   const inbox = createInbox({
     database,
-  const watching = await startWatching(installation, onFault)
-  stops.push(() => watching.stop())
     clock,
     flows,
     writeEntries,

@@ -5,10 +5,9 @@ import { connectionRoutes } from './connections.ts'
 import { deliveryRoutes } from './deliveries.ts'
 import { emitRoutes } from './emit.ts'
 import { eventRoutes } from './events.ts'
-import { incidentRoutes } from './incidents.ts'
+import { holdRoutes } from './hold.ts'
 import { incidentRoutes } from './incidents.ts'
 import { laneRoutes } from './lanes.ts'
-import { holdRoutes } from './hold.ts'
 import { ledgerRoutes } from './ledger.ts'
 import { quarantineRoutes } from './quarantine.ts'
 import { runActionRoutes } from './runActions.ts'
@@ -25,6 +24,8 @@ export function apiRoutes(deps: ApiDeps): readonly AnyRoute[] {
     ...laneRoutes(deps),
     ...quarantineRoutes(deps),
     ...ledgerRoutes(deps),
+    ...incidentRoutes(deps),
+    ...conservationRoutes(deps),
     ...connectionRoutes(deps),
     ...holdRoutes(deps),
   ]
