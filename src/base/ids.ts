@@ -18,8 +18,8 @@ export type IdPrefix =
   | 'bat' // ledger batch
   | 'qrn' // quarantined thing
   | 'nod' // node
-  | 'hld' // hold
   | 'tok' // API token
+  | 'hld' // hold
 
 export type Id<P extends IdPrefix> = `${P}_${string}`
 export type RunId = Id<'run'>

@@ -112,18 +112,6 @@ export interface QuarantinedView {
   readonly payload?: { readonly text?: string; readonly base64?: string } | null
 }
 
-export interface LedgerView {
-  readonly id: string
-  readonly at: string
-  readonly actor: string
-  readonly action: string
-  readonly target: string
-  readonly outcome: string
-  readonly runId: string | null
-}
-
-export interface ConnectionView {
-  readonly name: string
 export interface IncidentView {
   readonly id: string
   readonly kind: string
@@ -155,6 +143,18 @@ export interface IncidentDetailView extends IncidentView {
   readonly entries: readonly LedgerView[]
 }
 
+export interface LedgerView {
+  readonly id: string
+  readonly at: string
+  readonly actor: string
+  readonly action: string
+  readonly target: string
+  readonly outcome: string
+  readonly runId: string | null
+}
+
+export interface ConnectionView {
+  readonly name: string
   readonly connector: string
   readonly title: string
   readonly state: string
@@ -178,4 +178,17 @@ export interface TestedView {
 export interface ReplayedView {
   readonly runs: readonly string[]
   readonly effects: readonly { readonly summary: string }[]
+}
+
+export interface ScheduleView {
+  readonly name: string
+  readonly kind: 'cron' | 'poll'
+  readonly state: string
+  readonly declaration: string
+  readonly nextDue: string | null
+  readonly lagMs: number
+  readonly lastDone: string | null
+  readonly skipped: number
+  readonly failures: number
+  readonly lastError: { readonly code: string; readonly reason: string } | null
 }

@@ -84,6 +84,9 @@ export type LedgerAction =
   | 'node.started'
   | 'node.stopped'
   | 'node.declared_dead'
+  | 'database.restored'
+  | 'hold.begun'
+  | 'hold.released'
   | 'ledger.expired'
 
 /**
@@ -91,6 +94,3 @@ export type LedgerAction =
  * line (by account name), the business's own app, or a flow.
  */
 export type Actor = 'system' | `${'provider' | 'token' | 'operator' | 'app' | 'flow'}:${string}`
-  | 'database.restored'
-  | 'hold.begun'
-  | 'hold.released'
