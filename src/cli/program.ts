@@ -14,6 +14,7 @@ import { addLedger } from './commands/ledger.ts'
 import { addQuarantine } from './commands/quarantine.ts'
 import { addReplay } from './commands/replay.ts'
 import { addRestore } from './commands/restore.ts'
+import { addSchedules } from './commands/schedules.ts'
 import { addServe } from './commands/serve.ts'
 import { addCancel, addRuns } from './commands/runs.ts'
 import { addDeadLetters } from './commands/runs/list.ts'
@@ -36,6 +37,7 @@ const COMMANDS = [
   addLanes,
   addQuarantine,
   addIncidents,
+  addSchedules,
   addConnections,
   addTokens,
   addLedger,

@@ -16,3 +16,5 @@
  */
 export { declaredSchedules, withScheduleEvents, type Declared } from './declared.ts'
 export { Scheduler, type SchedulerOptions } from './scheduler.ts'
+export { movePoll, runSchedule } from './byHand.ts'
+export { listSchedules, type ListedSchedule } from './read.ts'

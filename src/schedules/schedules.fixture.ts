@@ -1,9 +1,11 @@
+import type { Socket } from 'node:net'
+import type pg from 'pg'
 import { newId, systemRandom, type Clock } from '../base/index.ts'
 import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
 import { openDatabase, type Database } from '../db/index.ts'
 import type { AnyConnector, AnyFlow } from '../define/index.ts'
 import { createDispatch } from '../dispatch/index.ts'
-import { createFlowTable, createInbox } from '../inbox/index.ts'
+import { createFlowTable, createInbox, type VerifiedDelivery } from '../inbox/index.ts'
 import { ensurePartitions, writeEntries } from '../ledger/index.ts'
 import { createFakeClock, type FakeClock } from '../testing/index.ts'
 import { declaredSchedules, Scheduler, withScheduleEvents } from './index.ts'
@@ -11,8 +13,52 @@ import { declaredSchedules, Scheduler, withScheduleEvents } from './index.ts'
 export const TENANT = 'default'
 export const CONNECTION = 'con_books'
 
-/** A database that stands where a node's own would: tests cut its connections. */
-export type Cut = (database: Database) => Database
+/**
+ * Ends a node in the middle of its n-th statement since it was armed: `before` the server hears of it, or `after` the
+ * server has done it and the node does not know. From then on the node reaches the database no more.
+ */
+export class Killer {
+  readonly #n: number
+  readonly #when: 'before' | 'after'
+  #count = 0
+  #armed = false
+  dead = false
+
+  constructor(n: number, when: 'before' | 'after') {
+    this.#n = n
+    this.#when = when
+  }
+
+  arm(): void {
+    this.#armed = true
+  }
+
+  watch({ pool }: Database): void {
+    pool.on('connect', (client) => this.#watchClient(client))
+  }
+
+  #watchClient(client: pg.PoolClient): void {
+    const query = client.query.bind(client) as (...args: unknown[]) => unknown
+    const { stream } = (client as unknown as { connection: { stream: Socket } }).connection
+    const killed = (callback: unknown): Promise<never> | undefined => {
+      stream.destroy()
+      const error = Object.assign(new Error('killed'), { code: 'ECONNRESET' })
+      if (typeof callback !== 'function') return Promise.reject(error)
+      ;(callback as (error: Error) => void)(error)
+      return undefined
+    }
+    const watched = (...args: unknown[]): unknown => {
+      const callback = args.at(-1)
+      if (this.dead) return killed(callback)
+      if (!this.#armed || ++this.#count !== this.#n) return query(...args)
+      this.dead = true
+      if (this.#when === 'before') return killed(callback)
+      const plain = typeof callback === 'function' ? args.slice(0, -1) : args
+      return (query(...plain) as Promise<unknown>).then(() => killed(callback))
+    }
+    Object.assign(client, { query: watched })
+  }
+}
 
 export interface TestNodeOptions {
   readonly url: string
@@ -22,7 +68,9 @@ export interface TestNodeOptions {
   readonly call?: (request: CallRequest) => Promise<CallOutcome> | CallOutcome
   readonly clock?: Clock
   readonly trustsOnlyBoth?: boolean
-  readonly cut?: Cut
+  readonly killer?: Killer
+  /** A protection that is taken away: events are written after the transaction of the cursor, not within it. */
+  readonly eventsLater?: boolean
 }
 
 /** A node that fires and polls, without executing anything. */
@@ -34,8 +82,6 @@ export interface TestNode {
   /** One look, with the polls that it begins. */
   look(): Promise<void>
   stop(): Promise<void>
-  /** As if the process had been killed and others had seen it. */
-  die(): Promise<void>
 }
 
 export const NINE = Date.UTC(2026, 10, 22, 9)
@@ -46,18 +92,18 @@ export function clockAt(time: number | string = NINE): FakeClock {
 
 export async function startNode(options: TestNodeOptions): Promise<TestNode> {
   const clock = options.clock ?? clockAt()
-  const own = openDatabase({ url: options.url, max: 4 })
-  await ensurePartitions(own.pool, clock.now())
-  await own.pool.query(
+  const database = openDatabase({ url: options.url, max: 4 })
+  options.killer?.watch(database)
+  await ensurePartitions(database.pool, clock.now())
+  await database.pool.query(
     `insert into connections (tenant, id, name, connector, base_url) values ($1, $2, 'books', $3, '') on conflict do nothing`,
     [TENANT, CONNECTION, options.connector?.name ?? 'books'],
   )
   const node = newId('nod')
-  await own.pool.query(
+  await database.pool.query(
     `insert into nodes (id, roles, version, host, pid) values ($1, 'worker', 'test', 'test', 1)`,
     [node],
   )
-  const database = options.cut ? options.cut(own) : own
   const dispatch = createDispatch({ database, clock })
   const flows = createFlowTable(options.flows)
   const inbox = createInbox({
@@ -72,6 +118,7 @@ export async function startNode(options: TestNodeOptions): Promise<TestNode> {
     options.flows,
   )
   const faults: unknown[] = []
+  const later: VerifiedDelivery[] = []
   const scheduler = new Scheduler({
     database,
     clock,
@@ -91,7 +138,11 @@ export async function startNode(options: TestNodeOptions): Promise<TestNode> {
         allowPrivate: true,
       } satisfies CallConnection),
     call: async (request) => options.call!(request),
-    acceptWithin: (client, delivery) => inbox.acceptWithin(client, delivery),
+    acceptWithin: async (client, delivery) => {
+      if (options.eventsLater !== true) return inbox.acceptWithin(client, delivery)
+      later.push(delivery)
+      return { state: 'accepted', deliveryId: 'dlv_later' }
+    },
     writeEntries,
     trustsOnlyBoth: options.trustsOnlyBoth ?? false,
     onFault: (_what, error) => faults.push(error),
@@ -100,21 +151,25 @@ export async function startNode(options: TestNodeOptions): Promise<TestNode> {
   await scheduler.start()
   return {
     scheduler,
-    database: own,
+    database,
     node,
     faults,
     async look() {
       await scheduler.lookOnce()
       await scheduler.pollsDone()
+      for (const delivery of later.splice(0))
+        await inbox.accept(delivery).catch((error) => faults.push(error))
     },
     async stop() {
       await scheduler.stop()
-      await own.close()
-    },
-    async die() {
-      await own.pool.query('update nodes set stopped_at = now() where id = $1', [node])
+      await database.close()
     },
   }
+}
+
+/** What the other nodes do about a node that they take for dead. */
+export async function declareDead(database: Database, node: string): Promise<void> {
+  await database.pool.query('update nodes set stopped_at = now() where id = $1', [node])
 }
 
 export interface Run {

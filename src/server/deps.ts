@@ -12,7 +12,7 @@ export interface ApiDeps {
   readonly database: Pick<Database, 'pool'>
   readonly vault: Pick<Vault, 'tokens' | 'loadConnection' | 'loadConnectionById' | 'listConnections'>
   readonly operator: Operator
-  readonly inbox: Pick<Inbox, 'accept'>
+  readonly inbox: Pick<Inbox, 'accept' | 'acceptWithin'>
   readonly flows: Pick<FlowTable, 'byName'>
   readonly connectorNamed: (name: string) => AnyConnector | undefined
   readonly clock: Clock

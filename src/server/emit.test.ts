@@ -220,7 +220,10 @@ describe('a database that is away', () => {
     const refusing = await openServer({
       idle: true,
       over: {
-        inbox: { accept: () => Promise.reject(new RetryableError('database_unavailable', 'gone')) },
+        inbox: {
+          accept: () => Promise.reject(new RetryableError('database_unavailable', 'gone')),
+          acceptWithin: () => Promise.reject(new Error('nobody asks for it')),
+        },
       },
     })
     try {
@@ -245,6 +248,7 @@ describe('a database that is away', () => {
             reached()
             return new Promise(() => {})
           },
+          acceptWithin: () => Promise.reject(new Error('nobody asks for it')),
         },
       },
     })

@@ -25,6 +25,8 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
   'trestle quarantine show': 'id of what is quarantined, `qrn_…`',
   'trestle quarantine release': 'id of what is quarantined, `qrn_…`',
   'trestle quarantine discard': 'id of what is quarantined, `qrn_…`',
+  'trestle schedules run': 'name of the schedule, which is that of its flow',
+  'trestle schedules move': 'name of the poll, which is that of its flow',
   'trestle connections add': 'name of the connection, as in `trestle.config.ts`',
   'trestle connections test': 'name of the connection',
   'trestle connections verify': 'name of the connection',

@@ -12,6 +12,7 @@ import { ledgerRoutes } from './ledger.ts'
 import { quarantineRoutes } from './quarantine.ts'
 import { runActionRoutes } from './runActions.ts'
 import { runRoutes } from './runs.ts'
+import { scheduleRoutes } from './schedules.ts'
 
 /** Every route below `/api/v1`, but for the document that describes them. */
 export function apiRoutes(deps: ApiDeps): readonly AnyRoute[] {
@@ -27,6 +28,7 @@ export function apiRoutes(deps: ApiDeps): readonly AnyRoute[] {
     ...incidentRoutes(deps),
     ...conservationRoutes(deps),
     ...connectionRoutes(deps),
+    ...scheduleRoutes(deps),
     ...holdRoutes(deps),
   ]
 }
