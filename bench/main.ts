@@ -1,35 +1,47 @@
 /**
- *     npm run bench [-- --json] [-- --seconds 10] [NAME…]
+ *     npm run bench [-- --json] [-- --seconds 10] [-- --rows 10000000] [NAME…]
  *
  * Each benchmark stands beside its baseline in the same run. No assertion on time. The last line of --json is one
  * object with the names as keys.
  */
 import { parseArgs } from 'node:util'
 import { flows } from './flows.ts'
+import { growth } from './growth.ts'
 import { intake } from './intake.ts'
 import { latency } from './latency.ts'
+import { nodes } from './nodes.ts'
 import { peers } from './peers.ts'
 import { recovery } from './recovery.ts'
 
-const BENCHMARKS: Readonly<Record<string, (seconds: number) => Promise<Record<string, unknown>>>> = {
+interface Options {
+  /** Rows that `growth` fills in; left out: 10,000,000. */
+  readonly rows?: number | undefined
+}
+
+const BENCHMARKS: Readonly<
+  Record<string, (seconds: number, options: Options) => Promise<Record<string, unknown>>>
+> = {
   intake,
   flows,
   latency,
   peers,
-  recovery,
+  recovery: (seconds) => recovery(seconds),
+  nodes,
+  growth,
 }
 
 const { values, positionals } = parseArgs({
   options: {
     json: { type: 'boolean' },
     seconds: { type: 'string', default: '10' },
+    rows: { type: 'string' },
     help: { type: 'boolean' },
   },
   allowPositionals: true,
 })
 if (values.help) {
   process.stdout.write(
-    `npm run bench [-- --json] [-- --seconds 10] [NAME…]\nNames: ${Object.keys(BENCHMARKS).join(', ')}. Default: all.\n`,
+    `npm run bench [-- --json] [-- --seconds 10] [-- --rows 10000000] [NAME…]\nNames: ${Object.keys(BENCHMARKS).join(', ')}. Default: all.\n`,
   )
   process.exit(0)
 }
@@ -44,7 +56,9 @@ if (unknown.length > 0) {
 const results: Record<string, unknown> = {}
 for (const name of names) {
   process.stderr.write(`${name} …\n`)
-  results[name] = await BENCHMARKS[name]!(Number(values.seconds))
+  results[name] = await BENCHMARKS[name]!(Number(values.seconds), {
+    rows: values.rows === undefined ? undefined : Number(values.rows),
+  })
   process.stderr.write(`${name} ${JSON.stringify(results[name], undefined, 2)}\n`)
 }
 if (values.json) process.stdout.write(`${JSON.stringify(results)}\n`)

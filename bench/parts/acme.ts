@@ -37,6 +37,14 @@ export const acme = defineConnector({
         request: (input) => ({ method: 'POST', path: '/v1/invoices', body: { json: input } }),
       }),
     },
+    /** Always refused for now. */
+    poison: defineOperation({
+      summary: 'do what this provider cannot do today',
+      input: z.object({ contact: z.string() }),
+      output: answer,
+      idempotency: { kind: 'natural' },
+      request: (input) => ({ method: 'POST', path: '/v1/poison', body: { json: input } }),
+    }),
     ping: defineOperation({
       summary: 'see whether it answers',
       input: z.object({}),
@@ -49,6 +57,14 @@ export const acme = defineConnector({
     'payment.succeeded': defineEvent({
       schema: z.looseObject({ amount: z.number(), customer: z.string(), sentAt: z.number() }),
       summary: 'a payment succeeded',
+    }),
+    'payment.laned': defineEvent({
+      schema: z.looseObject({ amount: z.number(), customer: z.string(), sentAt: z.number() }),
+      summary: 'a payment of a lane',
+    }),
+    'payment.poisoned': defineEvent({
+      schema: z.looseObject({ amount: z.number(), customer: z.string(), sentAt: z.number() }),
+      summary: 'a payment of a lane, one of which is poisoned',
     }),
     'payment.noted': defineEvent({
       schema: z.looseObject({ amount: z.number() }),
@@ -77,6 +93,24 @@ const paid = defineFlow({
   },
 })
 
+/** Lanes of the benchmark `lanes`. The first is the one that gets poisoned. */
+export const LANES = 50
+
+/** The same two calls in lanes. With poison, runs of the first lane meet a provider that refuses them for now. */
+function inLanes(type: 'payment.laned' | 'payment.poisoned', poisoned: boolean) {
+  return defineFlow({
+    name: poisoned ? 'poisoned' : 'laned',
+    on: acme.on(type),
+    key: ({ data }) => String(Number(/\d+/.exec(data.customer)?.[0] ?? 0) % LANES),
+    async run({ event, use, run }) {
+      const { contacts, invoices, poison } = use(acme)
+      const contact = await contacts.upsert({ email: event.data.customer })
+      if (poisoned && run.key === '0') await poison({ contact: contact.id })
+      await invoices.create({ contact: contact.id, amount: event.data.amount, sentAt: event.data.sentAt })
+    },
+  })
+}
+
 export const SECRET = 'bench-secret'
 export const ENDPOINT = '/webhooks/acme'
 
@@ -90,7 +124,7 @@ export function benchConfig(providerUrl: string): Config {
         webhookSecrets: [SECRET],
       }),
     },
-    flows: [paid],
+    flows: [paid, inLanes('payment.laned', false), inLanes('payment.poisoned', true)],
     isConfig: true,
   }
 }

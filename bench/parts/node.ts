@@ -3,6 +3,7 @@ import { systemClock, systemRandom } from '../../src/base/index.ts'
 import { createPlatform, openInstallation, type Role } from '../../src/runtime/index.ts'
 import { benchConfig } from './acme.ts'
 import { argument, serveParent } from './child.ts'
+import { timeStatements } from './statements.ts'
 
 const { databaseUrl, providerUrl, folder, roles, masterKey } = argument<{
   databaseUrl: string
@@ -25,6 +26,7 @@ const installation = await openInstallation({
   connections: 8,
   onFault,
 })
+const claims = timeStatements(installation.database.pool, 'claim_runs')
 const platform = await createPlatform(installation, {
   roles,
   port: 0,
@@ -34,7 +36,7 @@ const platform = await createPlatform(installation, {
 })
 serveParent(
   { url: platform.url, node: platform.node },
-  () => Promise.resolve({ rss: process.memoryUsage().rss, cpu: process.cpuUsage() }),
+  () => Promise.resolve({ rss: process.memoryUsage().rss, cpu: process.cpuUsage(), claims: claims.taken() }),
   async () => {
     await platform.stop()
     await installation.close()

@@ -24,6 +24,11 @@ const server = createServer((request, response) => {
       samples.push(now - sentAt)
     }
     response.setHeader('content-type', 'application/json')
+    if (request.url === '/v1/poison') {
+      response.statusCode = 503
+      response.end('{"error":"not today"}')
+      return
+    }
     response.end(`{"id":"obj_${++made}","ok":true}`)
   })
 })

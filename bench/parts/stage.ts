@@ -26,7 +26,8 @@ export interface Stage {
   readonly folder: string
   /** CPU milliseconds used so far by PostgreSQL. */
   databaseCpuMs(): number
-  startNode(roles?: readonly string[]): Promise<Child>
+  /** Default: every role, on the stage's own database. */
+  startNode(roles?: readonly string[], databaseUrl?: string): Promise<Child>
   startBare(): Promise<Child>
   load(target: Child, load: Partial<Load>): Promise<LoadResult>
   /** Resolves when no run is under way; gives the milliseconds that it took. */
@@ -53,8 +54,8 @@ export async function setStage(): Promise<Stage> {
     provider,
     folder,
     databaseCpuMs: () => cpuMsOfTree(server.pid),
-    startNode: (roles = ['intake', 'worker', 'api']) =>
-      begin('node', { databaseUrl: server.url, folder, roles, masterKey }),
+    startNode: (roles = ['intake', 'worker', 'api'], databaseUrl = server.url) =>
+      begin('node', { databaseUrl, folder, roles, masterKey }),
     startBare: () => begin('bare', {}),
     load: (target, load) =>
       sender.ask<LoadResult>({

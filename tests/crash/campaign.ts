@@ -110,8 +110,10 @@ export async function runCampaign(options: CampaignOptions): Promise<Report> {
   }
 }
 
+type Settling = Pick<World, 'sender' | 'witness' | 'ask'>
+
 /** Waits until at most `most` acknowledged deliveries lack an effect, not counting those held for a person. */
-async function settle(world: World, most: number, limitMs: number): Promise<void> {
+export async function settle(world: Settling, most: number, limitMs: number): Promise<void> {
   const began = systemClock.monotonic()
   let open = [...world.sender.sent]
   while (systemClock.monotonic() - began < limitMs) {
@@ -180,12 +182,15 @@ async function report(
   }
 }
 
-function countAcknowledged(world: World): number {
+export function countAcknowledged(world: Settling): number {
   return world.sender.sent.filter(({ acknowledgedAt }) => acknowledgedAt !== undefined).length
 }
 
 /** In words, the states of the runs of these events, as the platform has them. Absent: not in the database. */
-async function statesOf(world: World, ids: readonly string[]): Promise<ReadonlyMap<string, string>> {
+export async function statesOf(
+  world: Settling,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
   const rows = await world.ask<{ id: string; state: string }>(
     `select e.provider_event_id as id, string_agg(coalesce(
        r.state || coalesce(' (' || r.reason_code || ')', '') || case when r.node_id is null then '' else ' at ' || r.node_id end
@@ -198,7 +203,7 @@ async function statesOf(world: World, ids: readonly string[]): Promise<ReadonlyM
   return new Map(rows?.map(({ id, state }) => [id, state]))
 }
 
-function figuresOf(values: readonly number[]): Figures {
+export function figuresOf(values: readonly number[]): Figures {
   const sorted = [...values].sort((a, b) => a - b)
   const at = (share: number): number => Math.round(sorted[Math.ceil(sorted.length * share) - 1] ?? 0)
   return { n: sorted.length, p50: at(0.5), p99: at(0.99), max: at(1) }
@@ -206,7 +211,7 @@ function figuresOf(values: readonly number[]): Figures {
 
 // --- what becomes of a dead node's runs ------------------------------------------------------------------
 
-interface Rescues {
+export interface Rescues {
   watch(node: PlatformNode, diedAt: number, point: string): void
   settled(): Promise<void>
   times(): readonly number[]
@@ -214,7 +219,7 @@ interface Rescues {
   violations(): readonly Violation[]
 }
 
-function watchRescues(world: World): Rescues {
+export function watchRescues(world: Pick<World, 'ask' | 'outages'>): Rescues {
   const times: number[] = []
   const late: string[] = []
   const violations: Violation[] = []
@@ -275,7 +280,7 @@ function lateToServe({ point, servingMs = 0, databaseMs }: Struck): string[] {
 
 /** How many of these runs nobody else has claimed since their node died. */
 async function stillWaiting(
-  world: World,
+  world: Pick<World, 'ask'>,
   runs: readonly string[],
   node: string,
 ): Promise<number | undefined> {

@@ -1,3 +1,6 @@
+import { appendFileSync } from 'node:fs'
+import { subscribe } from 'node:diagnostics_channel'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { DAY, systemClock } from '../../src/base/index.ts'
 import {
   createKeyStore,
@@ -14,6 +17,8 @@ import { readChildOptions, tellParent } from './child.ts'
  */
 export interface ProviderOptions {
   readonly witnessFile: string
+  /** Takes a line for each request that was cut off, and for each that was refused. */
+  readonly troublesFile: string
 }
 
 export interface ProviderReady {
@@ -24,7 +29,7 @@ export interface ProviderReady {
 
 const INDEX_LAG_MS = 100
 
-const { witnessFile } = readChildOptions() as ProviderOptions
+const { witnessFile, troublesFile } = readChildOptions() as ProviderOptions
 const keys = createKeyStore({
   clock: systemClock,
   lifetimeMs: DAY,
@@ -63,6 +68,15 @@ const twin = createTwin<undefined>({
     }),
     route('POST', '/texts', (request) => ({ status: 200, json: act(request, 'text.sent') })),
   ],
+})
+
+subscribe('http.server.request.start', (said) => {
+  const { request, response } = said as { request: IncomingMessage; response: ServerResponse }
+  response.once('close', () => {
+    const what = response.writableFinished ? response.statusCode : 'cut off'
+    if (what === 'cut off' || what >= 400)
+      appendFileSync(troublesFile, `${request.method} ${request.url}: ${what}\n`)
+  })
 })
 
 tellParent({ as: 'ready', url: await twin.start(), pid: process.pid } satisfies ProviderReady)

@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -56,6 +57,8 @@ export interface Surroundings {
   readonly providerUrl: string
   readonly sender: Sender
   readonly witness: Witness
+  /** What the provider had to complain of: requests that were cut off, and that it refused. */
+  readonly troubles: () => readonly string[]
   /** Nodes that take webhooks, the one to be asked first at the front. */
   readonly serving: PlatformNode[]
   /** Starts a node; it takes webhooks first, as long as it lives. */
@@ -65,9 +68,9 @@ export interface Surroundings {
   /** When a 2xx came last, by the monotonic clock. */
   readonly lastServed: () => number
   /** Rows of a question to the database; `undefined` where it cannot be asked now. */
-  ask<Row extends object>(statement: string, values?: unknown[]): Promise<Row[] | undefined>
+  readonly ask: <Row extends object>(statement: string, values?: unknown[]) => Promise<Row[] | undefined>
   /** Whether PostgreSQL answers a new connection now. */
-  databaseAnswers(): Promise<boolean>
+  readonly databaseAnswers: () => Promise<boolean>
   /** Names a new file in the folder. */
   newFile(name: string): string
   /** Ends everything but the nodes. */
@@ -83,10 +86,11 @@ export async function openSurroundings(options: SurroundingsOptions): Promise<Su
   const nodesUrl = options.through?.(databaseUrl) ?? databaseUrl
   const database = openDatabase({ url: databaseUrl, max: 3, name: 'crash test', statementTimeoutMs: 10_000 })
   const witnessFile = join(folder, 'effects.jsonl')
+  const troublesFile = join(folder, 'troubles.txt')
   const witness = openWitness(witnessFile)
   const provider = startChild<ProviderReady>({
     entry: join(entries, 'provider.js'),
-    options: { witnessFile },
+    options: { witnessFile, troublesFile },
     logFile: join(folder, 'provider.log'),
   })
   const providerUrl = (await provider.ready)?.url
@@ -153,6 +157,8 @@ export async function openSurroundings(options: SurroundingsOptions): Promise<Su
     providerUrl,
     sender,
     witness,
+    troubles: () =>
+      existsSync(troublesFile) ? readFileSync(troublesFile, 'utf8').trimEnd().split('\n') : [],
     serving,
     startNode,
     takeAway,

@@ -76,7 +76,10 @@ export async function nextServed(world: World, since: number): Promise<number> {
 }
 
 /** Milliseconds from `since` until PostgreSQL answers a new connection. */
-export async function databaseBack(world: World, since: number): Promise<number> {
+export async function databaseBack(
+  world: Pick<World, 'databaseAnswers' | 'outages'>,
+  since: number,
+): Promise<number> {
   await until(SERVED_LIMIT_MS, () => world.databaseAnswers())
   const back = systemClock.monotonic()
   world.outages.push({ from: since, to: back })
