@@ -2,6 +2,7 @@ import { Migrator, type Migration } from 'kysely'
 import { PermanentError } from '../base/index.ts'
 import type { Database, Queryable } from './connect.ts'
 import * as initial from './migrations/0001-initial.ts'
+import * as budgets from './migrations/0002-budgets.ts'
 import * as outages from './migrations/0003-outages.ts'
 import * as incidents from './migrations/0004-incidents.ts'
 import * as hold from './migrations/0006-hold.ts'
@@ -12,6 +13,7 @@ import { asUnavailable } from './transaction.ts'
 /** In order; a migration that was released is never changed. */
 const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001-initial': { up: (db) => initial.up(db) },
+  '0002-budgets': { up: (db) => budgets.up(db) },
   '0003-outages': { up: (db) => outages.up(db) },
   '0004-incidents': { up: (db) => incidents.up(db) },
   '0005-schedules': { up: (db) => schedules.up(db) },

@@ -146,7 +146,7 @@ export function defineFlow<Data>(definition: FlowDefinition<Data>): Flow<Data> {
     refuse('"giveUpAfter" must be longer than nothing, such as "3 days".')
   if (definition.stale === 'skip') refuseUnordered(definition, refuse)
   if (definition.priority !== undefined && !PRIORITIES.includes(definition.priority))
-    refuse(`"priority" is "${String(definition.priority)}"; it must be one of ${PRIORITIES.join(', ')}.`)
+    refuse(`"priority" is "${definition.priority as string}"; it must be one of ${PRIORITIES.join(', ')}.`)
   return { ...definition, on: ownTrigger(definition.on, definition.name), isFlow: true }
 }
 

@@ -16,7 +16,7 @@ import {
   type RecordedRequest,
 } from '../calls/index.ts'
 import { checkAnswer, checkInput } from '../contracts/index.ts'
-import type { AnyOperation, AttemptState, StepOptions } from '../define/index.ts'
+import type { AnyOperation, AttemptState, Priority, StepOptions } from '../define/index.ts'
 import type { LedgerAction, LedgerEntry } from '../ledger/index.ts'
 import { stepKey } from './playback.ts'
 import { afterRestore } from './restored.ts'
@@ -55,6 +55,8 @@ export interface StepHost {
   readonly random: Random
   readonly call: (request: CallRequest) => Promise<CallOutcome>
   readonly mayLeave: () => boolean
+  /** Who goes first where a budget is short. */
+  readonly priority: Priority
   /** How many retries this node may make. */
   readonly retries: Pick<RetryBudgets, 'heldUntil' | 'made'>
   /** The answer that a person released from quarantine, as JSON bytes; `undefined` while nobody has. */
@@ -246,6 +248,9 @@ async function attemptOnce(
       stepName: step.name,
       attempt: number,
       kind: asked,
+      flow: host.run.flow,
+      priority: host.priority,
+      ...(before.phase === 'deferred' && before.until !== null && { promisedAt: before.until }),
       mayLeave: host.mayLeave,
       waited: hasWaited(host.run, step.connection),
       ...(sameBytes && { recorded: sameBytes }),

@@ -157,6 +157,7 @@ export class Execution {
       random: deps.random,
       call: deps.call,
       mayLeave: deps.mayLeave,
+      priority: flow.priority ?? 'normal',
       retries: deps.retries,
       releasedAnswer: deps.releasedAnswer,
       write: (write) =>

@@ -86,6 +86,8 @@ export interface BudgetGrant {
   readonly allowed: number
   /** The same less what others take of it. */
   readonly ours: number
+  /** What of the window that ends now is used, by all nodes. */
+  readonly used: number
   /** Nodes that share it now. */
   readonly nodes: number
   readonly blockedUntil: number
@@ -103,6 +105,14 @@ const FORGOTTEN_MS = 2 * SECOND
 const PLACES_FORGOTTEN_MS = 10 * SECOND
 /** How full a window may get by those who come all at once, by priority; what is more is paced. */
 const BURST: Readonly<Record<Priority, number>> = { interactive: 1, normal: 0.5, bulk: 0 }
+/**
+ * Where less than this part of the pace was used lately, it is so much faster: what a node held up for a moment did not
+ * use in its time is made up for. Only of late: an empty window is not filled early, to be blocked afterwards.
+ */
+const CAUGHT_UP = 0.93
+const CATCH_UP = 1.3
+/** The part of a window that is late. */
+const LATELY = 0.2
 /** The part of a long window that is kept for calls that are not bulk. */
 const KEPT_FROM_BULK = 0.02
 
@@ -117,7 +127,7 @@ export function exchange(
   const slot = Math.floor(now / grid.slotMs)
   const learned = learn(takeBack(before, grid, slot, ask), limit, ask, now)
   const allowed = learned.stated ?? limit.allowed
-  const ours = Math.max(1, Math.floor(allowed - learned.foreign.amount))
+  const ours = oursOf(allowed, learned.foreign, grid)
   const nodes = withNode(learned.nodes, ask, now, slot)
   const { nodes: placed, places } = placesFor(nodes, ask, limit.concurrency)
   const given =
@@ -134,12 +144,20 @@ export function exchange(
       slices: given.slices,
       allowed,
       ours,
+      used: usedBy(given.granted, grid, limit.windowMs, now, undefined),
       nodes: Math.max(1, sharing),
       blockedUntil: state.blockedUntil,
       freeAt: Math.max(state.blockedUntil, freeAt(given.granted, grid, slot, ours, now)),
       places,
     },
   }
+}
+
+/** Calls may reach the provider closer together than they left: this part of a short window is left for that. */
+const MARGIN = 0.02
+
+function oursOf(allowed: number, { amount }: Foreign, { paced }: Grid): number {
+  return Math.max(1, Math.floor(allowed - (paced ? Math.floor(allowed * MARGIN) : 0) - amount))
 }
 
 function takeBack(state: BudgetState, grid: Grid, slot: number, ask: BudgetAsk): BudgetState {
@@ -162,7 +180,8 @@ function learn(state: BudgetState, limit: LimitDefinition, ask: BudgetAsk, now: 
     const ours = usedBy(state.granted, grid, limit.windowMs, now - agoMs, resetInMs)
     foreign = measured(foreign, remaining, ours, context)
   }
-  if (ask.refused) {
+  // Where the provider says what is left, that tells more than its refusals.
+  if (ask.refused && now - foreign.measuredAt > 2 * limit.windowMs) {
     const ours = usedBy(state.granted, grid, limit.windowMs, now, undefined)
     foreign = refused(foreign, ours, context)
   }
@@ -259,7 +278,10 @@ function paced(giving: Giving): Given {
     give(slot, points)
     roomNow -= points
   }
-  const rate = pointsPerSlot(nodes, ask.node, { ours, windowMs: limit.windowMs, now, grid })
+  const lately = Math.ceil(grid.span * LATELY)
+  const behind = sumOf(granted, slot - lately, slot - 1) < ours * LATELY * CAUGHT_UP
+  const rate =
+    pointsPerSlot(nodes, ask.node, { ours, windowMs: limit.windowMs, now, grid }) * (behind ? CATCH_UP : 1)
   const ahead = slot + Math.max(1, Math.ceil(AHEAD_MS / grid.slotMs))
   const most = unit + 4 * rate
   let { credit } = node
@@ -334,7 +356,7 @@ export function useOf(
   const granted = pruned(state.granted, grid, slot)
   const allowed = state.stated ?? limit.allowed
   const { amount } = relaxed(state.foreign, { allowed, windowMs: limit.windowMs, now })
-  const ours = Math.max(1, Math.floor(allowed - amount))
+  const ours = oursOf(allowed, { ...state.foreign, amount }, grid)
   return {
     used: usedBy(granted, grid, limit.windowMs, now, undefined),
     allowed,

@@ -15,8 +15,6 @@ export interface Grid {
 
 /** Slots in which what was granted for the first of them may be used. */
 export const VALID_SLOTS = 2
-/** Nodes read the database's clock with an error of less than a slot. */
-const CLOCK_SLOTS = 1
 const MOST_SLOTS = 200
 const SHORTEST_SLOT_MS = 10
 /** Longer windows are not paced: a day's allowance need not last the day, it must only not be exceeded. */
@@ -26,7 +24,7 @@ export function gridOf(windowMs: number): Grid {
   const slots = Math.max(1, Math.min(MOST_SLOTS, Math.floor(windowMs / SHORTEST_SLOT_MS)))
   return {
     slotMs: windowMs / slots,
-    span: slots + VALID_SLOTS + CLOCK_SLOTS,
+    span: slots + VALID_SLOTS,
     paced: windowMs <= LONGEST_PACED_MS,
   }
 }

@@ -8,7 +8,7 @@ import { LimitLease } from './lease.ts'
 import { limitsOf } from './limitsOf.ts'
 import { Lines } from './lines.ts'
 import { Room, type Waiting } from './room.ts'
-import { Spending, type Spent } from './spending.ts'
+import { Spending, type Peak, type Spent } from './spending.ts'
 
 /** Leave to make one attempt, or the time to ask again. */
 export type BudgetLeave =
@@ -35,7 +35,7 @@ export interface BudgetsOptions {
   /** Connections whose leases are in memory. Of the rest the longest unused is forgotten. Default 10,000. */
   readonly maxConnections?: number
   /** Told of what was spent, every few seconds. */
-  readonly record?: (spent: readonly Spent[]) => Promise<void>
+  readonly record?: (spent: readonly Spent[], peaks: readonly Peak[]) => Promise<void>
   readonly onFault?: (error: unknown) => void
 }
 
@@ -125,6 +125,7 @@ export class Budgets {
       budget.cancelTimer()
       for (const call of budget.room.calls) this.#giveUp(call)
     }
+    await this.#leave().catch((error: unknown) => this.#options.onFault?.(error))
     await this.#record().catch((error: unknown) => this.#options.onFault?.(error))
   }
 
@@ -219,7 +220,7 @@ export class Budgets {
     let rooms = 0
     for (const { room } of this.#budgets.values()) if (room.size > 0) rooms++
     let pace = 0
-    for (const lease of budget.leases.values()) pace = Math.max(pace, lease.paceMs(1, 'ours'))
+    for (const lease of budget.leases.values()) pace = Math.max(pace, lease.paceMs(1, 'ours', this.#now()))
     const inTime = Math.ceil(this.#patienceMs / Math.max(1, pace))
     return Math.max(4, Math.min(ROOM_HOLDS, inTime, Math.floor(ROOMS_HOLD / Math.max(1, rooms))))
   }
@@ -279,7 +280,7 @@ export class Budgets {
     let paceMs = 0
     for (const { lease, points } of wants) {
       earliest = Math.max(earliest, lease.notBefore(now))
-      paceMs = Math.max(paceMs, lease.paceMs(points, of))
+      paceMs = Math.max(paceMs, lease.paceMs(points, of, now))
     }
     const until = budget.lines.turn(`${priority} ${flow}`, {
       earliest,
@@ -309,9 +310,24 @@ export class Budgets {
     })
   }
 
+  /** Gives everything back that this node holds. */
+  async #leave(): Promise<void> {
+    const asks = [...this.#budgets.values()].flatMap(({ connection, leases }) =>
+      [...leases.values()].map((lease) => lease.leave(connection, this.#now())),
+    )
+    if (asks.length > 0) await this.#options.authority.exchange(asks)
+  }
+
   async #record(): Promise<void> {
     const spent = this.#spending.taken()
-    if (spent.length > 0) await this.#options.record?.(spent)
+    const peaks = [...this.#budgets.values()].flatMap(({ connection, leases }) =>
+      [...leases.values()].flatMap((lease): Peak[] => {
+        const peak = lease.takePeak()
+        const { tenant, id } = connection
+        return peak > 0 ? [{ tenant, connectionId: id, limit: lease.limit.name, peak }] : []
+      }),
+    )
+    if (spent.length + peaks.length > 0) await this.#options.record?.(spent, peaks)
   }
 
   /** Asks for everything that is active, and for the call that finds nothing; one question at a time. */

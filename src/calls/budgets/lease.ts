@@ -11,6 +11,8 @@ import {
   type Grid,
 } from '../../resilience/index.ts'
 
+import type { LimitAsk } from './authority.ts'
+
 interface Slice {
   readonly slot: number
   /** Used from here until there, on the authority's clock. */
@@ -57,6 +59,7 @@ export class LimitLease {
   #allowed: number
   #ours: number
   #nodes = 1
+  #peak = 0
 
   constructor(limit: LimitDefinition) {
     this.limit = limit
@@ -163,6 +166,12 @@ export class LimitLease {
     }
   }
 
+  /** The last ask of a node that stops: it gives back everything. */
+  leave({ tenant, id }: { readonly tenant: string; readonly id: string }, now: number): LimitAsk {
+    this.#arrivedAt = Number.NEGATIVE_INFINITY
+    return { tenant, connectionId: id, limit: this.limit, ask: this.ask(NO_WANTS, 0, now) }
+  }
+
   /** Takes in what was granted. */
   granted(grant: BudgetGrant, asked: Omit<BudgetAsk, 'node'>, now: number): void {
     const { slotMs, paced } = this.#grid
@@ -175,6 +184,7 @@ export class LimitLease {
     this.#allowed = grant.allowed
     this.#ours = grant.ours
     this.#nodes = grant.nodes
+    this.#peak = Math.max(this.#peak, grant.used / grant.allowed)
     this.#places = this.limit.concurrency === undefined ? Number.POSITIVE_INFINITY : grant.places
     this.#blockedUntil = Math.max(this.#blockedUntil, grant.blockedUntil)
     this.#freeAt = grant.freeAt
@@ -200,11 +210,22 @@ export class LimitLease {
     return Math.max(now, this.#blockedUntil, this.#atHand(now) > 0 ? 0 : this.#freeAt)
   }
 
-  /** Milliseconds between two calls of this many points at this node's part of the pace. */
-  paceMs(points: number, of: 'allowed' | 'ours'): number {
+  /**
+   * Milliseconds between two calls of this many points at this node's part of the pace. A long window that is not used
+   * up sets none.
+   */
+  paceMs(points: number, of: 'allowed' | 'ours', now: number): number {
     const allowed = of === 'allowed' ? this.#allowed : this.#ours
     const places = this.limit.concurrency === undefined ? 0 : ASK_AGAIN_MS / this.limit.concurrency
+    if (!this.#grid.paced && this.#freeAt <= now) return places
     return Math.max(places, ((this.limit.windowMs * this.#whole(points)) / allowed) * this.#nodes)
+  }
+
+  /** How full the fullest window was since this was last asked: 1 is the limit. */
+  takePeak(): number {
+    const peak = this.#peak
+    this.#peak = 0
+    return peak
   }
 
   /** Gives back what may be used only after this. */

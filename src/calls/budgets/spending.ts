@@ -14,6 +14,14 @@ export interface Spent {
   readonly refused: number
 }
 
+/** How full a limit's fullest window was: 1 is the limit. */
+export interface Peak {
+  readonly tenant: string
+  readonly connectionId: string
+  readonly limit: string
+  readonly peak: number
+}
+
 /** Distinct sums that wait to be written. Beyond, further flows are counted together. */
 const MOST_SUMS = 5_000
 

@@ -1,0 +1,122 @@
+import { pause, RetryableError, type Clock, type Random } from '../../base/index.ts'
+import type { Queryable } from '../../db/index.ts'
+import { exchange, NEW_BUDGET, type BudgetGrant, type BudgetState } from '../../resilience/index.ts'
+import type { BudgetAuthority, Granted, LimitAsk } from './authority.ts'
+
+/** Others may change a row between our reading and our writing it: then it is read again. */
+const MOST_TRIES = 8
+const SPREAD_MS = 10
+
+export interface TableAuthorityOptions {
+  readonly client: Queryable
+  /** This process, as the others know it. */
+  readonly node: string
+  readonly clock: Clock
+  readonly random: Pick<Random, 'next'>
+}
+
+interface Row {
+  readonly place: number
+  readonly state: string | null
+  readonly version: string | null
+  readonly now: number
+}
+
+/**
+ * Budgets in the database, for all nodes. A question is one read and one write, each a statement of its own: no lock
+ * is held in between, so a node that stands still holds nobody up. The database's clock decides.
+ */
+export function createTableAuthority({
+  client,
+  node,
+  clock,
+  random,
+}: TableAuthorityOptions): BudgetAuthority {
+  async function exchangeAll(asks: readonly LimitAsk[]): Promise<Granted> {
+    const granted = new Map<number, { now: number; grant: BudgetGrant }>()
+    let open = asks.map((_, i) => i)
+    for (let tries = 0; open.length > 0; tries++) {
+      if (tries === MOST_TRIES)
+        throw new RetryableError('budget_contended', 'Too many nodes ask for the same budget at once.')
+      // Who was overtaken waits for a moment that is not the others'.
+      if (tries > 0) await pause(clock, random.next() * tries * SPREAD_MS)
+      const rows = await readBudgets(client, asks, open)
+      const changed = rows.map(({ place, state, version, now }) => {
+        const { limit, ask } = asks[place]!
+        return { place, version, now, ...exchange(budgetOf(state), limit, { ...ask, node }, now) }
+      })
+      const written = await writeBudgets(client, asks, changed)
+      for (const { place, now, grant } of changed) if (written.has(place)) granted.set(place, { now, grant })
+      open = open.filter((place) => !granted.has(place))
+    }
+    return asks.map((_, i) => granted.get(i)!)
+  }
+  return { exchange: exchangeAll }
+}
+
+/** A budget as its row has it. */
+export function budgetOf(state: string | null): BudgetState {
+  return state === null ? NEW_BUDGET : { ...NEW_BUDGET, ...(JSON.parse(state) as Partial<BudgetState>) }
+}
+
+async function readBudgets(
+  client: Queryable,
+  asks: readonly LimitAsk[],
+  open: readonly number[],
+): Promise<readonly Row[]> {
+  const { rows } = await client.query<Row>({
+    name: 'read_budgets',
+    text: `select a.place, b.state, b.version, extract(epoch from clock_timestamp())::float8 * 1000 as now
+      from unnest($1::int[], $2::text[], $3::text[], $4::text[]) as a (place, tenant, connection_id, limit_name)
+      left join budgets b on b.tenant = a.tenant and b.connection_id = a.connection_id and b.limit_name = a.limit_name`,
+    values: [open, ...keysOf(asks, open)],
+  })
+  return rows
+}
+
+interface Changed {
+  readonly place: number
+  readonly version: string | null
+  readonly state: BudgetState
+}
+
+/** Writes what nobody changed meanwhile; the places of those that were written. */
+async function writeBudgets(
+  client: Queryable,
+  asks: readonly LimitAsk[],
+  changed: readonly Changed[],
+): Promise<ReadonlySet<number>> {
+  const places = changed.map(({ place }) => place)
+  const { rows } = await client.query<{ place: number }>({
+    name: 'write_budgets',
+    text: `with a as (
+        select * from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[])
+          as a (place, tenant, connection_id, limit_name, state, version)),
+      written as (
+        insert into budgets (tenant, connection_id, limit_name, state)
+        select tenant, connection_id, limit_name, state from a where version is null order by 1, 2, 3
+        on conflict do nothing returning tenant, connection_id, limit_name),
+      changed as (
+        update budgets b set state = a.state, version = b.version + 1, updated_at = clock_timestamp()
+        from a where a.version is not null and b.tenant = a.tenant and b.connection_id = a.connection_id
+          and b.limit_name = a.limit_name and b.version = a.version
+        returning b.tenant, b.connection_id, b.limit_name)
+      select a.place from a join (select * from written union all select * from changed) w
+        on w.tenant = a.tenant and w.connection_id = a.connection_id and w.limit_name = a.limit_name`,
+    values: [
+      places,
+      ...keysOf(asks, places),
+      changed.map(({ state }) => JSON.stringify(state)),
+      changed.map(({ version }) => version),
+    ],
+  })
+  return new Set(rows.map((row) => row.place))
+}
+
+function keysOf(asks: readonly LimitAsk[], places: readonly number[]): [string[], string[], string[]] {
+  return [
+    places.map((place) => asks[place]!.tenant),
+    places.map((place) => asks[place]!.connectionId),
+    places.map((place) => asks[place]!.limit.name),
+  ]
+}
