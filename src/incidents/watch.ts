@@ -12,6 +12,8 @@ export interface WatchOptions {
   readonly random: Random
   readonly tenant: string
   readonly channels: readonly Channel[]
+  /** Whether the platform is in hold: what is wrong is noticed, and told when the hold is over. Default: never. */
+  readonly inHold?: () => boolean
   readonly onFault?: (what: string, error: unknown) => void
 }
 
@@ -67,7 +69,7 @@ export class Watch {
 
   /** Sends what is due, beside the looking, and beside what a mail server that hangs holds up. */
   #send(): void {
-    if (this.#sending.size >= SENDING_AT_ONCE) return
+    if (this.#sending.size >= SENDING_AT_ONCE || this.#options.inHold?.()) return
     const sending = sendDue(this.#options, () => this.#stopping)
       .then(() => {})
       .catch((error: unknown) => this.#fault('send alerts', error))

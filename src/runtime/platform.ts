@@ -120,7 +120,7 @@ export async function createPlatform(
     ),
   )
 
-  const watching = await startWatching(installation, onFault)
+  const watching = await startWatching(installation, hold.inHold, onFault)
   stops.push(() => watching.stop())
   for (const notice of await noticesOfRunsInFlight(database.pool, flows)) options.onNotice?.(notice)
   const worker = options.roles.includes('worker') ? await startWorker(installation, options, hold) : undefined
@@ -222,7 +222,7 @@ async function startWorker(
 ): Promise<Worker> {
   const { database, clock, random, dispatch, flows, connectorNamed } = installation
   const onFault = options.onFault ?? (() => {})
-  const { board, calls, keeper } = await watchOutages(installation, onFault)
+  const { board, calls, keeper } = await watchOutages(installation, hold, onFault)
   const watchdog = options.watchdog === false ? undefined : startWatchdog(database.url)
   const call = (request: CallRequest): Promise<CallOutcome> =>
     hold.inHold() ? Promise.resolve(deferredByHold(clock.now())) : calls.call(request)
@@ -257,6 +257,7 @@ async function startWorker(
 /** Breakers that this node shares with all others, the calls that ask them, and the probing of providers. */
 async function watchOutages(
   installation: Installation,
+  hold: HoldWatch,
   onFault: (what: string, error: unknown) => void,
 ): Promise<{ readonly board: OutageBoard; readonly calls: Calls; readonly keeper: OutageKeeper }> {
   const { database, clock } = installation
@@ -268,7 +269,10 @@ async function watchOutages(
     ...shared,
     board,
     connectionById: (tenant, id) => connectionById(installation, tenant, id),
-    probe: (connection) => calls.probe(connection),
+    probe: (connection) =>
+      hold.inHold()
+        ? Promise.resolve({ outcome: deferredByHold(clock.now()), slow: false })
+        : calls.probe(connection),
   })
   return { board, calls, keeper }
 }

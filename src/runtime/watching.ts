@@ -5,11 +5,12 @@ import { TENANT, type Installation } from './installation.ts'
 /** Keeps watch on every node, in turns: counts that must balance, incidents, and the telling of them. */
 export async function startWatching(
   installation: Installation,
+  inHold: () => boolean,
   onFault: (what: string, error: unknown) => void,
 ): Promise<{ stop(): Promise<void> }> {
   const { config, database, clock, random } = installation
   const channels = createChannels(config.alerts, installation)
-  const watch = new Watch({ database, clock, random, tenant: TENANT, channels, onFault })
+  const watch = new Watch({ database, clock, random, tenant: TENANT, channels, inHold, onFault })
   await watch.start()
   const counting = await keepConservation({ database, clock, tenant: TENANT, onFault })
   return {
