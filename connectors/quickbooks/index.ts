@@ -58,6 +58,7 @@ export const quickbooks = defineConnector({
   check: { operation: 'company.retrieve', input: {} },
 })
 
+export { changes } from './changes.ts'
 export { changedEntity, type ChangedEntity } from './events.ts'
 export { quoted } from './requests.ts'
 export type { Change, Customer, Invoice, Payment } from './contracts.ts'
