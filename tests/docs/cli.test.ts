@@ -33,6 +33,8 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
   'trestle connections remove': 'name of the connection',
   'trestle tokens create': 'a name to know it by; quote one with spaces',
   'trestle tokens revoke': 'id of the token, `tok_…`',
+  'trestle backup': 'the folder to make; it must not be there, or be empty',
+  'trestle restore': 'the folder of a backup',
   'trestle audit export': 'the file to write; one that ends in `.gz` is compressed',
 }
 
