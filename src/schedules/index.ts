@@ -18,3 +18,6 @@ export { declaredSchedules, withScheduleEvents, type Declared } from './declared
 export { Scheduler, type SchedulerOptions } from './scheduler.ts'
 export { movePoll, runSchedule } from './byHand.ts'
 export { listSchedules, type ListedSchedule } from './read.ts'
+export { createOccurrences } from './occurrences.ts'
+export { readPage } from './page.ts'
+export { askOf, behind, firstPosition } from './position.ts'

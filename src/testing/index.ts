@@ -12,6 +12,7 @@
 export { seededRandom, systemClock, systemRandom, type Clock, type Random } from '../base/index.ts'
 export { startEmbeddedPostgres, type EmbeddedPostgres } from '../db/index.ts'
 export { createFakeClock, type FakeClock } from './fakeClock.ts'
+export { playPoll, timesOf, type PlayedPoll } from './triggers.ts'
 export { connectToTwin, type RemoteTwin, type TwinActions, type TwinSwitch } from './twin/admin.ts'
 export { repeatedEffects, type Effect } from './twin/effects.ts'
 export { type DownMode, type Fault, type FaultFilter, type Faults } from './twin/faults.ts'
