@@ -7,6 +7,7 @@ export const INCIDENT_KINDS = [
   'budget',
   'dead_letters',
   'held_runs',
+  'schedule',
   'reauthorization',
   'conservation',
   'node_gone',

@@ -6,6 +6,7 @@ import {
   type CronTrigger,
   type EventDefinition,
   type PollTrigger,
+  type Priority,
 } from '../define/index.ts'
 
 /** A schedule or a poll as the code declares it. Its name is its flow's. */
@@ -24,6 +25,8 @@ export interface DeclaredPoll {
   readonly name: string
   readonly declaration: string
   readonly trigger: PollTrigger
+  /** Its flow's: who goes first where a budget is short. */
+  readonly priority: Priority
 }
 
 /** The schedules and polls that the flows start on. */
@@ -31,7 +34,7 @@ export function declaredSchedules(flows: readonly AnyFlow[]): ReadonlyMap<string
   return new Map(flows.flatMap((flow) => declaredOf(flow).map((one) => [one.name, one] as const)))
 }
 
-function declaredOf({ name, on }: AnyFlow): Declared[] {
+function declaredOf({ name, on, priority = 'normal' }: AnyFlow): Declared[] {
   switch (on.kind) {
     case 'event':
       return []
@@ -45,6 +48,7 @@ function declaredOf({ name, on }: AnyFlow): Declared[] {
           name,
           declaration: [on.connector, on.operationName, on.source.items, on.connection ?? ''].join(' '),
           trigger: on,
+          priority,
         },
       ]
   }

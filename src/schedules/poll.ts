@@ -22,11 +22,16 @@ export const PAGES_AT_ONCE = 100
 const PARKED_RECHECK_MS = 5 * MINUTE
 const RETRY_CAP_MS = 15 * MINUTE
 
+/** What budgets answer to a call that is to wait. */
+const OF_BUDGETS: ReadonlySet<string> = new Set(['rate_limited', 'concurrency_reached'])
+
 /** A poll that this node has claimed. Every write carries the fence: one that was claimed by another writes nothing. */
 interface Claim {
   readonly fence: string
   readonly failures: number
   readonly stuck: { readonly delivery: string; readonly digest: Buffer } | undefined
+  /** The time that a budget gave it when it said wait. */
+  readonly promisedAt: number | undefined
 }
 
 /**
@@ -56,20 +61,23 @@ async function claim(
     failures: number
     stuck_delivery: string | null
     stuck_digest: Buffer | null
+    due_at: Date
+    error_code: string | null
   }>(
     // One that this node holds already is not under way here: its end could not be written.
     `update schedules s set fence = s.fence + 1, node_id = $4, updated_at = now()
      where tenant = $1 and name = $2 and kind = 'poll' and state = 'active' and declaration = $3 and due_at <= $5
        and (node_id is null or node_id = $4
             or not exists (select 1 from nodes n where n.id = s.node_id and n.stopped_at is null))
-     returning fence, position, failures, stuck_delivery, stuck_digest`,
+     returning fence, position, failures, stuck_delivery, stuck_digest, due_at, error_code`,
     [tenant, name, declaration, node, new Date(clock.now())],
   )
   const row = rows[0]
   if (!row) return undefined
   const { fence, failures, stuck_delivery: delivery, stuck_digest: digest } = row
   const stuck = delivery === null || digest === null ? undefined : { delivery, digest }
-  return { claim: { fence, failures, stuck }, position: JSON.parse(row.position) as Position }
+  const promisedAt = OF_BUDGETS.has(row.error_code ?? '') ? row.due_at.getTime() : undefined
+  return { claim: { fence, failures, stuck, promisedAt }, position: JSON.parse(row.position) as Position }
 }
 
 /** Reads one page and commits what came of it. `undefined`: the poll is over for now. */
@@ -80,7 +88,7 @@ async function readNext(
   deps: PollDeps,
 ): Promise<Moved | undefined> {
   const ask = askOf(position, poll.trigger.overlapMs)
-  const asked = await askProvider(poll, ask, deps)
+  const asked = await askProvider(poll, ask, held, deps)
   if (asked.as === 'unasked') return waitFor(poll, held, { ...asked, retryable: false }, deps)
   const { outcome, connection } = asked
   switch (outcome.as) {
@@ -127,7 +135,12 @@ type Asked =
   | { readonly as: 'unasked'; readonly code: string; readonly reason: string }
 
 /** One call through the ordinary pipeline: breaker, budget, vault, egress, contract. */
-async function askProvider({ name, trigger }: DeclaredPoll, ask: PollAsk, deps: PollDeps): Promise<Asked> {
+async function askProvider(
+  { name, trigger, priority }: DeclaredPoll,
+  ask: PollAsk,
+  { promisedAt }: Claim,
+  deps: PollDeps,
+): Promise<Asked> {
   const { tenant, clock, connectorNamed, connectionFor } = deps
   let connection: CallConnection
   let input: unknown
@@ -152,6 +165,9 @@ async function askProvider({ name, trigger }: DeclaredPoll, ask: PollAsk, deps: 
     idempotencyKey: newId('att'),
     begunAt: clock.now(),
     runId: '',
+    flow: name,
+    priority,
+    ...(promisedAt === undefined ? {} : { promisedAt }),
     stepName: `poll ${name}`,
     attempt: 1,
     kind: 'send',

@@ -6,6 +6,7 @@ import { heldRuns } from './heldRuns.ts'
 import { nodesGone } from './nodesGone.ts'
 import { outages } from './outages.ts'
 import { reauthorization } from './reauthorization.ts'
+import { schedules } from './schedules.ts'
 
 /** Everything that is looked for, a kind an entry. */
 export const DETECTORS: readonly Detector[] = [
@@ -13,6 +14,7 @@ export const DETECTORS: readonly Detector[] = [
   outages,
   deadLetters,
   heldRuns,
+  schedules,
   reauthorization,
   conservation,
   nodesGone,
