@@ -42,6 +42,8 @@ export function exitCodeOf(error: unknown): ExitCode {
 const CONFLICTS: ReadonlySet<string> = new Set([
   'state_conflict',
   'effects_repeated',
+  'effects_forgotten',
+  'version_conflict',
   'still_quarantined',
   'step_unknown',
   'no_flow',

@@ -6,6 +6,7 @@ import { addDev } from './commands/dev.ts'
 import { addDoctor } from './commands/doctor.ts'
 import { addEmit } from './commands/emit.ts'
 import { addEvents } from './commands/events.ts'
+import { addFlows } from './commands/flows.ts'
 import { addHold } from './commands/hold.ts'
 import { addIncidents } from './commands/incidents.ts'
 import { addInit } from './commands/init.ts'
@@ -31,6 +32,7 @@ const COMMANDS = [
   addEmit,
   addEvents,
   addRuns,
+  addFlows,
   addReplay,
   addCancel,
   addDeadLetters,

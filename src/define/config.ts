@@ -46,8 +46,13 @@ export function defineConfig(config: Config): Config {
   const seen = new Set<string>()
   for (const flow of config.flows) {
     if (!flow?.isFlow) refuse('"flows" has an entry that defineFlow did not make.')
-    if (seen.has(flow.name)) refuse(`Two flows are named "${flow.name}". Names must be unique.`)
-    seen.add(flow.name)
+    // Several versions of one flow may stand side by side, until the runs of the older ones are done.
+    const version = `${flow.name} ${flow.version ?? 1}`
+    if (seen.has(version))
+      refuse(
+        `Two flows are named "${flow.name}". Names must be unique, unless one is a newer version of the other.`,
+      )
+    seen.add(version)
     if (flow.on.kind === 'cron') continue
     const over = Object.entries(config.connections)
       .filter(([, connection]) => connection.connector.name === flow.on.connector)

@@ -1,4 +1,4 @@
-import { MINUTE, reasonOf } from '../base/index.ts'
+import { MINUTE, reasonOf, SECOND } from '../base/index.ts'
 import { asUnavailable } from '../db/index.ts'
 import { mayMove, type AnyFlow, type FlowEvent } from '../define/index.ts'
 import { eventOf } from '../inbox/index.ts'
@@ -28,11 +28,15 @@ export const CLAIMS_WITHOUT_PROGRESS = 5
 const FLOW_MISSING_RECHECK_MS = 5 * MINUTE
 
 export interface AdvanceDeps extends Omit<ExecutionDeps, 'write'>, UndoDeps {
-  readonly flowNamed: (name: string) => AnyFlow | undefined
+  /** The code for a run that began with this version; `newer`: only other nodes have it. */
+  readonly flowFor: (name: string, version: number) => AnyFlow | 'newer' | undefined
   readonly connectorNamed: (name: string) => Parameters<ExecutionDeps['connectionFor']>[1] | undefined
   /** The newer event about the same subject that the flow has applied already. */
   readonly newerApplied: (run: ClaimedRun, dated: Dated) => Promise<AppliedEvent | undefined>
-  readonly write: (run: ClaimedRun, write: StepWrite & { readonly move?: RunMove }) => Promise<RunWriteAnswer>
+  readonly write: (
+    run: ClaimedRun,
+    write: StepWrite & { readonly move?: RunMove; readonly flowVersion?: number },
+  ) => Promise<RunWriteAnswer>
   /** Tells the caller the execution, so that it can be handed back while it runs. */
   readonly onExecution: (execution: Execution) => void
   /** A step was asked for after the execution had ended and the run was released. */
@@ -43,8 +47,10 @@ export interface AdvanceDeps extends Omit<ExecutionDeps, 'write'>, UndoDeps {
 export type Advanced = RunMove | undefined
 
 /** Advances a claimed run as far as it goes now, and commits where it was left. */
-export async function advanceRun(run: ClaimedRun, deps: AdvanceDeps): Promise<Advanced> {
-  const { flow, event, refused } = prepare(run, deps)
+export async function advanceRun(run: ClaimedRun, given: AdvanceDeps): Promise<Advanced> {
+  const { flow, event, refused } = prepare(run, given)
+  if (refused?.to === 'queued' || refused?.to === 'undoing') return settle(run, refused, given)
+  const deps = stampingVersion(run, flow, given)
   if (run.undoTo !== undefined) return cancelOrUndo(run, refused, flow ?? NO_FLOW, event ?? NO_EVENT, deps)
   if (refused) return settle(run, refused, deps)
   if (deps.clock.now() >= giveUpAt(run, flow)) return giveUpLate(run, flow, event, deps)
@@ -76,6 +82,28 @@ export async function advanceRun(run: ClaimedRun, deps: AdvanceDeps): Promise<Ad
   }
 }
 
+/** Until another node takes it: soon at first, while a deploy is under way, and seldom later. */
+function newerLaterMs(ageMs: number): number {
+  return Math.min(MINUTE, Math.max(SECOND, ageMs / 8))
+}
+
+/**
+ * What a newer version of the flow writes must be gone on with by it: its version is written with it. Not where the
+ * run cannot go on with it.
+ */
+function stampingVersion(run: ClaimedRun, flow: AnyFlow | undefined, deps: AdvanceDeps): AdvanceDeps {
+  const version = flow?.version ?? 1
+  if (flow === undefined || version === run.flowVersion) return deps
+  return {
+    ...deps,
+    write: (of, write) =>
+      deps.write(
+        of,
+        write.move?.reasonCode === 'version_conflict' ? write : { ...write, flowVersion: version },
+      ),
+  }
+}
+
 /** Stand in for what is gone where a run is only undone: undoing needs its journal and the connectors. */
 const NO_FLOW = { name: 'gone', run: () => undefined } as unknown as AnyFlow
 const NO_EVENT = {} as FlowEvent
@@ -95,7 +123,11 @@ function prepare(run: ClaimedRun, deps: AdvanceDeps): Prepared {
         undefined,
       ),
     }
-  const flow = deps.flowNamed(run.flow)
+  const flow = deps.flowFor(run.flow, run.flowVersion)
+  if (flow === 'newer') {
+    const now = deps.clock.now()
+    return { refused: handedBack(run, run.pending, now + newerLaterMs(now - run.createdAt)) }
+  }
   if (!flow)
     return {
       refused: parked(
@@ -207,6 +239,7 @@ function mayHoldDoubts(run: ClaimedRun): boolean {
   return (
     run.pending.some((step) => step.kind === 'operation' && !step.name.startsWith('undo:')) ||
     run.lastAttempts.some((attempt) => attempt.open) ||
+    run.lost !== undefined ||
     run.claims > 1
   )
 }
@@ -225,7 +258,6 @@ async function afterResolving(
 async function undo(
   run: ClaimedRun,
   undoTo: 'undone' | 'cancelled',
-    run.lost !== undefined ||
   journal: readonly JournalRow[],
   execution: Execution,
   deps: AdvanceDeps,

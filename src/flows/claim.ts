@@ -37,7 +37,53 @@ export async function claimRuns(
     loadLastAttempts(database.pool, history),
     loadLostTimes(database.pool, rows, options.lost ?? []),
   ])
-  return rows.map((row) => ({
+  return rows.map((row) => claimedRun(row, journal.get(row.id), attempts.get(row.id), lostOf(row)))
+}
+
+/** Runs of a flow that were begun and are with no node now, the oldest first: what a change of its code must fit. */
+export async function loadRunsInFlight(
+  client: Queryable,
+  flow: string,
+  most: number,
+): Promise<readonly ClaimedRun[]> {
+  return loadAsClaimed(
+    client,
+    `r.flow = $1 and r.state in ('queued', 'waiting', 'parked', 'held') and r.undo_to is null and r.fence > 0 and r.node_id is null
+     order by r.id limit $2`,
+    [flow, most],
+  )
+}
+
+/** A run as its execution would see it now. The row must be locked by the caller, where it is to stay so. */
+export async function loadRun(client: Queryable, { tenant, id }: RunRef): Promise<ClaimedRun | undefined> {
+  return (await loadAsClaimed(client, 'r.tenant = $1 and r.id = $2', [tenant, id]))[0]
+}
+
+async function loadAsClaimed(
+  client: Queryable,
+  where: string,
+  values: unknown[],
+): Promise<readonly ClaimedRun[]> {
+  const { rows } = await client.query<ClaimedRow>(
+    `select r.*, coalesce(r.claimed_at, r.created_at) as claimed_at, e.id as event_id, e.type, e.occurred_at, e.received_at, e.data_at,
+       d.content_type, d.body, n.name as connection_name, n.connector
+     from runs r join events e on e.tenant = r.tenant and e.id = r.event_id
+     join deliveries d on d.tenant = e.tenant and d.id = e.delivery_id
+     join connections n on n.tenant = e.tenant and n.id = e.connection_id
+     where ${where}`,
+    values,
+  )
+  const [journal, attempts] = await Promise.all([loadJournal(client, rows), loadLastAttempts(client, rows)])
+  return rows.map((row) => claimedRun(row, journal.get(row.id), attempts.get(row.id), undefined))
+}
+
+function claimedRun(
+  row: ClaimedRow,
+  journal: JournalRow[] = [],
+  lastAttempts: LastAttempt[] = [],
+  lost: ClaimedRun['lost'],
+): ClaimedRun {
+  return {
     tenant: row.tenant,
     id: row.id,
     flow: row.flow,
@@ -52,16 +98,16 @@ export async function claimRuns(
     claimedAt: row.claimed_at.getTime(),
     createdAt: row.created_at.getTime(),
     goesOnSince: (row.goes_on_since ?? row.created_at).getTime(),
-    lost: lostOf(row),
+    lost,
     connector: row.connector,
     event: row,
     undoTo: row.undo_to ?? undefined,
     reasonCode: row.reason_code ?? undefined,
     reason: row.reason ?? undefined,
     pending: row.waits === null ? [] : (parseJson(row.waits) as unknown as PendingStep[]),
-    journal: journal.get(row.id) ?? [],
-    lastAttempts: attempts.get(row.id) ?? [],
-  }))
+    journal,
+    lastAttempts,
+  }
 }
 
 interface ClaimedRow extends StoredEvent {
@@ -101,8 +147,8 @@ async function claim(
           select r.tenant, r.id from runs r
           where r.tenant = w.tenant and r.id = w.id and r.node_id is null
             and (r.state in ('queued', 'undoing') or (r.state in ('waiting', 'parked') and r.due_at <= $4))
-            -- One that was cancelled before anything of it was executed has no order to keep.
             and not exists (select 1 from holds where released_at is null)
+            -- One that was cancelled before anything of it was executed has no order to keep.
             and (not r.lane_open or (r.state = 'undoing' and r.fence = 0) or not exists (
               select 1 from runs first where first.tenant = r.tenant and first.flow = r.flow and first.lane_key = r.lane_key
                 and first.lane_open and first.lane_seq < r.lane_seq))
@@ -125,7 +171,6 @@ async function claim(
   return rows
 }
 
-async function loadJournal(
 /** Costs a question only where something was lost once, and some of the runs may be concerned. */
 async function loadLostTimes(
   client: Queryable,
@@ -146,6 +191,7 @@ async function loadLostTimes(
     )
 }
 
+async function loadJournal(
   client: Queryable,
   runs: readonly RunRef[],
 ): Promise<ReadonlyMap<string, JournalRow[]>> {

@@ -285,7 +285,7 @@ export class Engine {
       connectorNamed,
       entering,
       onExecution,
-      flowNamed: (name) => flows.byName(name),
+      flowFor: (name, version) => flows.forRun(name, version),
       stopping: () => this.#stopping,
       connectionNamed: (tenant, connector, name) => {
         const found = connectorNamed(connector)

@@ -13,8 +13,14 @@ export class StepFailedError extends TrestleError {
 
 /** The journal and the flow's code tell different stories: the code was changed under a run in flight. */
 export class VersionConflictError extends TrestleError {
+  /** The difference alone, without the ways out. */
+  readonly what: string
   constructor(message: string) {
-    super('version_conflict', `${message} Deploy the code that the run began with, or cancel the run.`)
+    super(
+      'version_conflict',
+      `${message} Add the version that the run began with to "flows" again and retry it, or migrate it (trestle runs migrate), or cancel it.`,
+    )
+    this.what = message
   }
 }
 

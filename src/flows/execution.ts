@@ -98,8 +98,9 @@ export type ExecutionEnd =
 /**
  * - `run`: goes on.
  * - `resolve`: only learns what came of attempts in doubt, before the run is undone.
+ * - `check`: only learns whether the flow's code asks for what the journal holds. Nothing is done and nothing written.
  */
-export type ExecutionMode = 'run' | 'resolve'
+export type ExecutionMode = 'run' | 'resolve' | 'check'
 
 const insideStep = new AsyncLocalStorage<string>()
 
@@ -570,6 +571,7 @@ export class Execution {
   #look(): void {
     if (this.#ended || !this.playback.idle) return
     this.#cancelTimer()
+    if (this.#mode === 'check') return this.#lookChecking()
     if (this.#cancelling || this.#settled?.as === 'threw') this.#mode = 'resolve'
     if (!this.#handingBack && !this.#faulted && (this.playback.replayed || this.#settled?.as === 'threw'))
       this.#beginReady()
@@ -592,6 +594,27 @@ export class Execution {
           `The flow has awaited something that is no step for ${OUTSIDE_LIMIT_MS / SECOND} s. Put it into step(name, work).`,
         ),
       }),
+    )
+  }
+
+  /** Begins nothing. Whoever has asked for all that the journal holds, and for what was under way, can go on. */
+  #lookChecking(): void {
+    if (this.#settled?.as === 'threw') return this.#finish(this.#settled)
+    if (this.#settled) return this.#endReturned([])
+    if (!this.playback.replayed) return this.#expect(REPLAY_LIMIT_MS, () => this.#conflictUnasked())
+    const pending = this.#unaskedCalls()
+    if (pending.length === 0) return this.#finish({ as: 'suspended', pending })
+    this.#expect(REPLAY_LIMIT_MS, () => this.#finish({ as: 'suspended', pending }))
+  }
+
+  /** Calls that were begun when the run was last suspended, and that the flow's code has not asked for yet. */
+  #unaskedCalls(): PendingStep[] {
+    return [...this.#resumed.values()].filter(
+      (step) =>
+        step.kind === 'operation' &&
+        step.attempts > 0 &&
+        !this.playback.find(step.name, step.ordinal) &&
+        (this.#ordinals.get(step.name) ?? 0) < step.ordinal,
     )
   }
 

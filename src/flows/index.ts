@@ -13,6 +13,8 @@
  */
 export { Engine, type EngineOptions } from './engine.ts'
 export { DEAD_AFTER_MS } from './nodes.ts'
+export { checkFit, type Fit } from './fit.ts'
+export { loadRun, loadRunsInFlight } from './claim.ts'
 export { notTried, RETRY_DEFAULTS } from './retry.ts'
 export { STEPS_AT_ONCE, STEPS_PER_RUN, OUTSIDE_LIMIT_MS } from './execution.ts'
 export { wakeWaiting, type Arrival } from './waits.ts'

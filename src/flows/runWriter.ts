@@ -25,6 +25,8 @@ export interface RunWrite {
   /** The run's waits as they are now, where it is not moved. */
   readonly waits?: readonly PendingStep[]
   readonly move?: RunMove
+  /** The version of the flow that wrote this, where the run began with another one. */
+  readonly flowVersion?: number
   readonly entries: readonly LedgerEntry[]
 }
 
@@ -146,6 +148,7 @@ async function writeBatch(
     insertQuarantined(client, kept),
     keepWaits(client, kept),
     moveRuns(client, kept),
+    stampVersions(client, kept),
     writeWaits(client, kept),
     noteEvents(client, kept),
     kept.some((item) => item.entries.length > 0)
@@ -337,6 +340,22 @@ async function moveRuns(client: Queryable, batch: readonly Item[]): Promise<void
       rows.map(({ move }) => isEnd(move)),
       rows.map(({ move }) => textOrNull(move.failedStep)),
       rows.map(({ move }) => move.parkedFor ?? null),
+    ],
+  })
+}
+
+/** The run goes on with the version that wrote last: an older one does not know its steps. */
+async function stampVersions(client: Queryable, batch: readonly Item[]): Promise<void> {
+  const rows = batch.filter((item) => item.flowVersion !== undefined)
+  if (rows.length === 0) return
+  await client.query({
+    name: 'stamp_versions',
+    text: `update runs r set flow_version = u.version from unnest($1::text[], $2::text[], $3::int[]) as u(tenant, id, version)
+      where r.tenant = u.tenant and r.id = u.id and r.flow_version <> u.version`,
+    values: [
+      rows.map(({ run }) => run.tenant),
+      rows.map(({ run }) => run.id),
+      rows.map((item) => item.flowVersion),
     ],
   })
 }

@@ -27,6 +27,7 @@ export type LedgerAction =
   | 'run.dead_lettered'
   | 'run.found_stale'
   | 'run.retried'
+  | 'run.migrated'
   | 'run.replayed'
   | 'run.cancelled'
   | 'step.succeeded'

@@ -9,6 +9,7 @@
  * 2. An action that does not fit the run's state changes nothing and says what would fit.
  */
 export { createOperator, type Operator, type OperatorDeps } from './operator.ts'
+export { lookAtRunsInFlight, type FlowInFlight, type InFlightDeps } from './inFlight.ts'
 export type { RepeatedEffect } from './effects.ts'
 export { beginHold, HOLD_KINDS, readHolds, type Hold, type HoldsRead } from './hold.ts'
 export { reportHold, type HoldReport } from './holdReport.ts'

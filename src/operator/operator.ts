@@ -6,6 +6,7 @@ import { wakeWaiting } from '../flows/index.ts'
 import type { FlowTable } from '../inbox/index.ts'
 import type { Actor, LedgerEntry } from '../ledger/index.ts'
 import { cancelRun } from './cancel.ts'
+import { migrateRun, type Migration } from './migrateRun.ts'
 import { discardQuarantined, releaseQuarantined, type Released } from './quarantine.ts'
 import { replayEvent, replayRun, type Replayed } from './replay.ts'
 import type { Hold } from './hold.ts'
@@ -38,6 +39,8 @@ export interface Acting {
 export interface Operator {
   /** Lets a dead letter, a parked run or one held for a conflict of versions or contracts go on: the same run, journal and keys. */
   retry(run: RunId, acting: Acting): Promise<void>
+  /** Lets the run go on with another version of its flow, its journal changed as asked. It throws `version_conflict` where it does not fit. */
+  migrate(run: RunId, migration: Migration, acting: Acting): Promise<void>
   /** Undoes what can be undone and ends the run. A run that is executing is told to stop. */
   cancel(run: RunId, acting: Acting): Promise<void>
   /**
@@ -65,6 +68,7 @@ export function createOperator(deps: OperatorDeps): Operator {
   ): Promise<Result> => transaction(deps.database.pool, (client) => act({ ...deps, client, actor, tenant }))
   return {
     retry: (run, acting) => within(acting, (context) => retryRun(run, context)),
+    migrate: (run, migration, acting) => within(acting, (context) => migrateRun(run, migration, context)),
     cancel: (run, acting) => within(acting, (context) => cancelRun(run, context)),
     replayRun: (run, options) => within(options, (context) => replayRun(run, options.repeatEffects, context)),
     replayEvent: (event, options) => within(options, (context) => replayEvent(event, options, context)),

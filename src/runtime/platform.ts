@@ -122,7 +122,8 @@ export async function createPlatform(
 
   const watching = await startWatching(installation, hold.inHold, onFault)
   stops.push(() => watching.stop())
-  for (const notice of await noticesOfRunsInFlight(database.pool, flows)) options.onNotice?.(notice)
+  for (const notice of await noticesOfRunsInFlight({ ...installation, client: database.pool }))
+    options.onNotice?.(notice)
   const worker = options.roles.includes('worker') ? await startWorker(installation, options, hold) : undefined
   const inbox = createInbox({
     database,

@@ -1,28 +1,44 @@
-import type { Queryable } from '../db/index.ts'
-import type { FlowTable } from '../inbox/index.ts'
+import { lookAtRunsInFlight, type FlowInFlight, type InFlightDeps } from '../operator/index.ts'
 
-/** Ids that a notice names; the rest are counted. */
+/** Runs that a notice names; the rest are counted. */
 const NAMED = 5
 
 /**
- * What a deploy means for runs in flight, a sentence for each flow that changed: runs of a flow that is gone, and runs
- * that began with another version. The latter go on where their journal fits the new code, and are held where not.
+ * What a deploy means for runs in flight: a sentence for each flow that is gone, that is behind its runs, or whose
+ * code some of its runs cannot go on with; with their ids and the ways out.
  */
-export async function noticesOfRunsInFlight(client: Queryable, flows: FlowTable): Promise<string[]> {
-  const { rows } = await client.query<{ flow: string; flow_version: number; count: string; ids: string[] }>(
-    `select flow, flow_version, count(*) as count, (array_agg(id order by id))[1:${NAMED}] as ids from runs
-     where state in ('queued', 'running', 'waiting', 'parked', 'held', 'undoing') group by flow, flow_version order by flow, flow_version`,
-  )
-  return rows.flatMap(({ flow, flow_version: began, count, ids }) => {
-    const now = flows.byName(flow)
-    const which = `${count} ${count === '1' ? 'run' : 'runs'} in flight (${ids.join(', ')}${Number(count) > NAMED ? ', …' : ''})`
-    if (!now)
-      return [
-        `The flow "${flow}" is not in the configuration, but has ${which}. They are parked until it is added again; or cancel them.`,
-      ]
-    if ((now.version ?? 1) === began) return []
-    return [
-      `The flow "${flow}" is version ${now.version ?? 1}; ${which} began with version ${began}. They go on where their journal fits the new code and are held as version_conflict where not: then deploy the old code until they are done, or cancel them.`,
-    ]
-  })
+export async function noticesOfRunsInFlight(deps: InFlightDeps): Promise<string[]> {
+  return (await lookAtRunsInFlight(deps)).flatMap((one) => [
+    ...gone(one),
+    ...behind(one),
+    ...conflicting(one),
+  ])
+}
+
+function gone({ flow, version, runs }: FlowInFlight): string[] {
+  if (version !== undefined) return []
+  const count = runs.reduce((sum, one) => sum + one.count, 0)
+  return [
+    `The flow "${flow}" is not in the configuration, but has ${runsWord(count)} in flight. They are parked until it is added again; or cancel them: trestle runs list --flow ${flow}`,
+  ]
+}
+
+function behind({ flow, version, newer }: FlowInFlight): string[] {
+  if (newer === 0) return []
+  return [
+    `${runsWord(newer)} of "${flow}" ${newer === 1 ? 'needs' : 'need'} a newer version than ${version}, the newest here. They wait for a node that has it.`,
+  ]
+}
+
+function conflicting({ flow, version, conflicts }: FlowInFlight): string[] {
+  const [first] = conflicts
+  if (!first) return []
+  const named = conflicts.slice(0, NAMED).map(({ run }) => run)
+  return [
+    `${runsWord(conflicts.length)} of "${flow}" cannot go on with version ${version}: ${named.join(', ')}${conflicts.length > NAMED ? ', …' : ''}. ${first.run}: ${first.reason} Let them finish on the version that they began with (add it to "flows" beside the new one, then: trestle runs retry), migrate them (trestle runs migrate), or cancel them with what they can undo (trestle runs cancel). All of them: trestle flows`,
+  ]
+}
+
+function runsWord(count: number): string {
+  return `${count} ${count === 1 ? 'run' : 'runs'}`
 }

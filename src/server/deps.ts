@@ -13,7 +13,7 @@ export interface ApiDeps {
   readonly vault: Pick<Vault, 'tokens' | 'loadConnection' | 'loadConnectionById' | 'listConnections'>
   readonly operator: Operator
   readonly inbox: Pick<Inbox, 'accept' | 'acceptWithin'>
-  readonly flows: Pick<FlowTable, 'byName'>
+  readonly flows: Pick<FlowTable, 'byName' | 'forRun'>
   readonly connectorNamed: (name: string) => AnyConnector | undefined
   readonly clock: Clock
   readonly random: Random

@@ -18,6 +18,7 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
   'trestle runs show': 'id of the run, `run_…`',
   'trestle runs retry': 'id of the run, `run_…`',
   'trestle runs replay': 'id of the run, `run_…`',
+  'trestle runs migrate': 'id of the run, `run_…`',
   'trestle runs cancel': 'id of the run, `run_…`',
   'trestle runs settle': 'id of the run, `run_…`',
   'trestle replay': 'id of a run, `run_…`, or of an event, `evt_…`',

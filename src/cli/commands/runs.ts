@@ -3,6 +3,7 @@ import { addGroup } from '../command.ts'
 import { replayRunCommand } from './replay.ts'
 import { cancelRunCommand, retryRunCommand, settleRunCommand } from './runs/act.ts'
 import { listRunsCommand } from './runs/list.ts'
+import { migrateRunCommand } from './runs/migrate.ts'
 import { showRunCommand } from './runs/show.ts'
 
 /** `trestle runs`: what flows did and do. */
@@ -11,6 +12,7 @@ export function addRuns(program: Command): void {
   listRunsCommand(runs)
   showRunCommand(runs)
   retryRunCommand(runs)
+  migrateRunCommand(runs)
   replayRunCommand(runs)
   cancelRunCommand(runs)
   settleRunCommand(runs)

@@ -59,7 +59,13 @@ export class HttpError extends Error {
 }
 
 /** The state of things does not allow it now. */
-const CONFLICTS: ReadonlySet<string> = new Set(['state_conflict', 'effects_repeated', 'connection_declared'])
+const CONFLICTS: ReadonlySet<string> = new Set([
+  'state_conflict',
+  'effects_repeated',
+  'effects_forgotten',
+  'version_conflict',
+  'connection_declared',
+])
 /** Well said, but it cannot be done with what is configured or stored. */
 const UNPROCESSABLE: ReadonlySet<string> = new Set([
   'still_quarantined',

@@ -5,6 +5,7 @@ import { connectionRoutes } from './connections.ts'
 import { deliveryRoutes } from './deliveries.ts'
 import { emitRoutes } from './emit.ts'
 import { eventRoutes } from './events.ts'
+import { flowRoutes } from './flows.ts'
 import { holdRoutes } from './hold.ts'
 import { incidentRoutes } from './incidents.ts'
 import { laneRoutes } from './lanes.ts'
@@ -23,6 +24,7 @@ export function apiRoutes(deps: ApiDeps): readonly AnyRoute[] {
     ...runRoutes(deps),
     ...runActionRoutes(deps),
     ...laneRoutes(deps),
+    ...flowRoutes(deps),
     ...quarantineRoutes(deps),
     ...ledgerRoutes(deps),
     ...incidentRoutes(deps),

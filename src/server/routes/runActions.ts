@@ -42,6 +42,22 @@ const settlement = z
       'done: the effect is there; "result" is what the operation would have given. not_done: it is not there, so the step is done now, as a new effect; of a step that was too late: run it now. undone: what could not be undone was undone by hand.',
   })
 
+const step = z.string().min(1).max(250)
+const migration = z
+  .strictObject({
+    to: z.int().positive().optional().openapi({ description: 'Default: the newest version.' }),
+    forget: z.array(step).max(1_000).optional().openapi({
+      description:
+        'Steps (NAME or NAME#2) whose results are forgotten: they are done again where they are asked for.',
+    }),
+    rename: z.record(step, step).optional().openapi({ description: 'Steps that have another name now.' }),
+    forgetEffects: z.boolean().optional().openapi({
+      description:
+        'Consent to forgetting calls that had an effect, which stays and which nothing undoes any more.',
+    }),
+  })
+  .openapi('Migration')
+
 const CONFLICT = { 404: 'There is no such run.', 409: 'Its state does not allow it; nothing was changed.' }
 
 /** What people and programs do to runs. Each is in the ledger under the token. */
@@ -72,6 +88,24 @@ export function runActionRoutes({ operator }: Pick<ApiDeps, 'operator'>): readon
       errors: CONFLICT,
       answer: async ({ params, caller }) => {
         await operator.cancel(params.id as RunId, caller)
+        return { run: params.id }
+      },
+    }),
+    defineRoute({
+      method: 'post',
+      path: '/runs/{id}/migrate',
+      tag: 'Runs',
+      summary: 'Migrate: the run goes on with another version of its flow, its journal changed as asked',
+      params: idParams,
+      body: { schema: migration, optional: true },
+      result: done,
+      errors: {
+        404: 'There is no such run.',
+        409: 'Its state does not allow it, it does not fit that version, or effects would be forgotten; nothing was changed.',
+        422: 'There is no such step or version.',
+      },
+      answer: async ({ params, body, caller }) => {
+        await operator.migrate(params.id as RunId, body, caller)
         return { run: params.id }
       },
     }),
