@@ -160,7 +160,8 @@ function readOutput(answered: Answered): Read {
  */
 function readLookup(answered: Answered): Read {
   const { call, input, answer, exchange } = answered
-  const { connection, idempotencyKey, begunAt } = call
+  const { connection, idempotencyKey } = call
+  const begunAt = call.askedAt ?? call.begunAt
   try {
     if (answer.jsonProblem !== undefined) throw new Error(answer.jsonProblem.reason)
     const raw = lookupOf(call).found(answer, input, {

@@ -33,6 +33,11 @@ export interface CallRequest {
   readonly idempotencyKey: string
   /** When the first attempt of this step and generation was begun, in milliseconds since 1970. */
   readonly begunAt: number
+  /**
+   * What times within the request are made of, where it may be computed anew: the same after a crash, which `begunAt`
+   * is only where the beginning is committed. Default: `begunAt`.
+   */
+  readonly askedAt?: number | undefined
   readonly runId: string
   readonly stepName: string
   /** Number of this attempt, from 1. */
@@ -98,7 +103,7 @@ export function buildRequest(call: CallRequest, input: unknown): RecordedRequest
   const context = {
     settings: call.connection.settings,
     idempotencyKey: call.idempotencyKey,
-    begunAt: call.begunAt,
+    begunAt: call.askedAt ?? call.begunAt,
   }
   const wanted =
     call.kind === 'lookup' ? lookupOf(call).request(input, context) : call.operation.request(input, context)

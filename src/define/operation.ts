@@ -25,7 +25,10 @@ export interface RequestContext {
   readonly settings: Settings
   /** The same for every attempt of this step and generation. At most 64 characters of `[A-Za-z0-9_-]`. */
   readonly idempotencyKey: string
-  /** When the first attempt of this step was begun, in milliseconds since 1970: the same in every attempt. */
+  /**
+   * The same in every attempt, in milliseconds since 1970: when the first attempt of this step was begun; where that is
+   * not committed (`key`, `natural`), when the step was asked for, which is a little earlier.
+   */
   readonly begunAt: number
 }
 

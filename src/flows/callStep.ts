@@ -16,7 +16,7 @@ import {
   type RecordedRequest,
 } from '../calls/index.ts'
 import { checkAnswer, checkInput } from '../contracts/index.ts'
-import type { AnyOperation, AttemptState, Priority, StepOptions } from '../define/index.ts'
+import type { AnyOperation, AttemptState, Priority, IdempotencyKind, StepOptions } from '../define/index.ts'
 import type { LedgerAction, LedgerEntry } from '../ledger/index.ts'
 import { stepKey } from './playback.ts'
 import { afterRestore } from './restored.ts'
@@ -44,6 +44,8 @@ export interface CallStep {
   readonly inputDigest: Buffer
   readonly options: StepOptions<unknown>
   readonly policy: ResolvedRetryPolicy
+  /** When the step was asked for, by the run's own time: the same in every execution. */
+  readonly askedAt: number
   /** Computes the compensation of what was made. */
   readonly undoOf: ((made: unknown) => Undo) | undefined
 }
@@ -228,7 +230,7 @@ async function attemptOnce(
   let sent: RecordedRequest | undefined
   const begin = async (request: RecordedRequest): Promise<void> => {
     sent = request
-    if (kind === 'key' || kind === 'natural') return
+    if (!recordsBegin(kind)) return
     if ((await host.write({ attempt: record({}), entries: [] })) === 'fenced') throw new FencedError()
     started.begun = true
     host.mustFinish?.(1)
@@ -244,6 +246,7 @@ async function attemptOnce(
       input: step.input,
       idempotencyKey: key,
       begunAt: state.begunAt!,
+      ...(recordsBegin(kind) ? {} : { askedAt: step.askedAt }),
       runId: host.run.id,
       stepName: step.name,
       attempt: number,
@@ -317,6 +320,11 @@ async function attemptOnce(
   const answer = await host.write({ attempt: withBytes, entries, quarantine, pending })
   if (answer === 'fenced') return { as: 'fenced' }
   return { as: 'wait', pending, cancelling: answer === 'cancelling' }
+}
+
+/** Whether the beginning of each attempt is committed before anything leaves. */
+function recordsBegin(kind: IdempotencyKind): boolean {
+  return kind === 'lookup' || kind === 'none'
 }
 
 /** The connection has made more retries than its share: this one waits, which costs no attempt and no row. */

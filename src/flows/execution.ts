@@ -277,6 +277,7 @@ export class Execution {
         name,
         ordinal,
         connection,
+    const askedAt = this.playback.last?.finishedAt ?? this.#run.createdAt
         operationName,
         operation,
         input,
@@ -290,6 +291,7 @@ export class Execution {
     })
   }
 
+        askedAt,
   /** Where a call step begins: as it was suspended, in doubt where an attempt may have left, else untried. */
   #startingPoint(step: CallStep, reachedBefore: boolean): PendingCall | undefined {
     const now = this.#deps.clock.now()

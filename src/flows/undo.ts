@@ -98,6 +98,7 @@ async function undoStep(
     inputDigest: createHash('sha256').update(encodeJson(undo.input)).digest(),
     options: {},
     policy: retryPolicy(operation.retry),
+    askedAt: row.finishedAt,
     undoOf: undefined,
   }
 }

@@ -71,7 +71,7 @@ async function send(engine: TestEngine, change: Change): Promise<void> {
     contentType: 'application/json',
     body: Buffer.from(JSON.stringify({ id, data })),
     receivedAt: Date.now(),
-    parsed: { id, data } as never,
+    parsed: { id, data },
     events: [{ id, type: 'thing.happened', at: '/data' }],
     contentUnique: false,
   })
