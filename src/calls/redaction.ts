@@ -8,7 +8,7 @@ import type { CallConnection, CallRequest } from './request.ts'
 export type SecretValuesOf = (connection: CallConnection) => Promise<readonly string[]>
 
 /** Redactors in memory at once. Each knows one credential of one connection and the marks of one operation. */
-const MOST_REDACTORS = 1000
+export const MOST_REDACTORS = 1000
 
 /** Redactors by connection, operation and credential: made once, since what they are made of is read from the vault. */
 export class Redactors {

@@ -30,7 +30,7 @@ const SCHEMA = 'dispatch'
 const QUEUE = 'wake-ups'
 const CHANNEL = 'trestle_wake'
 /** Runs in one wake-up: fewer rows for the queue to carry, and still many nodes can share a burst. */
-const RUNS_PER_WAKE_UP = 32
+export const RUNS_PER_WAKE_UP = 32
 const RECONNECT_MS = 500
 /** How often a node looks for wake-ups where it cannot listen: behind a pooler, without a way past it. */
 const LOOK_MS = 200

@@ -9,4 +9,11 @@
  * 2. A wake-up may come twice, late, or never: nothing is lost, since a sweep sends those of what is due again.
  * 3. Only immediate wake-ups are sent, with fresh ids; due times are ours.
  */
-export { createDispatch, installDispatch, type Dispatch, type RunRef, type WakeUp } from './dispatch.ts'
+export {
+  createDispatch,
+  installDispatch,
+  RUNS_PER_WAKE_UP,
+  type Dispatch,
+  type RunRef,
+  type WakeUp,
+} from './dispatch.ts'

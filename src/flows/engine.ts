@@ -2,7 +2,7 @@ import { crashPoint, DAY, MINUTE, pause, SECOND, type Clock, type Random } from 
 import type { CallConnection, CallOutcome, CallRequest, SharedBreaker } from '../calls/index.ts'
 import { asUnavailable, openDatabase, transaction, type Database, type Queryable } from '../db/index.ts'
 import type { AnyConnector } from '../define/index.ts'
-import type { Dispatch, RunRef } from '../dispatch/index.ts'
+import { RUNS_PER_WAKE_UP, type Dispatch, type RunRef } from '../dispatch/index.ts'
 import { WAKE_AGAIN_SECONDS, type FlowTable } from '../inbox/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
 import { advanceRun, type AdvanceDeps } from './advance.ts'
@@ -125,6 +125,11 @@ export class Engine {
     return this.#node
   }
 
+  /** Runs that this node executes at once. */
+  get #most(): number {
+    return this.#options.runsAtOnce ?? RUNS_AT_ONCE
+  }
+
   /** Runs under way on this node. */
   get size(): number {
     return this.#under.size
@@ -199,14 +204,13 @@ export class Engine {
   }
 
   async #takeAll(): Promise<void> {
-    const most = this.#options.runsAtOnce ?? RUNS_AT_ONCE
     try {
       do {
         this.#again = false
-        while (!this.#stopping && this.#under.size < most && (await this.#takeSome())) {
+        while (!this.#stopping && this.#under.size < this.#most && (await this.#takeSome())) {
           // As long as there is work and room for it.
         }
-      } while (this.#again && !this.#stopping && this.#under.size < most)
+      } while (this.#again && !this.#stopping && this.#under.size < this.#most)
     } catch (error) {
       this.#fault('take runs', error)
       this.#options.clock.after(FAULT_PAUSE_MS, () => this.#pump())
@@ -217,11 +221,15 @@ export class Engine {
   async #takeSome(): Promise<boolean> {
     const { dispatch, database, clock, inHold, lostTimes } = this.#options
     if (inHold?.()) return false
-    const wakeUps = await dispatch.take(WAKE_UPS_AT_ONCE)
+    const room = this.#most - this.#under.size
+    const wanted = Math.ceil((room - this.#due.length) / RUNS_PER_WAKE_UP)
+    const wakeUps = wanted > 0 ? await dispatch.take(Math.min(wanted, WAKE_UPS_AT_ONCE)) : []
     if (wakeUps.length > 0) crashPoint('wake_ups.taken')
-    const runs = distinct([...this.#due, ...wakeUps.flatMap((wakeUp) => wakeUp.runs)])
-    if (runs.length === 0) return false
-    this.#due = []
+    const all = distinct([...this.#due, ...wakeUps.flatMap((wakeUp) => wakeUp.runs)])
+    if (all.length === 0) return false
+    // What there is no room for waits here for a moment; what waits for longer is woken again elsewhere.
+    const runs = all.slice(0, room)
+    this.#due = all.slice(room)
     try {
       const claimed = await claimRuns(runs, wakeUps, {
         database,

@@ -49,6 +49,11 @@ export const STEP_NAME_LIMIT = 200
 export const LONGEST_WAIT_MS = 3_650 * DAY
 /** Bytes that a local step may return, as JSON. */
 export const RESULT_LIMIT_BYTES = 1_048_576
+/**
+ * Bytes of results in one run's journal, which is read whole each time that the run goes on. Beyond it no further step
+ * is begun; what is under way is still journaled.
+ */
+export const JOURNAL_LIMIT_BYTES = 33_554_432
 /** When only waits have remained for this long, the execution ends and the run's row waits. */
 export const SUSPEND_AFTER_MS = 100
 /** How long the flow's code may await something that is no step. */
@@ -127,6 +132,7 @@ export class Execution {
   /** Where each call under way or waiting has come to, until it is journaled. */
   readonly #latest = new Map<string, PendingCall>()
   #asked = 0
+  #journalBytes: number
   #capturing: Undo[] | undefined
   #cancelTimer: () => void = () => {}
   #settled:
@@ -146,6 +152,7 @@ export class Execution {
     this.#event = event
     this.#mode = mode
     this.#deps = deps
+    this.#journalBytes = run.journal.reduce((sum, row) => sum + (row.result?.length ?? 0), 0)
     this.#resumed = new Map(run.pending.map((step) => [stepKey(step.name, step.ordinal), step]))
     this.playback = createPlayback(
       run.journal.filter((row) => row.kind !== 'undo'),
@@ -499,6 +506,13 @@ export class Execution {
     this.#cancelTimer()
     const ordinal = (this.#ordinals.get(name) ?? 0) + 1
     this.#ordinals.set(name, ordinal)
+    if (this.#journalBytes > JOURNAL_LIMIT_BYTES && !this.#mayHaveBegun(name, ordinal))
+      return rejected(
+        new PermanentError(
+          'journal_too_large',
+          `The run's steps have given ${this.#journalBytes} bytes; beyond ${JOURNAL_LIMIT_BYTES} no further step is begun. Return less from steps, ask providers for smaller pages, or split the work over several events.`,
+        ),
+      )
     const promise = new Promise((resolve, reject) => {
       const row = this.playback.find(name, ordinal)
       if (row && conflicts(row, what))
@@ -511,6 +525,16 @@ export class Execution {
     // The author may await it later, or never: that must not end the node.
     promise.catch(() => {})
     return promise
+  }
+
+  /** A step that is journaled or of which an attempt may have left is never refused: its effect would be lost. */
+  #mayHaveBegun(name: string, ordinal: number): boolean {
+    return (
+      this.playback.find(name, ordinal) !== undefined ||
+      this.#resumed.has(stepKey(name, ordinal)) ||
+      this.#run.claims > 1 ||
+      this.#run.lastAttempts.some((last) => last.name === name && last.ordinal === ordinal)
+    )
   }
 
   #deliver(row: JournalRow, resolve: (value: unknown) => void, reject: (error: unknown) => void): void {
@@ -533,6 +557,7 @@ export class Execution {
   #append(row: Omit<JournalRow, 'seq'>): JournalRow {
     const numbered = this.playback.append(row)
     this.live.push(numbered)
+    this.#journalBytes += row.result?.length ?? 0
     return numbered
   }
 

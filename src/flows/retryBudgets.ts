@@ -11,7 +11,7 @@ import {
 } from '../resilience/index.ts'
 
 /** Connections whose budget is in memory. The longest unused is forgotten: its budget begins anew. */
-const MOST_CONNECTIONS = 10_000
+export const MOST_CONNECTIONS = 10_000
 
 type ConnectionKey = Pick<CallConnection, 'tenant' | 'id'>
 
@@ -43,6 +43,11 @@ export class RetryBudgets {
     if (isRetry ? attempted && failed : !attempted) return
     const change = isRetry ? giveBack : earn
     this.#keep(connection, change(this.#of(connection), this.#policy, this.#clock.now()))
+  }
+
+  /** Connections in memory. */
+  get size(): number {
+    return this.#budgets.size
   }
 
   #of(connection: ConnectionKey): RetryBudget {

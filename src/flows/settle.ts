@@ -22,6 +22,9 @@ const STAY: Omit<RunMove, 'to'> = {
   clearsWaits: false,
 }
 
+/** Bytes of what a flow returns, as JSON. */
+export const FLOW_RESULT_LIMIT_BYTES = 1_048_576
+
 /** The run is over, and frees its lane. */
 function ended(run: ClaimedRun, to: RunState, over: Partial<RunMove> = {}): RunMove {
   return { ...STAY, to, holdsLane: false, clearsWaits: hasWaited(run), ...over }
@@ -35,7 +38,12 @@ function hasWaited(run: ClaimedRun): boolean {
 export function succeeded(run: ClaimedRun, value: unknown): RunMove {
   if (value === undefined) return ended(run, 'succeeded')
   try {
-    return ended(run, 'succeeded', { result: Buffer.from(encodeJson(value)) })
+    const result = Buffer.from(encodeJson(value))
+    if (result.length <= FLOW_RESULT_LIMIT_BYTES) return ended(run, 'succeeded', { result })
+    return ended(run, 'succeeded', {
+      reasonCode: 'result_too_large',
+      reason: `The flow's return value was not kept: it has ${result.length} bytes, and at most ${FLOW_RESULT_LIMIT_BYTES} are kept. Return an id or a summary.`,
+    })
   } catch (error) {
     return ended(run, 'succeeded', {
       reasonCode: 'result_unserializable',

@@ -1,3 +1,4 @@
+import { UsageError } from '../base/index.ts'
 import type { AnyFlow } from '../define/index.ts'
 
 /**
@@ -15,6 +16,10 @@ export interface FlowTable {
   startingOn(connector: string, type: string, connection: string): readonly AnyFlow[]
 }
 
+/** Flows that one event may start. */
+export const FLOWS_PER_EVENT = 100
+
+/** Throws a {@link UsageError} where more flows start on one event than may. */
 export function createFlowTable(flows: readonly AnyFlow[]): FlowTable {
   const versions = new Map<string, AnyFlow[]>()
   for (const flow of flows) versions.set(flow.name, [...(versions.get(flow.name) ?? []), flow])
@@ -25,6 +30,12 @@ export function createFlowTable(flows: readonly AnyFlow[]): FlowTable {
     const trigger = `${flow.on.connector} ${flow.on.type}`
     byTrigger.set(trigger, [...(byTrigger.get(trigger) ?? []), flow])
   }
+  for (const [trigger, starting] of byTrigger)
+    if (starting.length > FLOWS_PER_EVENT)
+      throw new UsageError(
+        'config_invalid',
+        `${starting.length} flows start on ${trigger.replace(' ', ' "')}"; at most ${FLOWS_PER_EVENT} may start on one event. Let one flow do the work of several.`,
+      )
   return {
     all: newest,
     byName: (name) => versions.get(name)?.at(-1),

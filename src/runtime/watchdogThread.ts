@@ -1,3 +1,4 @@
+import { writeSync } from 'node:fs'
 import { workerData } from 'node:worker_threads'
 import pg from 'pg'
 
@@ -28,7 +29,8 @@ const timer = setInterval(() => {
 async function endNode(): Promise<void> {
   const run = name.toString('utf8').replaceAll('\0', '')
   const reason = `Its flow blocked the event loop for ${limitMs / 1000} s. Look for a loop without an end, or for heavy computing, and move it out of the flow.`
-  process.stderr.write(`The event loop stood still for ${limitMs / 1000} s in run ${run}: this node ends.\n`)
+  // A thread's own stderr goes through the event loop that stands still.
+  writeSync(2, `The event loop stood still for ${limitMs / 1000} s in run ${run}: this node ends.\n`)
   const client = new pg.Client({
     connectionString: databaseUrl,
     connectionTimeoutMillis: 2_000,

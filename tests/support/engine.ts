@@ -1,5 +1,12 @@
 import { z } from 'zod'
-import { newId, systemClock, systemRandom, type EventId, type RunId } from '../../src/base/index.ts'
+import {
+  newId,
+  systemClock,
+  systemRandom,
+  type Clock,
+  type EventId,
+  type RunId,
+} from '../../src/base/index.ts'
 import type { CallConnection, CallOutcome, CallRequest, Exchange } from '../../src/calls/index.ts'
 import { openDatabase, type Database } from '../../src/db/index.ts'
 import {
@@ -120,6 +127,8 @@ export interface TestEngineOptions {
   readonly runsAtOnce?: number
   /** Does not start executing. */
   readonly idle?: boolean
+  /** Default: the machine's. */
+  readonly clock?: Clock
   /** Times that the database lost when it was put back from copies. */
   readonly lostTimes?: () => readonly LostTime[]
 }
@@ -132,7 +141,7 @@ export async function startTestEngine(
   testDatabase: TestDatabase,
   options: TestEngineOptions,
 ): Promise<TestEngine> {
-  const clock = systemClock
+  const clock = options.clock ?? systemClock
   const database = openDatabase({ url: testDatabase.url, max: 8 })
   await ensurePartitions(database.pool, clock.now())
   await database.pool.query(

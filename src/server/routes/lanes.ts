@@ -22,7 +22,7 @@ const lane = z
   .openapi('Lane')
 
 /** Lanes that are answered at once. */
-const MOST_LANES = 200
+export const MOST_LANES = 200
 
 /** Lanes in which runs wait for the first. */
 export function laneRoutes(deps: ApiDeps): readonly AnyRoute[] {

@@ -1,0 +1,344 @@
+/** The limits of docs/limits.md, with their values as the code has them, and the tests that meet them. */
+import { DAY, HOUR, JSON_DEPTH_LIMIT, MINUTE, SECOND } from '../../src/base/index.ts'
+import { FORM_FIELD_LIMIT } from '../../src/base/form.ts'
+import { DEFAULT_TIMEOUT_MS } from '../../src/calls/call.ts'
+import { GROUP_COMMIT_DEFAULTS } from '../../src/db/groupCommit.ts'
+import { EGRESS_POLICY } from '../../src/egress/index.ts'
+import { CLAIMS_WITHOUT_PROGRESS } from '../../src/flows/advance.ts'
+import { RUNS_AT_ONCE, STOP_LIMIT_MS } from '../../src/flows/engine.ts'
+import {
+  JOURNAL_LIMIT_BYTES,
+  LONGEST_WAIT_MS,
+  RESULT_LIMIT_BYTES,
+  STEP_NAME_LIMIT,
+} from '../../src/flows/execution.ts'
+import { MOST_CONNECTIONS } from '../../src/flows/retryBudgets.ts'
+import { FLOW_RESULT_LIMIT_BYTES } from '../../src/flows/settle.ts'
+import { FLOWS_PER_EVENT } from '../../src/inbox/flowTable.ts'
+import { MOST_REDACTORS } from '../../src/calls/redaction.ts'
+import { MOST_LANES } from '../../src/server/routes/lanes.ts'
+import {
+  DEAD_AFTER_MS,
+  OUTSIDE_LIMIT_MS,
+  RETRY_DEFAULTS,
+  STEPS_AT_ONCE,
+  STEPS_PER_RUN,
+} from '../../src/flows/index.ts'
+import { EVENTS_PER_DELIVERY } from '../../src/inbox/prepare.ts'
+import { DETAIL_LIMIT } from '../../src/ledger/entry.ts'
+import { KEEP_DAYS } from '../../src/ledger/partitions.ts'
+import { BODY_LIMIT as KEPT_BODY_LIMIT } from '../../src/ledger/redact/redactor.ts'
+import { BREAKER_POLICY, LONGEST_RETRY_AFTER_MS, RETRY_BUDGET } from '../../src/resilience/index.ts'
+import { BLOCKED_LIMIT_MS } from '../../src/runtime/watchdog.ts'
+import { BODY_LIMIT } from '../../src/server/http/body.ts'
+import { BATCH_LIMIT } from '../../src/server/http/cloudEvents.ts'
+import { pagingQuery } from '../../src/server/http/paging.ts'
+import { READY_LIMIT_MS } from '../../src/server/http/readiness.ts'
+import { ANSWER_LIMIT_MS } from '../../src/server/http/route.ts'
+import { CODE_FOR_MS, SESSION_FOR_MS } from '../../src/server/live/access.ts'
+import { VIEWERS_LIMIT } from '../../src/server/live/index.ts'
+import { MOST_WEBHOOK_SECRETS } from '../../src/vault/plan.ts'
+import { SEALED_VALUE_LIMIT } from '../../src/vault/seal.ts'
+import { VERIFIED_FOR_MS } from '../../src/vault/tokens.ts'
+import { ANSWER_LIMITS } from '../../src/webhooks/exchange.ts'
+import { RECEIVE_LIMITS } from '../../src/webhooks/receive.ts'
+import { SAMPLE_BODY_BYTES } from '../../src/webhooks/rejections.ts'
+import { DEFAULT_TOLERANCE_SECONDS, SIGNATURES_LIMIT } from '../../src/webhooks/verify.ts'
+
+/** What is bounded, by how much, what happens beyond it, and where the number stands. */
+export type Limit = readonly [what: string, value: string, beyond: string, constant: string]
+
+export const KIB = 1024
+export const MIB = 1024 * KIB
+
+/** The largest unit in which it is a whole number. */
+function inUnits(amount: number, units: readonly (readonly [number, string])[]): string {
+  const [size, unit] = units.find(([size]) => amount >= size && amount % size === 0) ?? units.at(-1)!
+  return `${count(amount / size)} ${unit}`
+}
+
+export const bytes = (amount: number): string =>
+  inUnits(amount, [
+    [MIB, 'MiB'],
+    [KIB, 'KiB'],
+    [1, 'bytes'],
+  ])
+
+/** Days only from four on: 24 h and 72 h are said in hours. */
+export const time = (ms: number): string =>
+  inUnits(
+    ms,
+    [
+      [DAY, 'days'],
+      [HOUR, 'h'],
+      [MINUTE, 'min'],
+      [SECOND, 's'],
+      [1, 'ms'],
+    ].filter(([size]) => size !== DAY || ms > 3 * DAY) as [number, string][],
+  )
+
+export const count = (amount: number): string => amount.toLocaleString('en-US')
+
+const page = (limit: number): boolean => pagingQuery.limit.safeParse(limit).success
+/** The most that a listing takes, asked of its own check. */
+const PAGE_MOST = Array.from({ length: 2000 }, (_, i) => i).findLast(page)!
+
+export const COMING_IN: readonly Limit[] = [
+  ['body of a webhook', bytes(RECEIVE_LIMITS.maxBodyBytes), '413', 'RECEIVE_LIMITS.maxBodyBytes'],
+  ['header fields', count(RECEIVE_LIMITS.maxHeaders), '431', 'RECEIVE_LIMITS.maxHeaders'],
+  ['all headers together', bytes(RECEIVE_LIMITS.maxHeaderBytes), '431', 'RECEIVE_LIMITS.maxHeaderBytes'],
+  [
+    'from the first header to the last byte',
+    time(RECEIVE_LIMITS.receiveTimeoutMs),
+    '408',
+    'RECEIVE_LIMITS.receiveTimeoutMs',
+  ],
+  [
+    'from the last byte to an answer',
+    time(ANSWER_LIMITS.ackTimeoutMs),
+    `503 with \`Retry-After: ${ANSWER_LIMITS.retryAfterSeconds}\``,
+    'ANSWER_LIMITS.ackTimeoutMs',
+  ],
+  [
+    'bodies held at once by a node',
+    bytes(ANSWER_LIMITS.maxHeldBytes),
+    '503 with `Retry-After`',
+    'ANSWER_LIMITS.maxHeldBytes',
+  ],
+  [
+    'distance of a signed time from now, on both sides',
+    time(DEFAULT_TOLERANCE_SECONDS * SECOND),
+    '401; a connector may set another',
+    'DEFAULT_TOLERANCE_SECONDS',
+  ],
+  [
+    'signatures read from one header',
+    count(SIGNATURES_LIMIT),
+    'further ones are not read',
+    'SIGNATURES_LIMIT',
+  ],
+  [
+    'webhook secrets of one connection',
+    count(MOST_WEBHOOK_SECRETS),
+    'refused at start',
+    'MOST_WEBHOOK_SECRETS',
+  ],
+  ['nesting of JSON', `${count(JSON_DEPTH_LIMIT)} levels`, 'quarantined (API: 400)', 'JSON_DEPTH_LIMIT'],
+  ['fields of a form', count(FORM_FIELD_LIMIT), 'quarantined', 'FORM_FIELD_LIMIT'],
+  [
+    'events in one delivery',
+    count(EVENTS_PER_DELIVERY),
+    'the delivery is quarantined whole',
+    'EVENTS_PER_DELIVERY',
+  ],
+  ['body kept of a rejected sample', bytes(SAMPLE_BODY_BYTES), 'cut', 'SAMPLE_BODY_BYTES'],
+]
+
+export const RUNS: readonly Limit[] = [
+  ['runs executed at once by a node', count(RUNS_AT_ONCE), 'wait in the database', 'RUNS_AT_ONCE'],
+  ['flows that one event may start', count(FLOWS_PER_EVENT), 'refused at start', 'FLOWS_PER_EVENT'],
+  ['steps of one run', count(STEPS_PER_RUN), 'the step fails: `too_many_steps`', 'STEPS_PER_RUN'],
+  ['steps of one run at once', count(STEPS_AT_ONCE), 'wait their turn', 'STEPS_AT_ONCE'],
+  [
+    'result of a local step',
+    bytes(RESULT_LIMIT_BYTES),
+    'the step fails: `result_too_large`',
+    'RESULT_LIMIT_BYTES',
+  ],
+  [
+    'results in one run’s journal',
+    bytes(JOURNAL_LIMIT_BYTES),
+    'no further step is begun: `journal_too_large`',
+    'JOURNAL_LIMIT_BYTES',
+  ],
+  [
+    'what a flow returns',
+    bytes(FLOW_RESULT_LIMIT_BYTES),
+    'left out, and the run says so: `result_too_large`',
+    'FLOW_RESULT_LIMIT_BYTES',
+  ],
+  [
+    'name of a step',
+    `${count(STEP_NAME_LIMIT)} characters`,
+    'the step fails: `step_name_too_long`',
+    'STEP_NAME_LIMIT',
+  ],
+  [
+    '`sleep`, and the timeout of `waitFor`',
+    time(LONGEST_WAIT_MS),
+    'the step fails: `duration_invalid`',
+    'LONGEST_WAIT_MS',
+  ],
+  [
+    'awaiting something that is no step',
+    time(OUTSIDE_LIMIT_MS),
+    'the run gives up: `awaited_outside_step`',
+    'OUTSIDE_LIMIT_MS',
+  ],
+  [
+    'blocking the event loop',
+    time(BLOCKED_LIMIT_MS),
+    'the node is ended and the run named',
+    'BLOCKED_LIMIT_MS',
+  ],
+  [
+    'claims of a run without progress',
+    count(CLAIMS_WITHOUT_PROGRESS),
+    'the run is parked',
+    'CLAIMS_WITHOUT_PROGRESS',
+  ],
+  [
+    'silence of a node until its runs are rescued',
+    time(DEAD_AFTER_MS),
+    'others take them over',
+    'DEAD_AFTER_MS',
+  ],
+  ['finishing what is under way at a stop', time(STOP_LIMIT_MS), 'handed back', 'STOP_LIMIT_MS'],
+]
+
+export const GOING_OUT: readonly Limit[] = [
+  ['first wait of a retry', time(RETRY_DEFAULTS.first), 'doubles, with full jitter', 'RETRY_DEFAULTS.first'],
+  ['longest wait of a retry', time(RETRY_DEFAULTS.cap), 'stays there', 'RETRY_DEFAULTS.cap'],
+  [
+    'time over which a step is retried',
+    time(RETRY_DEFAULTS.horizon),
+    'the run gives up; deferred and parked time is not counted',
+    'RETRY_DEFAULTS.horizon',
+  ],
+  [
+    '`Retry-After` that is honoured',
+    time(LONGEST_RETRY_AFTER_MS),
+    'the run is parked',
+    'LONGEST_RETRY_AFTER_MS',
+  ],
+  [
+    'failing retries over one connection, on each node',
+    `${RETRY_BUDGET.share * 100} % of first attempts, and ${count(RETRY_BUDGET.perSecond)} a second`,
+    'deferred; that costs no attempt',
+    'RETRY_BUDGET',
+  ],
+  [
+    'one exchange, unless its operation says otherwise',
+    time(DEFAULT_TIMEOUT_MS),
+    'failed or in doubt',
+    'DEFAULT_TIMEOUT_MS',
+  ],
+  [
+    'name, connect and TLS',
+    time(EGRESS_POLICY.connectTimeoutMs),
+    'not sent',
+    'EGRESS_POLICY.connectTimeoutMs',
+  ],
+  [
+    'body of an answer, as received and as unpacked',
+    bytes(EGRESS_POLICY.maxBodyBytes),
+    'outcome unknown',
+    'EGRESS_POLICY.maxBodyBytes',
+  ],
+  [
+    'headers of an answer',
+    bytes(EGRESS_POLICY.maxHeaderBytes),
+    'outcome unknown',
+    'EGRESS_POLICY.maxHeaderBytes',
+  ],
+  [
+    'unpacked bytes for each packed byte',
+    count(EGRESS_POLICY.maxDecodeRatio),
+    'outcome unknown',
+    'EGRESS_POLICY.maxDecodeRatio',
+  ],
+  [
+    'sockets to one origin',
+    count(EGRESS_POLICY.connectionsPerOrigin),
+    'wait for a place',
+    'EGRESS_POLICY.connectionsPerOrigin',
+  ],
+  [
+    'exchanges with one origin at once',
+    count(EGRESS_POLICY.inFlightPerOrigin),
+    'not sent: `egress_busy`',
+    'EGRESS_POLICY.inFlightPerOrigin',
+  ],
+  [
+    'failures that open a breaker',
+    `${BREAKER_POLICY.failureShare * 100} % of ${BREAKER_POLICY.minimumResults} or more in ${time(BREAKER_POLICY.windowMs)}`,
+    'calls are deferred; that costs no attempt',
+    'BREAKER_POLICY',
+  ],
+  [
+    'time that a breaker stays open',
+    `${time(BREAKER_POLICY.openMs)}, doubling to ${time(BREAKER_POLICY.openCapMs)}`,
+    'then single probes',
+    'BREAKER_POLICY.openMs, openCapMs',
+  ],
+]
+
+export const API: readonly Limit[] = [
+  ['body of a request', bytes(BODY_LIMIT), '413', 'BODY_LIMIT'],
+  ['events in one batch', count(BATCH_LIMIT), '413', 'BATCH_LIMIT'],
+  ['items on a page', count(PAGE_MOST), '400', 'pagingQuery.limit'],
+  ['a listing or an action', time(ANSWER_LIMIT_MS), '503', 'ANSWER_LIMIT_MS'],
+  ['a look at the database by `/ready`', time(READY_LIMIT_MS), '503', 'READY_LIMIT_MS'],
+  ['lanes that are listed', count(MOST_LANES), '400', 'MOST_LANES'],
+  ['viewers of the live page on one node', count(VIEWERS_LIMIT), '503', 'VIEWERS_LIMIT'],
+  ['life of a one-time link', time(CODE_FOR_MS), 'ask for another', 'CODE_FOR_MS'],
+  ['life of a session of the live page', time(SESSION_FOR_MS), 'sign in again', 'SESSION_FOR_MS'],
+  [
+    'time until a revoked token is refused by every node',
+    time(VERIFIED_FOR_MS),
+    'refused',
+    'VERIFIED_FOR_MS',
+  ],
+]
+
+export const KEEPING: readonly Limit[] = [
+  [
+    'age of the ledger’s entries',
+    time(KEEP_DAYS * DAY),
+    'dropped by whole days, as a signed entry says',
+    'KEEP_DAYS',
+  ],
+  [
+    'writes that wait for the database, for each writer of a node',
+    count(GROUP_COMMIT_DEFAULTS.waiting),
+    'intake: 503; runs try again',
+    'GROUP_COMMIT_DEFAULTS.waiting',
+  ],
+  [
+    'writes in one transaction',
+    count(GROUP_COMMIT_DEFAULTS.most),
+    'the next transaction',
+    'GROUP_COMMIT_DEFAULTS.most',
+  ],
+  [
+    'bytes in one transaction',
+    bytes(GROUP_COMMIT_DEFAULTS.mostBytes),
+    'the next transaction; what is larger stands alone',
+    'GROUP_COMMIT_DEFAULTS.mostBytes',
+  ],
+  [
+    'body of an exchange in the ledger',
+    `${count(KEPT_BODY_LIMIT)} characters`,
+    'cut, with its length',
+    'BODY_LIMIT',
+  ],
+  [
+    'detail of a ledger entry',
+    `${count(DETAIL_LIMIT)} characters`,
+    'its length and hash are kept',
+    'DETAIL_LIMIT',
+  ],
+  [
+    'connections whose retries a node keeps count of',
+    count(MOST_CONNECTIONS),
+    'of the longest unused the count begins anew',
+    'MOST_CONNECTIONS',
+  ],
+  [
+    'redactors that a node keeps made',
+    count(MOST_REDACTORS),
+    'the oldest is made again when needed',
+    'MOST_REDACTORS',
+  ],
+  ['one sealed secret', bytes(SEALED_VALUE_LIMIT), 'refused: `secret_too_long`', 'SEALED_VALUE_LIMIT'],
+]
