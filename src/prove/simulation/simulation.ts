@@ -1,0 +1,392 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { encodeJson, MINUTE, pause, SECOND, systemClock, turn } from '../../base/index.ts'
+import type { CallOutcome, CallRequest } from '../../calls/index.ts'
+import type { Config } from '../../define/index.ts'
+import { createEgress, type Egress, type EgressRequest, type EgressResult } from '../../egress/index.ts'
+import type { Database } from '../../db/index.ts'
+import type { SeenEffect, StandIn, TwinFault } from '../standIn.ts'
+import { setDatabaseClock } from './databaseClock.ts'
+import { Gate } from './gate.ts'
+import { SimulatedNode } from './node.ts'
+import { PostOffice } from './postOffice.ts'
+import { provenConfig } from './provenConfig.ts'
+import { readNextProbe, readOrigins, readStanding, type Standing } from './readings.ts'
+import type { SimulatedClock } from './simulatedClock.ts'
+
+/** One call of a run on its way. */
+export interface Ticket {
+  readonly owner: SimulatedNode
+  readonly run: string
+  readonly connection: string
+  readonly operation: string
+  readonly step: string
+  readonly attempt: number
+  readonly kind: 'send' | 'lookup'
+  readonly request: CallRequest
+}
+
+/** What a drill does to single calls. */
+export interface Interference {
+  /** What goes wrong with this exchange; it is armed at the twin right before the request leaves. */
+  readonly faultFor?: (ticket: Ticket, connection: string) => TwinFault | undefined
+  /** Whether the node dies now that the provider has acted, before it hears of the outcome. */
+  readonly diesAfter?: (ticket: Ticket, effects: readonly SeenEffect[]) => boolean
+  /** Told of every answer, for drills that need to know what a good one looks like. */
+  readonly onAnswer?: (ticket: Ticket, result: EgressResult) => void
+}
+
+export interface SimulationOptions {
+  readonly config: Config
+  readonly clock: SimulatedClock
+  readonly standIns: ReadonlyMap<string, StandIn>
+  readonly database: Database
+  readonly folder: string
+  readonly seed: string
+  readonly masterKey: string
+  readonly version: string
+  readonly interference?: Interference
+  /** Asked now and then: throws to end the proof early, as Ctrl-C does. */
+  readonly checkStopped: () => void
+  /** Changes what a node is given: for controls that take a protection away. */
+  readonly nodeOptions?: (node: Parameters<typeof SimulatedNode.start>[0]) => Parameters<typeof SimulatedNode.start>[0]
+}
+
+const CALM_TURNS = 12
+const PATIENCE_MS = 2
+const PATIENCE_TIMES = 100
+/** First steps while something is under way; they double up to a second. */
+const SHORTEST_STEP_MS = 25
+const LONGEST_LEAP_MS = 30 * MINUTE
+
+/**
+ * The platform, whole, on a simulated clock: nodes on a real database, real HTTP to twins on this machine, and time
+ * that moves only when nothing is left to do at the present moment. The same seed gives the same history.
+ */
+export class Simulation {
+  readonly #options: SimulationOptions
+  readonly #gate = new Gate<Ticket>()
+  readonly #tracing = new AsyncLocalStorage<Ticket>()
+  readonly #egress: Egress = createEgress({ clock: systemClock })
+  readonly #nodes: SimulatedNode[] = []
+  readonly #labels = new Map<string, string>()
+  readonly #exchanges: { connection: string; from: number; ticket: Ticket | undefined; over: boolean }[] = []
+  readonly #frozen = new Map<SimulatedNode, (() => void)[]>()
+  readonly #faults: string[] = []
+  readonly #callsOf = new Map<string, number>()
+  readonly post: PostOffice
+  #leapMs = SECOND
+  #stepMs = SHORTEST_STEP_MS
+  #died = 0
+
+  constructor(options: SimulationOptions) {
+    this.#options = options
+    this.post = new PostOffice(this.#egress, () => this.node.url)
+  }
+
+  /** The node that lives. */
+  get node(): SimulatedNode {
+    return this.#nodes.findLast((node) => !node.dead) ?? this.#nodes.at(-1)!
+  }
+
+  get clock(): SimulatedClock {
+    return this.#options.clock
+  }
+
+  /** Faults that nodes reported. */
+  get faults(): readonly string[] {
+    return this.#faults
+  }
+
+  /** Nodes that have died. */
+  get died(): number {
+    return this.#died
+  }
+
+  async start(): Promise<void> {
+    const url = await this.post.open()
+    await setDatabaseClock(this.#options.database.pool, this.clock.now())
+    await this.#startNode()
+    for (const [name, standIn] of this.#options.standIns) {
+      const { endpoint } = this.#options.config.connections[name]!
+      standIn.sendWebhooksTo(`${url}/webhooks/${endpoint ?? name}`)
+    }
+    await this.#quiet()
+  }
+
+  async #startNode(): Promise<void> {
+    const { config, standIns, database, folder, seed, masterKey, version } = this.#options
+    const options: Parameters<typeof SimulatedNode.start>[0] = {
+      name: `node ${this.#nodes.length + 1}`,
+      config: provenConfig(config, standIns, this.post.url),
+      databaseUrl: database.url,
+      folder,
+      clock: this.clock,
+      seed,
+      masterKey,
+      version,
+      around: (node, request, call) => this.#around(node, request, call),
+      send: (request, send) => this.#send(request, send),
+      onFault: (what, error) => void this.#faults.push(`${what}: ${String(error)}`),
+    }
+    this.#nodes.push(await SimulatedNode.start(this.#options.nodeOptions?.(options) ?? options))
+  }
+
+  // --- calls ------------------------------------------------------------------------------------------
+
+  async #around(
+    node: SimulatedNode,
+    request: CallRequest,
+    call: () => Promise<CallOutcome>,
+  ): Promise<CallOutcome> {
+    const ticket: Ticket = {
+      owner: node,
+      run: request.runId,
+      connection: request.connection.name,
+      operation: request.operationName,
+      step: request.stepName,
+      attempt: request.attempt,
+      kind: request.kind,
+      request,
+    }
+    await this.#gate.wait(ticket)
+    if (node.dead) await node.revived
+    const outcome = await this.#tracing.run(ticket, call)
+    // What it heard as it died, it has not heard.
+    if (node.dead) await node.revived
+    return outcome
+  }
+
+  /** Every exchange of the platform with a provider, also those that no run asked for. */
+  async #send(
+    request: EgressRequest,
+    send: (request: EgressRequest) => Promise<EgressResult>,
+  ): Promise<EgressResult> {
+    const ticket = this.#tracing.getStore()
+    const connection = this.#connectionAt(request.url)
+    const standIn = connection === undefined ? undefined : this.#options.standIns.get(connection)
+    if (connection === undefined || !standIn)
+      return { as: 'not_sent', code: 'egress_denied', reason: 'There is no stand-in for this connection.' }
+    const { twin } = standIn
+    const { faultFor, diesAfter, onAnswer } = this.#options.interference ?? {}
+    const fault = ticket && faultFor?.(ticket, connection)
+    if (fault) twin.faults.arm(1, fault)
+    const exchange = { connection, from: twin.requestCount(), ticket, over: false }
+    const effectsBefore = twin.effects().length
+    this.#exchanges.push(exchange)
+    this.#callsOf.set(connection, (this.#callsOf.get(connection) ?? 0) + 1)
+    const result = await send(request)
+    exchange.over = true
+    if (ticket) {
+      onAnswer?.(ticket, result)
+      const effects = twin.effects().slice(effectsBefore)
+      if (!ticket.owner.dead && diesAfter?.(ticket, effects)) this.#kill(ticket.owner)
+    }
+    return result
+  }
+
+  #connectionAt(url: string): string | undefined {
+    for (const [name, { connection }] of this.#options.standIns)
+      if (connection.baseUrl !== undefined && url.startsWith(connection.baseUrl)) return name
+    return undefined
+  }
+
+  /** Whose call caused an effect: the name of its run, and its step. */
+  causeOf(
+    connection: string,
+    effect: SeenEffect,
+  ): { readonly run: string; readonly step: string; readonly natural: boolean } | undefined {
+    if (effect.request === 0) return undefined
+    const ticket = this.#exchanges.findLast(
+      (one) => one.connection === connection && one.from < effect.request,
+    )?.ticket
+    return (
+      ticket && {
+        run: this.nameOf(ticket.run),
+        step: ticket.step,
+        natural: ticket.request.operation.idempotency.kind === 'natural',
+      }
+    )
+  }
+
+  /** A run's name, made of its flow and of what happened; the same in every simulation of the same script. */
+  nameOf(run: string): string {
+    return this.#labels.get(run) ?? 'a run'
+  }
+
+  /** Exchanges with the provider behind a connection. */
+  callsTo(connection: string): number {
+    return this.#callsOf.get(connection) ?? 0
+  }
+
+  // --- death ------------------------------------------------------------------------------------------
+
+  #kill(node: SimulatedNode): void {
+    node.die()
+    this.#died++
+    this.#frozen.set(node, this.#gate.takeAway(node))
+  }
+
+  /** Those that died go on where they stopped, when others have done their work long ago. */
+  async reviveTheDead(): Promise<void> {
+    for (const [node, open] of this.#frozen) {
+      node.revive()
+      for (const one of open) one()
+    }
+    this.#frozen.clear()
+    await this.#leap(SECOND)
+    await this.#quiet()
+  }
+
+  // --- time -------------------------------------------------------------------------------------------
+
+  /** Resolves when what twins have just sent was taken. Calls wait meanwhile. */
+  async settleMail(): Promise<void> {
+    await this.#quiet()
+  }
+
+  /** Does what is to be done at the present moment, and nothing more. */
+  async work(): Promise<void> {
+    for (;;) {
+      await this.#quiet()
+      if (this.node.dead) await this.#startNode()
+      else if (!(await this.#letOne())) return
+    }
+  }
+
+  /** Goes on until this moment, in milliseconds since the beginning; `done` ends it earlier. */
+  async runTo(untilMs: number, done?: (standing: Standing) => boolean): Promise<void> {
+    this.#leapMs = SECOND
+    for (;;) {
+      this.#options.checkStopped()
+      await this.work()
+      const standing = await this.#standing()
+      if (done?.(standing) || this.clock.elapsed >= untilMs) return
+      await this.#leap(Math.min(this.#nextMoment(standing), untilMs - this.clock.elapsed))
+    }
+  }
+
+  /** How far to move the clock: exactly to what is due next, and by upkeep's steps where that is unknown. */
+  #nextMoment(standing: Standing & { nextProbe: number | undefined }): number {
+    const { elapsed } = this.clock
+    const until = (due: number | undefined): number => (due === undefined ? Infinity : due - elapsed)
+    const overdue = standing.claimed > 0 || standing.claimable > 0 || this.#isUnderWay()
+    if (overdue) {
+      const step = this.#stepMs
+      this.#stepMs = Math.min(step * 2, SECOND)
+      this.#leapMs = SECOND
+      return Math.min(Math.max(until(this.clock.nextDue(false)), step), SECOND)
+    }
+    const exact = Math.min(
+      until(this.clock.nextDue(true)),
+      (standing.dueAt ?? Infinity) - this.clock.now(),
+      (standing.nextProbe ?? Infinity) - this.clock.now(),
+    )
+    this.#leapMs = Math.min(this.#leapMs * 2, LONGEST_LEAP_MS)
+    return Math.max(1, Math.min(exact, this.#leapMs))
+  }
+
+  async #leap(ms: number): Promise<void> {
+    await setDatabaseClock(this.#options.database.pool, this.clock.now() + ms)
+    this.clock.moveTo(this.clock.elapsed + ms)
+  }
+
+  async #standing(): Promise<Standing & { nextProbe: number | undefined }> {
+    const { pool } = this.#options.database
+    // A wake-up that was committed a moment ago is on its way to its node.
+    for (let times = 0; ; times++) {
+      const standing = await readStanding(pool, this.clock.now())
+      if (standing.claimable === 0 || times === PATIENCE_TIMES)
+        return { ...standing, nextProbe: await readNextProbe(pool) }
+      await pause(systemClock, PATIENCE_MS)
+      await this.#quiet()
+      if (this.#gate.tickets.length > 0) await this.work()
+    }
+  }
+
+  async #letOne(): Promise<boolean> {
+    await this.#learnNames()
+    const opened = this.#gate.openFirst((ticket) => this.#keyOf(ticket))
+    if (opened) {
+      this.#leapMs = SECOND
+      this.#stepMs = SHORTEST_STEP_MS
+    }
+    return opened
+  }
+
+  #keyOf({ run, step, attempt, operation, request }: Ticket): string {
+    return [this.nameOf(run), step, String(attempt).padStart(6, '0'), operation, encodeJson(request.input)].join(
+      '\n',
+    )
+  }
+
+  /** Names runs that were not seen before. */
+  async #learnNames(): Promise<void> {
+    const unknown = this.#gate.tickets.map(({ run }) => run).filter((run) => !this.#labels.has(run))
+    await this.learn(unknown)
+  }
+
+  async learn(runs: readonly string[]): Promise<void> {
+    if (runs.length === 0) return
+    const mail = this.post.mail()
+    for (const origin of await readOrigins(this.#options.database.pool, [...new Set(runs)])) {
+      const sent = mail.find((one) => one.body.equals(origin.body))
+      const place = /\d/.test(origin.dataAt) ? ` at ${origin.dataAt}` : ''
+      const cause = sent?.happening ?? `${origin.connection} ${origin.type}, in consequence`
+      this.#labels.set(origin.id, `${origin.flow} ← ${cause}${place}`)
+    }
+  }
+
+  // --- rest -------------------------------------------------------------------------------------------
+
+  /** Resolves when nothing goes on but what waits for the clock or at the gate. */
+  async #quiet(): Promise<void> {
+    for (let calm = 0; calm < CALM_TURNS;) {
+      await turn()
+      calm = this.#isBusy() ? 0 : calm + 1
+    }
+  }
+
+  #isBusy(): boolean {
+    if (this.post.inFlight > 0) return true
+    if (this.#nodes.some((node) => node.busy > 0)) return true
+    if (this.#exchanges.some((exchange) => !exchange.over && !this.#waitsForTheClock(exchange))) return true
+    return [...this.#options.standIns.values()].some(({ twin }) =>
+      twin.deliveries().some(({ state, attempts }) => state === 'sending' && attempts.length === 0),
+    )
+  }
+
+  #isUnderWay(): boolean {
+    return this.#exchanges.some(({ over }) => !over)
+  }
+
+  /** A slow twin holds its answer back until the clock has moved. */
+  #waitsForTheClock({ connection, from }: { connection: string; from: number }): boolean {
+    return this.#options.standIns
+      .get(connection)!
+      .twin.requests()
+      .some(({ number, status, fault }) => number > from && status === undefined && fault === 'slow')
+  }
+
+  /** Ends everything, also what had died. */
+  async stop(): Promise<void> {
+    for (const [node, open] of this.#frozen) {
+      node.revive()
+      for (const one of open) one()
+    }
+    this.#frozen.clear()
+    const nodes = Promise.allSettled(this.#nodes.map((node) => node.stop()))
+    const over = { yes: false }
+    void nodes.then(() => {
+      over.yes = true
+    })
+    while (!over.yes) {
+      // What waits at the gate or for the clock must not hold up the end.
+      while (this.#gate.openFirst((ticket) => ticket.run)) await turn()
+      this.clock.moveTo(this.clock.elapsed + SECOND)
+      await pause(systemClock, 1)
+    }
+    await this.post.close()
+    await Promise.allSettled([...this.#options.standIns.values()].map(({ twin }) => twin.stop()))
+    await this.#egress.destroy()
+  }
+}
