@@ -56,14 +56,15 @@ export async function reportHold(client: Queryable, tenant: string): Promise<Hol
   if (!hold) return { hold, receivedSince: 0, ...nothing }
   const receivedSince = await countReceived(client, tenant, hold.beganAt)
   if (!hold.lostTo) return { hold, receivedSince, ...nothing }
-  const concerned = [tenant, hold.lostTo, hold.id]
+  // What is there by then was in the copy.
+  const concerned = [tenant, hold.beganAt, hold.id]
   return {
     hold,
     receivedSince,
     counts: await countDoubtful(client, concerned),
     runs: await listDoubtful(client, concerned),
     untouched: await countUntouched(client, concerned),
-    unknownSince: await listUnknown(client, tenant, hold.lostTo),
+    unknownSince: await listUnknown(client, tenant, hold.beganAt),
   }
 }
 
@@ -131,7 +132,7 @@ async function countUntouched(client: Queryable, [tenant, , hold]: unknown[]): P
 }
 
 /** Connections whose providers tell us of events, or whose credential changes by itself. */
-async function listUnknown(client: Queryable, tenant: string, lostTo: Date): Promise<UnknownSince[]> {
+async function listUnknown(client: Queryable, tenant: string, copied: Date): Promise<UnknownSince[]> {
   const { rows } = await client.query<{
     name: string
     connector: string
@@ -146,7 +147,7 @@ async function listUnknown(client: Queryable, tenant: string, lostTo: Date): Pro
      left join lateral (select id, type, received_at from events e where e.tenant = c.tenant and e.connection_id = c.id
        and e.received_at <= $2 order by e.received_at desc limit 1) e on true
      where c.tenant = $1 and c.state <> 'revoked' order by c.name`,
-    [tenant, lostTo],
+    [tenant, copied],
   )
   return rows.map((row) => ({
     connection: row.name,

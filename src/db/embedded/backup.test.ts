@@ -60,11 +60,11 @@ function backup(name: string, over: Partial<BackupOptions> = {}): ReturnType<typ
 
 /** Writes in several connections until told to end; answers the highest number acknowledged so far. */
 function underLoad(): { acknowledged: () => number; count: () => number; end(): Promise<void> } {
-  let going = true
+  const ended = new AbortController()
   let highest = 0
   let count = 0
   const write = async (): Promise<void> => {
-    while (going) {
+    while (!ended.signal.aborted) {
       const { rows } = await pool.query<{ n: string }>(
         `insert into written (filler) select repeat('x', 500) from generate_series(1, 20) returning n`,
       )
@@ -77,7 +77,7 @@ function underLoad(): { acknowledged: () => number; count: () => number; end(): 
     acknowledged: () => highest,
     count: () => count,
     async end() {
-      going = false
+      ended.abort()
       await writers
     },
   }
