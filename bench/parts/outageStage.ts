@@ -18,6 +18,7 @@ import { createEgress } from '../../src/egress/index.ts'
 import { Engine } from '../../src/flows/index.ts'
 import { createFlowTable, createInbox } from '../../src/inbox/index.ts'
 import { ensurePartitions, writeEntries } from '../../src/ledger/index.ts'
+import { createOperator, type Operator } from '../../src/operator/index.ts'
 import { BREAKER_POLICY, type BreakerPolicy } from '../../src/resilience/index.ts'
 import type { FakeClock } from '../../src/testing/index.ts'
 
@@ -29,6 +30,7 @@ export interface OutageStage {
   readonly provider: OutageProvider
   readonly database: Database
   readonly nodes: OutageNode[]
+  readonly operator: Operator
   readonly faults: string[]
   startNode(over?: NodeOver): Promise<OutageNode>
   /** Events of the flow, several at once: customer and number, which the provider is to see in order. */
@@ -188,6 +190,14 @@ export async function setOutageStage(options: OutageStageOptions): Promise<Outag
     wake: (client, runs) => dispatch.wake(client, runs),
     onEvents: () => {},
   })
+  const operator = createOperator({
+    database,
+    clock,
+    flows,
+    connectorNamed,
+    writeEntries,
+    wake: (client, runs) => dispatch.wake(client, runs),
+  })
   const quiet = async (): Promise<void> => {
     for (let still = 0; still < 4; still++) {
       await new Promise((resolve) => setTimeout(resolve, 1))
@@ -199,6 +209,7 @@ export async function setOutageStage(options: OutageStageOptions): Promise<Outag
     provider,
     database,
     nodes,
+    operator,
     faults,
     startNode,
     quiet,

@@ -28,11 +28,16 @@ export {
   OutageBoard,
   OutageKeeper,
   parkedFor,
+  readOutages,
+  readWaiting,
   releaseByHand,
   WHOLE,
   type BreakerKey,
+  type ByHand,
+  type OutageRecord,
   type OutageRef,
   type SharedBreaker,
+  type WaitingRuns,
 } from './outages/index.ts'
 export type { CallOutcome, Exchange } from './outcome.ts'
 export {

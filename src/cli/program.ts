@@ -12,6 +12,7 @@ import { addIncidents } from './commands/incidents.ts'
 import { addInit } from './commands/init.ts'
 import { addLanes } from './commands/lanes.ts'
 import { addLedger } from './commands/ledger.ts'
+import { addOutages } from './commands/outages.ts'
 import { addQuarantine } from './commands/quarantine.ts'
 import { addReplay } from './commands/replay.ts'
 import { addRestore } from './commands/restore.ts'
@@ -41,6 +42,7 @@ const COMMANDS = [
   addIncidents,
   addSchedules,
   addConnections,
+  addOutages,
   addTokens,
   addLedger,
   addAudit,

@@ -26,7 +26,7 @@ export const DRAIN_EVERY_MS = SECOND / 5
 /** How often it is looked for runs that wait for a breaker which is closed. */
 export const FORGOTTEN_EVERY_MS = 5 * SECOND
 /** Forgotten runs that one look makes ready. */
-const FORGOTTEN_AT_ONCE = 500
+const FORGOTTEN_AT_ONCE = 100
 
 export interface DrainDeps {
   readonly database: Database

@@ -6,11 +6,13 @@ import { wakeWaiting } from '../flows/index.ts'
 import type { FlowTable } from '../inbox/index.ts'
 import type { Actor, LedgerEntry } from '../ledger/index.ts'
 import { cancelRun } from './cancel.ts'
+import { isolateConnection, type Isolated, type Isolation } from './isolateConnection.ts'
 import { migrateRun, type Migration } from './migrateRun.ts'
 import { discardQuarantined, releaseQuarantined, type Released } from './quarantine.ts'
 import { replayEvent, replayRun, type Replayed } from './replay.ts'
 import type { Hold } from './hold.ts'
 import { holdPlatform, releaseHold, type HoldWish } from './releaseHold.ts'
+import { releaseConnection } from './releaseConnection.ts'
 import { retryRun } from './retryRun.ts'
 import { settleStep, type Settlement } from './settleStep.ts'
 
@@ -37,6 +39,10 @@ export interface Acting {
 }
 
 export interface Operator {
+  /** Holds back the calls over a connection, or of one group of its operations, on every node until they are released. */
+  isolateConnection(name: string, isolation: Isolation, acting: Acting): Promise<Isolated>
+  /** Lets go what was held back by hand: first one run, then more, up to the pace of the budget. */
+  releaseConnection(name: string, isolation: Isolation, acting: Acting): Promise<Isolated>
   /** Lets a dead letter, a parked run or one held for a conflict of versions or contracts go on: the same run, journal and keys. */
   retry(run: RunId, acting: Acting): Promise<void>
   /** Lets the run go on with another version of its flow, its journal changed as asked. It throws `version_conflict` where it does not fit. */
@@ -67,6 +73,10 @@ export function createOperator(deps: OperatorDeps): Operator {
     act: (context: ActionContext) => Promise<Result>,
   ): Promise<Result> => transaction(deps.database.pool, (client) => act({ ...deps, client, actor, tenant }))
   return {
+    isolateConnection: (name, isolation, acting) =>
+      within(acting, (context) => isolateConnection(name, isolation, context)),
+    releaseConnection: (name, isolation, acting) =>
+      within(acting, (context) => releaseConnection(name, isolation, context)),
     retry: (run, acting) => within(acting, (context) => retryRun(run, context)),
     migrate: (run, migration, acting) => within(acting, (context) => migrateRun(run, migration, context)),
     cancel: (run, acting) => within(acting, (context) => cancelRun(run, context)),

@@ -39,8 +39,8 @@ describe('a ramp', () => {
     expect(drain(10, 50, 100 * SECOND).reduce((sum, count) => sum + count)).toBe(1)
   })
 
-  it('never has more under way than four seconds’ worth', () => {
-    expect(drain(60, 10, 100 * SECOND).reduce((sum, count) => sum + count)).toBeLessThanOrEqual(40)
+  it('never has more under way than two seconds’ worth', () => {
+    expect(drain(60, 10, 100 * SECOND).reduce((sum, count) => sum + count)).toBeLessThanOrEqual(20)
   })
 
   it('does not make up for time in which it was not asked', () => {

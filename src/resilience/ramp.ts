@@ -17,7 +17,7 @@ const UNLIMITED_GROWTH = 10
 /** However late it is asked again, no more than this much of the pace goes at once, so that nobody is hammered. */
 const LONGEST_BURST_MS = SECOND
 /** Let go and not yet done: at most as many as the pace brings in this time. */
-const UNDER_WAY_MS = 4 * SECOND
+const UNDER_WAY_MS = 2 * SECOND
 
 export interface RampState {
   /** When a probe found the provider back, in milliseconds. */

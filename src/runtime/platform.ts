@@ -1,6 +1,6 @@
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { MINUTE, pause, RetryableError, SECOND, UsageError } from '../base/index.ts'
+import { MINUTE, NotFoundError, pause, RetryableError, SECOND, UsageError } from '../base/index.ts'
 import {
   createCalls,
   OutageBoard,
@@ -283,8 +283,11 @@ async function connectionById(
   tenant: string,
   id: string,
 ): Promise<CallConnection | undefined> {
-  const found = await vault.loadConnectionById(tenant, id)
-  const connector = connectorNamed(found.connector)
+  const found = await vault.loadConnectionById(tenant, id).catch((error: unknown) => {
+    if (error instanceof NotFoundError) return undefined
+    throw error
+  })
+  const connector = found && connectorNamed(found.connector)
   return connector && { ...found, connector, allowPrivate: found.allowPrivateNetwork }
 }
 

@@ -3,6 +3,7 @@ import { UsageError } from '../../base/index.ts'
 import type { ConnectionDefinition } from '../../define/index.ts'
 import { applyConfiguration } from '../applyConfiguration.ts'
 import { addCommand, addGroup, type CommandContext } from '../command.ts'
+import { addByHand } from '../connections/byHand.ts'
 import { definitionOf } from '../connections/definition.ts'
 import { EXIT } from '../exitCodes.ts'
 import { withApi } from '../withApi.ts'
@@ -33,6 +34,7 @@ export function addConnections(program: Command): void {
   addConnectionCommand(connections)
   testCommand(connections)
   verifyCommand(connections)
+  addByHand(connections)
   removeCommand(connections)
 }
 

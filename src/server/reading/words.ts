@@ -39,6 +39,11 @@ function callWait(step: Extract<PendingStep, { kind: 'operation' }>): Wait {
   const why = step.reason === undefined ? '' : ` (${trimStop(step.reason)})`
   const until = step.until ?? undefined
   const again = until === undefined ? ' when it can' : ''
+  if (step.outage !== undefined && step.phase === 'parked')
+    return {
+      text: `${step.name} waits for the end of an outage${why}; it goes on by itself, in order, when that is over`,
+      until: undefined,
+    }
   switch (step.phase) {
     case 'none':
       return { text: `${step.name} is about to be tried`, until: undefined }
@@ -101,7 +106,9 @@ export function runWords(run: RunFacts, now: number): string {
     case 'waiting':
       return waits === '' ? 'It waits.' : waits.slice(1)
     case 'parked':
-      return `It waits for something outside it${waits === '' ? why : `.${waits}`} When that is mended, retry it; else cancel it.`
+      return run.waits.some((step) => step.kind === 'operation' && step.outage !== undefined)
+        ? waits.slice(1)
+        : `It waits for something outside it${waits === '' ? why : `.${waits}`} When that is mended, retry it; else cancel it.`
     case 'held':
       return `It waits for a person${waits === '' ? why : `.${waits}`}`
     case 'undoing':

@@ -10,6 +10,7 @@ import { holdRoutes } from './hold.ts'
 import { incidentRoutes } from './incidents.ts'
 import { laneRoutes } from './lanes.ts'
 import { ledgerRoutes } from './ledger.ts'
+import { outageRoutes } from './outages.ts'
 import { quarantineRoutes } from './quarantine.ts'
 import { runActionRoutes } from './runActions.ts'
 import { runRoutes } from './runs.ts'
@@ -30,6 +31,7 @@ export function apiRoutes(deps: ApiDeps): readonly AnyRoute[] {
     ...incidentRoutes(deps),
     ...conservationRoutes(deps),
     ...connectionRoutes(deps),
+    ...outageRoutes(deps),
     ...scheduleRoutes(deps),
     ...holdRoutes(deps),
   ]
