@@ -192,3 +192,19 @@ export interface ScheduleView {
   readonly failures: number
   readonly lastError: { readonly code: string; readonly reason: string } | null
 }
+
+export interface OutageView {
+  readonly id: string
+  readonly connection: string
+  readonly group: string | null
+  readonly state: 'open' | 'half_open' | 'isolated' | 'over'
+  readonly reason: string
+  readonly inWords: string
+  readonly beganAt: string
+  readonly endedAt: string | null
+  readonly probes: number
+  readonly lastProbeAt: string | null
+  readonly lastAnswer: string | null
+  readonly nextProbeAt: string | null
+  readonly waiting: { readonly oldestAt: string | null } | null
+}
