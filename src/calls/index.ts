@@ -18,6 +18,13 @@
  *    quarantined answer is kept as it came.
  * 6. A breaker or a budget that says wait costs no attempt and sends nothing.
  */
+export {
+  Budgets,
+  forgetSpending,
+  reportBudgets,
+  startSharedBudgets,
+  type BudgetReport,
+} from './budgets/index.ts'
 export { createCalls, type Calls, type CallsOptions } from './calls.ts'
 export {
   budgetPerSecond,

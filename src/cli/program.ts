@@ -1,6 +1,7 @@
 import { Command } from 'commander'
 import { addAudit } from './commands/audit.ts'
 import { addBackup } from './commands/backup.ts'
+import { addBudgets } from './commands/budgets.ts'
 import { addConnections } from './commands/connections.ts'
 import { addDev } from './commands/dev.ts'
 import { addDoctor } from './commands/doctor.ts'
@@ -42,6 +43,7 @@ const COMMANDS = [
   addIncidents,
   addSchedules,
   addConnections,
+  addBudgets,
   addOutages,
   addTokens,
   addLedger,

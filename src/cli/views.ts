@@ -208,3 +208,25 @@ export interface OutageView {
   readonly nextProbeAt: string | null
   readonly waiting: { readonly oldestAt: string | null } | null
 }
+
+export interface BudgetView {
+  readonly connection: string
+  readonly limit: string
+  readonly windowSeconds: number
+  readonly declared: number
+  readonly allowed: number
+  readonly used: number
+  readonly foreign: number
+  readonly headroom: number
+  readonly appliesTo: 'read' | 'write' | null
+  readonly blockedUntil: string | null
+  readonly lastUsedAt: string | null
+  readonly forecast: { readonly goneAt: string | null; readonly reachedOn: string | null }
+  readonly spentBy: readonly {
+    readonly flow: string
+    readonly calls: number
+    readonly points: number
+    readonly refused: number
+    readonly share: number
+  }[]
+}

@@ -45,6 +45,7 @@ export {
   type BudgetGrant,
   type BudgetState,
 } from './budget.ts'
+export { forecastOf, type BudgetForecast, type BudgetUse } from './forecast.ts'
 export { observedLimits, refusedBy, type ObservedLimit } from './limitHeaders.ts'
 export { NO_WANTS } from './shares.ts'
 export { AHEAD_MS, gridOf, VALID_SLOTS, type Grid } from './slots.ts'

@@ -3,6 +3,9 @@ import type { AddressInfo } from 'node:net'
 import { MINUTE, NotFoundError, pause, RetryableError, SECOND, UsageError } from '../base/index.ts'
 import {
   createCalls,
+  forgetSpending,
+  startSharedBudgets,
+  type Budgets,
   OutageBoard,
   OutageKeeper,
   type CallConnection,
@@ -184,6 +187,7 @@ export async function createPlatform(
 /** Makes the days to come, and drops those that are kept no longer. What is busy now is dropped an hour later. */
 async function keepLedgerDays({ database, clock }: Installation): Promise<void> {
   await ensurePartitions(database.pool, clock.now())
+  await forgetSpending(database.pool)
   while ((await transaction(database.pool, (client) => dropExpired(client, clock.now()))).more) {
     // One day at a time, so that writers wait for none of it.
   }
@@ -223,7 +227,13 @@ async function startWorker(
 ): Promise<Worker> {
   const { database, clock, random, dispatch, flows, connectorNamed } = installation
   const onFault = options.onFault ?? (() => {})
-  const { board, calls, keeper } = await watchOutages(installation, hold, onFault)
+  const shared = startSharedBudgets({
+    clock,
+    random,
+    databaseUrl: database.url,
+    onFault: (error) => onFault('budgets', error),
+  })
+  const { board, calls, keeper } = await watchOutages(installation, hold, shared.budgets, onFault)
   const watchdog = options.watchdog === false ? undefined : startWatchdog(database.url)
   const call = (request: CallRequest): Promise<CallOutcome> =>
     hold.inHold() ? Promise.resolve(deferredByHold(clock.now())) : calls.call(request)
@@ -251,6 +261,7 @@ async function startWorker(
   const stopWatching = async (): Promise<void> => {
     await keeper.stop()
     await board.stop()
+    await shared.stop()
   }
   return { engine, call, watchdog, stopWatching }
 }
@@ -259,13 +270,14 @@ async function startWorker(
 async function watchOutages(
   installation: Installation,
   hold: HoldWatch,
+  budgets: Budgets,
   onFault: (what: string, error: unknown) => void,
 ): Promise<{ readonly board: OutageBoard; readonly calls: Calls; readonly keeper: OutageKeeper }> {
   const { database, clock } = installation
   const shared = { database, clock, writeEntries, policy: BREAKER_POLICY, onFault }
   const board = new OutageBoard(shared)
   await board.start()
-  const calls = callsOf(installation, board)
+  const calls = callsOf(installation, board, budgets)
   const keeper = new OutageKeeper({
     ...shared,
     board,
@@ -292,10 +304,15 @@ async function connectionById(
 }
 
 /** Calls of this process over the installation's connections. */
-export function callsOf({ clock, egress, vault }: Installation, board?: OutageBoard): Calls {
+export function callsOf(
+  { clock, egress, vault }: Installation,
+  board?: OutageBoard,
+  budgets?: Budgets,
+): Calls {
   return createCalls({
     clock,
     ...(board && { board }),
+    ...(budgets && { budgets }),
     send: (request) => egress.send(request),
     authorize: async (connection, request, context) =>
       vault.authorize(await vault.loadConnectionById(connection.tenant, connection.id), request, context),

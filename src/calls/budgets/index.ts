@@ -12,5 +12,8 @@
  *    others, or is deferred to a time of its own.
  * 3. What is told to the authority is told once: what may be lost on the way is lost to this node.
  */
-export { createMemoryAuthority, type BudgetAuthority, type LimitAsk } from './authority.ts'
+export { createMemoryAuthority } from './authority.ts'
 export { Budgets, type BudgetTicket } from './budgets.ts'
+export { forgetSpending } from './record.ts'
+export { reportBudgets, type BudgetReport } from './report.ts'
+export { startSharedBudgets } from './shared.ts'

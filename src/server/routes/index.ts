@@ -1,5 +1,6 @@
 import type { ApiDeps } from '../deps.ts'
 import type { AnyRoute } from '../http/route.ts'
+import { budgetRoutes } from './budgets.ts'
 import { conservationRoutes } from './conservation.ts'
 import { connectionRoutes } from './connections.ts'
 import { deliveryRoutes } from './deliveries.ts'
@@ -31,6 +32,7 @@ export function apiRoutes(deps: ApiDeps): readonly AnyRoute[] {
     ...incidentRoutes(deps),
     ...conservationRoutes(deps),
     ...connectionRoutes(deps),
+    ...budgetRoutes(deps),
     ...outageRoutes(deps),
     ...scheduleRoutes(deps),
     ...holdRoutes(deps),
