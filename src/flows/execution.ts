@@ -277,6 +277,7 @@ export class Execution {
       return rejected(error)
     }
     const reachedBefore = this.live.length === 0
+    const askedAt = this.playback.last?.finishedAt ?? this.#run.createdAt
     return this.#ask(name, { kind: 'operation', inputDigest }, async (ordinal) => {
       const connection = await this.#deps.connectionFor(this.#run.tenant, connector, connectionName)
       const step: CallStep = {
@@ -284,13 +285,13 @@ export class Execution {
         name,
         ordinal,
         connection,
-    const askedAt = this.playback.last?.finishedAt ?? this.#run.createdAt
         operationName,
         operation,
         input,
         inputDigest,
         options,
         policy: retryPolicy(options.retry, this.#flow.retry, operation.retry),
+        askedAt,
         undoOf: options.undo && ((made) => this.#captureUndo(options.undo!, made)),
       }
       const pending = this.#startingPoint(step, reachedBefore)
@@ -298,7 +299,6 @@ export class Execution {
     })
   }
 
-        askedAt,
   /** Where a call step begins: as it was suspended, in doubt where an attempt may have left, else untried. */
   #startingPoint(step: CallStep, reachedBefore: boolean): PendingCall | undefined {
     const now = this.#deps.clock.now()
