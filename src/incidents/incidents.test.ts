@@ -15,7 +15,7 @@ import { defineFlow, type AlertsDefinition } from '../define/index.ts'
 import { createEgress } from '../egress/index.ts'
 import { beginReading, takeTurn } from '../ledger/index.ts'
 import { createChannels } from './alerts/channels.ts'
-import { DETECTORS } from './detectors/index.ts'
+import { detectors } from './detectors/index.ts'
 import { openMailServer, type MailServer } from './incidents.fixture.ts'
 import { lookOnce, READER, type Looked } from './look.ts'
 import { CALM_MS } from './streaks.ts'
@@ -97,7 +97,7 @@ async function look(): Promise<Looked> {
 function lookNow(): Promise<Looked> {
   const names = channels().map((channel) => channel.name)
   return lookOnce(
-    { database: engine.database, clock, tenant: TENANT, detectors: DETECTORS, channels: names },
+    { database: engine.database, clock, tenant: TENANT, detectors: detectors(() => []), channels: names },
     0,
   )
 }

@@ -61,8 +61,9 @@ export async function insertIncident(
   tenant: string,
   condition: Condition,
   now: number,
+  id: IncidentId = newId('inc'),
 ): Promise<OpenIncident> {
-  const incident: OpenIncident = { ...condition, id: newId('inc'), state: 'open' }
+  const incident: OpenIncident = { ...condition, id, state: 'open' }
   await client.query(
     `insert into incidents (tenant, id, kind, subject, title, what, holds_up, todo, connection_id, flow, since, opened_at, updated_at)
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12)`,
@@ -131,6 +132,21 @@ export async function insertAlerts(
       channels.map(() => newId('alr')),
       [...channels],
     ],
+  )
+}
+
+/** Of an incident whose opening these channels have taken already: to them it is not sent again. */
+export async function markTold(
+  client: Queryable,
+  tenant: string,
+  incident: IncidentId,
+  channels: readonly string[],
+  now: number,
+): Promise<void> {
+  await client.query(
+    `update alerts set state = 'sent', attempts = 1, settled_at = $4
+     where tenant = $1 and incident_id = $2 and change = 'opened' and channel = any($3)`,
+    [tenant, incident, [...channels], new Date(now)],
   )
 }
 

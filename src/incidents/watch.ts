@@ -1,9 +1,13 @@
+import { hostname } from 'node:os'
 import { pause, reasonOf, SECOND, type Clock, type Random } from '../base/index.ts'
-import type { Database } from '../db/index.ts'
+import { transaction, type Database } from '../db/index.ts'
 import { beginReading } from '../ledger/index.ts'
 import type { Channel } from './alerts/channel.ts'
+import { AwayWatch, recordAway, type WasAway } from './away.ts'
 import { claimAlerts, settleAlert, type ClaimedAlert } from './alerts/outbox.ts'
-import { DETECTORS } from './detectors/index.ts'
+import type { LimitDefinition } from '../define/index.ts'
+import { detectors } from './detectors/index.ts'
+import type { Detector } from './detectors/detector.ts'
 import { LOOK_EVERY_MS, lookOnce, READER } from './look.ts'
 
 export interface WatchOptions {
@@ -12,6 +16,8 @@ export interface WatchOptions {
   readonly random: Random
   readonly tenant: string
   readonly channels: readonly Channel[]
+  /** The limits of a connector, by its name. */
+  readonly limitsOf: (connector: string) => readonly LimitDefinition[]
   /** Whether the platform is in hold: what is wrong is noticed, and told when the hold is over. Default: never. */
   readonly inHold?: () => boolean
   readonly onFault?: (what: string, error: unknown) => void
@@ -24,6 +30,12 @@ const SENDING_AT_ONCE = 4
 /** Looks for what is wrong and tells about it, until stopped. Start once; stop twice safely. */
 export class Watch {
   readonly #options: WatchOptions
+  readonly #detectors: readonly Detector[]
+  readonly #away: AwayWatch
+  /** What is still to be written down. */
+  #wasAway: WasAway | undefined
+  #fault: unknown
+  #cancelCheck: () => void = () => {}
   #stopping = false
   #cancel: () => void = () => {}
   #looking: Promise<void> = Promise.resolve()
@@ -31,6 +43,9 @@ export class Watch {
 
   constructor(options: WatchOptions) {
     this.#options = options
+    this.#detectors = detectors(options.limitsOf)
+    const { clock, channels } = options
+    this.#away = new AwayWatch({ clock, channels, where: `${hostname()} (pid ${process.pid})` })
   }
 
   /** Resolves once what happens from now on will be noticed. */
@@ -38,12 +53,14 @@ export class Watch {
     const { database, tenant, clock } = this.#options
     await beginReading(database.pool, { tenant, name: READER }, clock.now())
     this.#schedule(0)
+    this.#check()
   }
 
   async stop(): Promise<void> {
     this.#stopping = true
     this.#cancel()
-    const under = Promise.allSettled([this.#looking, ...this.#sending])
+    this.#cancelCheck()
+    const under = Promise.allSettled([this.#looking, this.#away.settled(), ...this.#sending])
     await Promise.race([under, pause(this.#options.clock, STOP_LIMIT_MS, { keepAlive: true })])
   }
 
@@ -53,7 +70,8 @@ export class Watch {
       this.#looking = this.#look()
         .then((more) => this.#schedule(more ? 0 : LOOK_EVERY_MS))
         .catch((error: unknown) => {
-          this.#fault('look for incidents', error)
+          this.#fault = error
+          this.#told('look for incidents', error)
           this.#schedule(LOOK_EVERY_MS)
         })
     })
@@ -62,7 +80,8 @@ export class Watch {
   async #look(): Promise<boolean> {
     const { database, clock, tenant, channels } = this.#options
     const names = channels.map((channel) => channel.name)
-    const looked = await lookOnce({ database, clock, tenant, detectors: DETECTORS, channels: names })
+    const looked = await lookOnce({ database, clock, tenant, detectors: this.#detectors, channels: names })
+    await this.#answered(names)
     this.#send()
     return looked.as === 'looked' && looked.more
   }
@@ -72,21 +91,37 @@ export class Watch {
     if (this.#sending.size >= SENDING_AT_ONCE || this.#options.inHold?.()) return
     const sending = sendDue(this.#options, () => this.#stopping)
       .then(() => {})
-      .catch((error: unknown) => this.#fault('send alerts', error))
+      .catch((error: unknown) => this.#told('send alerts', error))
       .finally(() => this.#sending.delete(sending))
     this.#sending.add(sending)
   }
 
-  #fault(what: string, error: unknown): void {
+  /** Beside the looking: a look may wait for a database that never answers. */
+  #check(): void {
+    if (this.#stopping) return
+    if (!this.#options.inHold?.()) this.#away.check(this.#fault)
+    this.#cancelCheck = this.#options.clock.after(LOOK_EVERY_MS, () => this.#check())
+  }
+
+  async #answered(channels: readonly string[]): Promise<void> {
+    const { database, clock, tenant } = this.#options
+    this.#fault = undefined
+    this.#wasAway ??= this.#away.answered()
+    const was = this.#wasAway
+    if (!was) return
+    await transaction(database.pool, (client) => recordAway(client, tenant, was, channels, clock.now()))
+    this.#wasAway = undefined
+  }
+
+  #told(what: string, error: unknown): void {
     this.#options.onFault?.(what, error)
   }
 }
 
+type Sending = Pick<WatchOptions, 'database' | 'clock' | 'random' | 'tenant' | 'channels'>
+
 /** Sends the alerts that are due, until none is; gives how many attempts were made. */
-export async function sendDue(
-  options: Omit<WatchOptions, 'onFault'>,
-  stopping: () => boolean = () => false,
-): Promise<number> {
+export async function sendDue(options: Sending, stopping: () => boolean = () => false): Promise<number> {
   const { database, clock, tenant } = options
   let attempts = 0
   while (!stopping()) {
@@ -98,7 +133,7 @@ export async function sendDue(
   return attempts
 }
 
-async function sendOne(alert: ClaimedAlert, options: Omit<WatchOptions, 'onFault'>): Promise<void> {
+async function sendOne(alert: ClaimedAlert, options: Sending): Promise<void> {
   const channel = options.channels.find(({ name }) => name === alert.channel)
   const told = channel
     ? await channel

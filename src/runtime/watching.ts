@@ -8,9 +8,18 @@ export async function startWatching(
   inHold: () => boolean,
   onFault: (what: string, error: unknown) => void,
 ): Promise<{ stop(): Promise<void> }> {
-  const { config, database, clock, random } = installation
+  const { config, database, clock, random, connectorNamed } = installation
   const channels = createChannels(config.alerts, installation)
-  const watch = new Watch({ database, clock, random, tenant: TENANT, channels, inHold, onFault })
+  const watch = new Watch({
+    database,
+    clock,
+    random,
+    tenant: TENANT,
+    channels,
+    limitsOf: (name) => connectorNamed(name)?.limits ?? [],
+    inHold,
+    onFault,
+  })
   await watch.start()
   const counting = await keepConservation({ database, clock, tenant: TENANT, onFault })
   return {

@@ -1,3 +1,4 @@
+import { budgets, type LimitsOf } from './budgets.ts'
 import { conservation } from './conservation.ts'
 import { deadLetters } from './deadLetters.ts'
 import type { Detector } from './detector.ts'
@@ -9,13 +10,16 @@ import { reauthorization } from './reauthorization.ts'
 import { schedules } from './schedules.ts'
 
 /** Everything that is looked for, a kind an entry. */
-export const DETECTORS: readonly Detector[] = [
-  failingCalls,
-  outages,
-  deadLetters,
-  heldRuns,
-  schedules,
-  reauthorization,
-  conservation,
-  nodesGone,
-]
+export function detectors(limitsOf: LimitsOf): readonly Detector[] {
+  return [
+    failingCalls,
+    outages,
+    budgets(limitsOf),
+    deadLetters,
+    heldRuns,
+    schedules,
+    reauthorization,
+    conservation,
+    nodesGone,
+  ]
+}

@@ -1,0 +1,159 @@
+import { createServer, connect, type AddressInfo, type Server, type Socket } from 'node:net'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { createTestDatabase, type TestDatabase } from '../../tests/support/database.ts'
+import { seededRandom, systemClock, type Clock } from '../base/index.ts'
+import { openDatabase, type Database } from '../db/index.ts'
+import { createEgress } from '../egress/index.ts'
+import { ensurePartitions } from '../ledger/index.ts'
+import { createFakeClock } from '../testing/index.ts'
+import type { Channel } from './alerts/channel.ts'
+import { createChannels } from './alerts/channels.ts'
+import { AWAY_AFTER_MS, AwayWatch } from './away.ts'
+import { openMailServer, type MailServer } from './incidents.fixture.ts'
+import { Watch } from './watch.ts'
+
+describe('a database that does not answer', () => {
+  const clock = createFakeClock()
+  const alerts: string[] = []
+  let takes = true
+  const channel: Channel = {
+    name: 'email',
+    tell: ({ id, payload }) => {
+      alerts.push(`${id} ${payload.title}`)
+      return Promise.resolve(takes ? { as: 'told' } : { as: 'failed', reason: 'down' })
+    },
+  }
+  const seconds = async (watch: AwayWatch, count: number): Promise<void> => {
+    for (let i = 0; i < count; i++) {
+      await clock.advance(1_000)
+      watch.check(undefined)
+      await watch.settled()
+    }
+  }
+  beforeEach(() => {
+    alerts.length = 0
+    takes = true
+  })
+
+  it('is told of after a while, once, and written down when it is back', async () => {
+    const watch = new AwayWatch({ clock, channels: [channel], where: 'host-1' })
+    await seconds(watch, AWAY_AFTER_MS / 1_000 - 1)
+    expect(alerts).toEqual([])
+    await seconds(watch, 30)
+    expect(alerts).toEqual([expect.stringContaining('The database does not answer host-1') as string])
+    expect(watch.answered()).toMatchObject({ incident: { kind: 'database_away' }, told: ['email'] })
+    expect(watch.answered()).toBeUndefined()
+  })
+
+  it('is told again and again under one id to who does not take it', async () => {
+    takes = false
+    const watch = new AwayWatch({ clock, channels: [channel], where: 'host-1' })
+    await seconds(watch, 40)
+    expect(alerts.length).toBeGreaterThan(2)
+    expect(new Set(alerts).size).toBe(1)
+    expect(watch.answered()).toMatchObject({ told: [] })
+  })
+
+  it('is not told of where it answers, or where this process itself stood still', async () => {
+    const watch = new AwayWatch({ clock, channels: [channel], where: 'host-1' })
+    for (let i = 0; i < 30; i++) {
+      await seconds(watch, 1)
+      watch.answered()
+    }
+    await clock.advance(10 * AWAY_AFTER_MS)
+    watch.check(undefined)
+    await seconds(watch, 5)
+    expect(alerts).toEqual([])
+  })
+})
+
+describe('a node whose database hangs', () => {
+  let testDatabase: TestDatabase
+  let database: Database
+  let mail: MailServer
+  let proxy: Server
+  let hanging = false
+  const sockets = new Set<Socket>()
+  const egress = createEgress({ clock: systemClock })
+  /** Thirty times as fast as the machine's. */
+  const clock: Clock = {
+    now: () => systemClock.now(),
+    monotonic: () => systemClock.monotonic() * 30,
+    after: (ms, wake, options) => systemClock.after(ms / 30, wake, options),
+  }
+
+  beforeAll(async () => {
+    testDatabase = await createTestDatabase()
+    const target = new URL(testDatabase.url)
+    proxy = createServer((from) => {
+      const to = connect(Number(target.port), target.hostname)
+      for (const socket of [from, to]) {
+        sockets.add(socket.on('error', () => {}))
+        socket.on('close', () => {
+          from.destroy()
+          to.destroy()
+        })
+      }
+      // Nothing comes through any more, and nobody is told: as when a firewall drops everything.
+      from.on('data', (data) => (hanging ? undefined : to.write(data)))
+      to.on('data', (data) => (hanging ? undefined : from.write(data)))
+    })
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
+    const url = new URL(testDatabase.url)
+    url.hostname = '127.0.0.1'
+    url.port = String((proxy.address() as AddressInfo).port)
+    database = openDatabase({ url: url.href, max: 3 })
+    await ensurePartitions(database.pool, systemClock.now())
+    mail = await openMailServer()
+  })
+  afterEach(() => {
+    hanging = false
+  })
+  afterAll(async () => {
+    await mail.close()
+    await egress.close()
+    await database.close().catch(() => undefined)
+    proxy.close()
+    for (const socket of sockets) socket.destroy()
+    await testDatabase.drop()
+  })
+
+  it('tells by mail at once, and by mail again when it is back, with both in the ledger', async () => {
+    const channels = createChannels(
+      {
+        email: {
+          to: 'ops@example.com',
+          from: 'trestle@example.com',
+          smtp: { host: '127.0.0.1', port: mail.port, allowPrivateNetwork: true },
+        },
+      },
+      { clock: systemClock, egress, environment: {} },
+    )
+    const watch = new Watch({
+      database,
+      clock,
+      random: seededRandom('away'),
+      tenant: 'default',
+      channels,
+      limitsOf: () => [],
+    })
+    await watch.start()
+    hanging = true
+    const [opening] = await mail.taken(1)
+    expect(opening!.subject).toMatch(/^\[Trestle\] The database does not answer .* \(pid \d+\)$/)
+    hanging = false
+    for (const socket of sockets) socket.destroy()
+    const [, end] = await mail.taken(2)
+    expect(end!.inReplyTo).toBe(opening!.messageId)
+    await watch.stop()
+    const { rows } = await database.pool.query(
+      `select action, outcome from ledger where action like 'incident.%' or action like 'alert.%' order by id`,
+    )
+    expect(rows.slice(0, 3)).toEqual([
+      { action: 'incident.opened', outcome: 'opened' },
+      { action: 'alert.sent', outcome: 'sent' },
+      { action: 'incident.resolved', outcome: 'resolved' },
+    ])
+    expect(mail.mails).toHaveLength(2)
+  })
+})
