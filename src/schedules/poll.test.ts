@@ -3,6 +3,8 @@ import { createTestDatabase, type TestDatabase } from '../../tests/support/datab
 import { HOUR, MINUTE, SECOND } from '../base/index.ts'
 import type { CallOutcome } from '../calls/index.ts'
 import { answered, books, exchange, polling, ThingList } from './list.fixture.ts'
+import { PAGES_AT_ONCE } from './poll.ts'
+import { POLLS_AT_ONCE } from './scheduler.ts'
 import {
   clockAt,
   declareDead,
@@ -160,6 +162,39 @@ describe('a poll', () => {
     await node.look()
     expect((await seen(node)).toSorted()).toEqual(['a.1', 'b.1', 'c.1', 'd.1', 'e.1'])
     expect(list.asked.at(-1)).toEqual({ after: 4 })
+  })
+})
+
+describe('what is read at once', () => {
+  it('is bounded by pages: a long list goes on at the next look, and others have their turn', async () => {
+    list.pageSize = 1
+    for (let i = 0; i < PAGES_AT_ONCE + 5; i++) list.put(`i${i}`, 1, NINE - HOUR + i * SECOND)
+    // Each page is the place of the next, so half of them bring nothing new.
+    const node = await start()
+    await node.look()
+    expect(list.asked).toHaveLength(PAGES_AT_ONCE)
+    expect(await rowOf(node.database, 'things')).toMatchObject({ node_id: null, due_at: new Date(NINE) })
+    for (let i = 0; i < 3; i++) await node.look()
+    expect(await seen(node)).toHaveLength(PAGES_AT_ONCE + 5)
+  })
+
+  it('is bounded by polls: further ones wait for the next look', async () => {
+    let under = 0
+    let most = 0
+    const names = Array.from({ length: POLLS_AT_ONCE + 3 }, (_, i) => `poll-${i}`)
+    const node = await start({
+      flows: names.map((name) => polling({ from: 'beginning' }, {}, name)),
+      call: async (request) => {
+        most = Math.max(most, ++under)
+        await new Promise((resolve) => setImmediate(resolve))
+        under--
+        return list.call(request)
+      },
+    })
+    await node.look()
+    expect([list.asked.length, most <= POLLS_AT_ONCE]).toEqual([POLLS_AT_ONCE, true])
+    await node.look()
+    expect(list.asked).toHaveLength(names.length)
   })
 })
 

@@ -44,6 +44,17 @@ const MET: Readonly<Record<string, readonly [file: string, test: string]>> = {
     'tests/limits/runs.test.ts',
     'a delivery of more events than one may carry is quarantined whole',
   ],
+  CRON_LENGTH: ['src/define/triggers/cron.test.ts', 'refuses an expression that is too long'],
+  SHORTEST_POLL_MS: [
+    'src/define/triggers/poll.test.ts',
+    'refuses polls that are closer together than the limit',
+  ],
+  POLLS_AT_ONCE: ['src/schedules/poll.test.ts', 'is bounded by polls: further ones wait for the next look'],
+  PAGES_AT_ONCE: [
+    'src/schedules/poll.test.ts',
+    'is bounded by pages: a long list goes on at the next look, and others have their turn',
+  ],
+  FIRINGS_AT_ONCE: ['src/schedules/fire.test.ts', "with missed: 'all' runs more than one transaction takes"],
   SAMPLE_BODY_BYTES: [
     'src/webhooks/rejections.test.ts',
     'keep at most a hundred samples of an endpoint, each cut to 64 KiB',

@@ -24,12 +24,16 @@ import {
   STEPS_AT_ONCE,
   STEPS_PER_RUN,
 } from '../../src/flows/index.ts'
+import { CRON_LENGTH, SHORTEST_POLL_MS } from '../../src/define/index.ts'
 import { EVENTS_PER_DELIVERY } from '../../src/inbox/prepare.ts'
 import { DETAIL_LIMIT } from '../../src/ledger/entry.ts'
 import { KEEP_DAYS } from '../../src/ledger/partitions.ts'
 import { BODY_LIMIT as KEPT_BODY_LIMIT } from '../../src/ledger/redact/redactor.ts'
 import { BREAKER_POLICY, LONGEST_RETRY_AFTER_MS, RETRY_BUDGET } from '../../src/resilience/index.ts'
 import { BLOCKED_LIMIT_MS } from '../../src/runtime/watchdog.ts'
+import { FIRINGS_AT_ONCE } from '../../src/schedules/plan.ts'
+import { PAGES_AT_ONCE } from '../../src/schedules/poll.ts'
+import { POLLS_AT_ONCE } from '../../src/schedules/scheduler.ts'
 import { BODY_LIMIT } from '../../src/server/http/body.ts'
 import { BATCH_LIMIT } from '../../src/server/http/cloudEvents.ts'
 import { pagingQuery } from '../../src/server/http/paging.ts'
@@ -132,6 +136,21 @@ export const COMING_IN: readonly Limit[] = [
     'EVENTS_PER_DELIVERY',
   ],
   ['body kept of a rejected sample', bytes(SAMPLE_BODY_BYTES), 'cut', 'SAMPLE_BODY_BYTES'],
+  ['cron expression', `${count(CRON_LENGTH)} characters`, 'refused where it is declared', 'CRON_LENGTH'],
+  [
+    'how often one list is polled',
+    `once in ${time(SHORTEST_POLL_MS)}`,
+    'refused where it is declared',
+    'SHORTEST_POLL_MS',
+  ],
+  ['polls under way at once on a node', count(POLLS_AT_ONCE), 'wait for the next look', 'POLLS_AT_ONCE'],
+  ['pages that one poll reads in a turn', count(PAGES_AT_ONCE), 'goes on at the next look', 'PAGES_AT_ONCE'],
+  [
+    'missed times that fire in one transaction',
+    count(FIRINGS_AT_ONCE),
+    'the next transaction goes on',
+    'FIRINGS_AT_ONCE',
+  ],
 ]
 
 export const RUNS: readonly Limit[] = [

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { cron, defineConfig, defineFlow } from '../index.ts'
+import { cron, CRON_LENGTH, defineConfig, defineFlow } from '../index.ts'
 
 describe('cron', () => {
   it('takes the five fields as they are written', () => {
@@ -40,6 +40,13 @@ describe('cron', () => {
   ])('refuses %j in words that say what is wrong', (expression, words) => {
     expect(() => cron(expression)).toThrow(expect.objectContaining({ code: 'cron_invalid' }))
     expect(() => cron(expression)).toThrow(words)
+  })
+
+  it('refuses an expression that is too long', () => {
+    const minutes = (count: number): string => `${Array.from({ length: count }, () => '1').join(',')} * * * *`
+    expect(minutes(124)).toHaveLength(CRON_LENGTH - 1)
+    expect(() => cron(minutes(124))).not.toThrow()
+    expect(() => cron(minutes(125))).toThrow(/has 257 characters; at most 256/)
   })
 
   it('refuses what is no zone, and what is no policy', () => {
