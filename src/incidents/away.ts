@@ -86,7 +86,7 @@ export class AwayWatch {
 
   #open(why: unknown, since: number): OpenIncident {
     return {
-      id: newId('inc') as IncidentId,
+      id: newId('inc'),
       state: 'open',
       kind: 'database_away',
       subject: this.#where,

@@ -26,6 +26,8 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
   'trestle quarantine show': 'id of what is quarantined, `qrn_…`',
   'trestle quarantine release': 'id of what is quarantined, `qrn_…`',
   'trestle quarantine discard': 'id of what is quarantined, `qrn_…`',
+  'trestle incidents show': 'id of the incident, `inc_…`',
+  'trestle incidents ack': 'id of the incident, `inc_…`',
   'trestle schedules run': 'name of the schedule, which is that of its flow',
   'trestle schedules move': 'name of the poll, which is that of its flow',
   'trestle connections add': 'name of the connection, as in `trestle.config.ts`',
