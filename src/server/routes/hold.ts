@@ -15,11 +15,9 @@ const hold = z
     reason: z.string(),
     beganAt: time,
     beganBy: z.string(),
-    lostFrom: time
-      .nullable()
-      .openapi({
-        description: 'The earliest that anything can have been begun that is not in the database.',
-      }),
+    lostFrom: time.nullable().openapi({
+      description: 'The earliest that anything can have been begun that is not in the database.',
+    }),
     lostTo: time
       .nullable()
       .openapi({ description: 'When nothing of the former platform was at work any more.' }),
