@@ -9,6 +9,7 @@ import {
   afterCrash,
   idempotencyKey,
   nextMove,
+  noLongerThanValid,
   notDone,
   notTried,
   retryPolicy,
@@ -143,6 +144,45 @@ describe('what a step does next', () => {
     expect(nextMove(tried({ phase: 'in_doubt', until: 0, doubtedAt: T - HOUR }), lookup, options, T).as).toBe(
       'look_up',
     )
+  })
+
+  it('waits as long as the provider asks, also in doubt', () => {
+    const asked = { ...doubted(), retryAt: T + 2 * HOUR } as CallOutcome
+    const byKey = pendingOf(tried(), asked, at(T, key))
+    expect(byKey.until).toBeGreaterThanOrEqual(T + 2 * HOUR)
+    expect(pendingOf(tried(), asked, at(T, lookup)).until).toBe(T + 2 * HOUR)
+    // Longer than is waited for: what is in doubt is taken up after a day.
+    const tooLong = { ...doubted(), retryAt: T + 9 * DAY } as CallOutcome
+    expect(pendingOf(tried(), tooLong, at(T, key))).toMatchObject({ phase: 'in_doubt', until: T + DAY })
+  })
+
+  it('finds that it is too late when it is, and not only when its turn has come', () => {
+    const options = { validUntil: new Date(T + HOUR), onLate: 'skip' } as const
+    const refused = pendingOf(
+      tried(),
+      { ...failedFor('rate_limited', true), retryAt: T + 5 * HOUR } as CallOutcome,
+      at(T, key),
+    )
+    expect(noLongerThanValid(refused, options).until).toBe(T + HOUR + 1)
+    expect(nextMove(refused, key, options, T + HOUR + 1).as).toBe('skip')
+    expect(nextMove(refused, key, options, T + HOUR - 1).as).toBe('wait')
+    // In doubt it is learned first what came of it.
+    const doubtful = pendingOf(tried(), doubted(), at(T, lookup))
+    expect(noLongerThanValid({ ...doubtful, until: T + 9 * HOUR }, options).until).toBe(T + 9 * HOUR)
+    expect(noLongerThanValid(refused, { ...options, onLate: 'run' })).toBe(refused)
+  })
+
+  it('takes each part of its policy from the step, else the flow, else the operation', () => {
+    expect(
+      retryPolicy({ attempts: 3 }, { first: '2 s', attempts: 9 }, { first: '9 s', horizon: '1 h' }),
+    ).toEqual({ attempts: 3, first: 2_000, horizon: HOUR, cap: 15 * MINUTE })
+  })
+
+  it('says over how long it was tried when it gives up', () => {
+    const spent = { spentMs: 73 * HOUR, attempts: 12, firstAt: T - 75 * HOUR }
+    expect(afterAttempt(tried(spent), failedFor('unavailable', true), at(T, key))).toMatchObject({
+      reason: 'Gave up after 12 attempts over 3 days 3 h: it failed: unavailable',
+    })
   })
 
   it('after a crash doubts what may have left, and nothing else', () => {

@@ -185,9 +185,9 @@ it('redactors beyond the number that is kept are made again', async () => {
 it('an answer of the API that takes too long is 503', async () => {
   const clock = createFakeClock()
   const answer = within(clock, ANSWER_LIMIT_MS, 'The listing', new Promise(() => {}))
-  const caught = expect(answer).rejects.toMatchObject({ code: 'deadline_exceeded' })
+  const caught = answer.catch((error: unknown) => error)
   await clock.advance(ANSWER_LIMIT_MS)
-  await caught
+  expect(await caught).toMatchObject({ code: 'deadline_exceeded' })
 })
 
 it('a flow that blocks the event loop ends its node, which names the run', { timeout: 120_000 }, async () => {
