@@ -9,6 +9,7 @@ import { flows } from './flows.ts'
 import { growth } from './growth.ts'
 import { intake } from './intake.ts'
 import { latency } from './latency.ts'
+import { lanes } from './lanes.ts'
 import { nodes } from './nodes.ts'
 import { peers } from './peers.ts'
 import { recovery } from './recovery.ts'
@@ -24,6 +25,8 @@ const BENCHMARKS: Readonly<
   intake,
   flows,
   latency,
+  budget,
+  lanes,
   peers,
   recovery: (seconds) => recovery(seconds),
   nodes,

@@ -3,6 +3,16 @@ import { defineEvent, PermanentError, type IncomingDelivery, type IncomingEvent 
 import { associationEvent, mergeEvent, objectEvent, propertyEvent } from './contracts.ts'
 
 /**
+ * HubSpot dates changes to the millisecond and sends them in no order
+ * (https://developers.hubspot.com/docs/api-reference/webhooks-webhooks-v3/guide, read 2026-11-22). What is newer or
+ * older is one property of one object.
+ */
+const propertyChange = {
+  datedBy: 'data.occurredAt',
+  subject: ['data.objectId', 'data.propertyName'],
+} as const
+
+/**
  * Webhook events by subscription type. The names are HubSpot's; generic subscriptions (`object.creation` with an
  * `objectTypeId`) are given the name of their object, so that a flow need not know how the app subscribed.
  * Source: https://developers.hubspot.com/docs/api-reference/webhooks-webhooks-v3/guide and
@@ -16,6 +26,7 @@ export const events = {
     describe: ({ objectId }) => `contact ${objectId} created`,
   }),
   'contact.propertyChange': defineEvent({
+    ...propertyChange,
     schema: propertyEvent,
     summary: 'contact changed',
     match: ['data.objectId', 'data.propertyName'],
@@ -60,6 +71,7 @@ export const events = {
     describe: ({ objectId }) => `deal ${objectId} created`,
   }),
   'deal.propertyChange': defineEvent({
+    ...propertyChange,
     schema: propertyEvent,
     summary: 'deal changed',
     match: ['data.objectId', 'data.propertyName'],

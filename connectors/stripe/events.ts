@@ -5,6 +5,13 @@ import { charge, customer, dispute, invoice, paymentIntent, subscription } from 
 const who = (email: string | null | undefined, customer: string | null): string =>
   email ?? customer ?? 'a guest'
 
+/**
+ * A change holds the whole object as it was then. Stripe sends events in no order and dates them to the second
+ * (`created`: https://docs.stripe.com/webhooks#event-ordering and https://docs.stripe.com/api/events/object, read
+ * 2026-11-22): of two within one second, the one that comes later counts.
+ */
+const change = { datedBy: 'occurredAt', subject: 'data.id' } as const
+
 /** Events by Stripe's names: https://docs.stripe.com/api/events/types, read 2026-11-22. */
 export const events = {
   'payment_intent.succeeded': defineEvent({
@@ -48,6 +55,7 @@ export const events = {
       `${data.billing_reason === 'subscription_cycle' ? 'renewal' : 'invoice'} of ${money(data.amount_paid, data.currency)} paid by ${who(data.customer_email, data.customer)}`,
   }),
   'customer.subscription.updated': defineEvent({
+    ...change,
     summary: 'subscription changed',
     schema: subscription,
     match: ['data.id', 'data.customer'],
@@ -66,6 +74,7 @@ export const events = {
     describe: (data) => `customer ${data.name ?? data.email ?? data.id} created`,
   }),
   'customer.updated': defineEvent({
+    ...change,
     summary: 'customer changed',
     schema: customer,
     match: ['data.id', 'data.email'],

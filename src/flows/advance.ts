@@ -59,7 +59,7 @@ export async function advanceRun(run: ClaimedRun, given: AdvanceDeps): Promise<A
   if (dated && newer) return settle(run, staleMove(run, dated, newer), deps)
 
   const execution = executionOf(run, flow, event, 'run', deps)
-  const end = await execution.start()
+  const end = await untilGivingUp(execution, giveUpAt(run, flow), deps)
   switch (end.as) {
     case 'fenced':
       return undefined
@@ -195,6 +195,21 @@ async function giveUp(
     execution,
     deps,
   )
+}
+
+/** Executes the run. When its flow's time is over it is handed back, and gives up when it is taken again. */
+async function untilGivingUp(
+  execution: Execution,
+  at: number,
+  { clock }: AdvanceDeps,
+): Promise<Awaited<ReturnType<Execution['start']>>> {
+  if (at === Number.POSITIVE_INFINITY) return execution.start()
+  const cancel = clock.after(at - clock.now(), () => execution.handBack())
+  try {
+    return await execution.start()
+  } finally {
+    cancel()
+  }
 }
 
 /** The flow has had the time that it gives itself. What is in doubt is resolved, and what was done is undone. */
