@@ -13,7 +13,9 @@ import type { CallOutcome } from '../calls/index.ts'
 import { transaction } from '../db/index.ts'
 import { defineFlow, type AlertsDefinition } from '../define/index.ts'
 import { createEgress } from '../egress/index.ts'
+import { beginConservation, countOnce } from '../conservation/check.ts'
 import { beginReading, takeTurn } from '../ledger/index.ts'
+import type { Detector } from './detectors/detector.ts'
 import { createChannels } from './alerts/channels.ts'
 import { detectors } from './detectors/index.ts'
 import { openMailServer, type MailServer } from './incidents.fixture.ts'
@@ -222,6 +224,54 @@ describe('a node that is gone', () => {
     await look()
     expect(await incidents()).toMatchObject([{ state: 'resolved' }])
     await engine.database.pool.query(`delete from nodes where roles = 'other'`)
+  })
+})
+
+describe('counts that do not balance', () => {
+  it('open an incident that names day, connection and flow', async () => {
+    const { pool } = engine.database
+    const options = { database: engine.database, clock: systemClock, tenant: TENANT }
+    await beginConservation(options)
+    const { runs } = await engine.deliver('thing.happened', { n: 1 })
+    await engine.reached(runs[0]!, 'succeeded')
+    await settled()
+    await countOnce(options, 0)
+    await look()
+    expect(await incidents()).toEqual([])
+    await pool.query('delete from runs where id = $1', [runs[0]])
+    await pool.query('update conservation set checked_at = null')
+    await countOnce(options, 0)
+    await look()
+    const day = new Date(systemClock.now()).toISOString().slice(0, 10)
+    expect(await incidents()).toMatchObject([
+      {
+        kind: 'conservation',
+        flow: 'thing-happened',
+        connection_id: 'con_acme',
+        what: `1 run of thing-happened for events of acme on ${day} is missing: the ledger has 1, the tables have 0. Missing: ${runs[0]}.`,
+      },
+    ])
+    await pool.query('truncate conservation')
+  })
+})
+
+describe('a look that fails in the middle', () => {
+  it('leaves nothing behind, and the next one finds the same', async () => {
+    answer = () => failedFor('http_503', false)
+    await calls('thing.happened', 3)
+    const [first, ...rest] = detectors(() => [])
+    const broken: Detector = { kind: 'outage', over: '', look: () => Promise.reject(new Error('it broke')) }
+    const options = { database: engine.database, clock, tenant: TENANT, channels: ['email'] }
+    await settled()
+    await expect(lookOnce({ ...options, detectors: [first!, broken, ...rest] }, 0)).rejects.toThrow(
+      'it broke',
+    )
+    const { rows } = await engine.database.pool.query(
+      'select 1 from call_streaks union all select 1 from alerts',
+    )
+    expect(rows).toEqual([])
+    await look()
+    expect(await incidents()).toMatchObject([{ kind: 'failing_calls' }])
   })
 })
 
