@@ -14,6 +14,7 @@ import { addInit } from './commands/init.ts'
 import { addLanes } from './commands/lanes.ts'
 import { addLedger } from './commands/ledger.ts'
 import { addOutages } from './commands/outages.ts'
+import { addProve } from './commands/prove.ts'
 import { addQuarantine } from './commands/quarantine.ts'
 import { addReplay } from './commands/replay.ts'
 import { addRestore } from './commands/restore.ts'
@@ -52,6 +53,7 @@ const COMMANDS = [
   addRestore,
   addHold,
   addDoctor,
+  addProve,
 ]
 
 /** The whole command line. Mistakes end with exit code 2 and a sentence on stderr. */

@@ -13,3 +13,6 @@
  * 4. What could not be exercised is said on the page.
  */
 export type { CreateStandIn, Happening, Person, StandIn } from './standIn.ts'
+export type { ProofReport } from './report.ts'
+export { prove, ProofStopped, type ProveOptions } from './prove.ts'
+export { writePage } from './page/page.ts'

@@ -49,6 +49,13 @@ export async function openLaboratory(startMs: number): Promise<Laboratory> {
     }
     await makeTemplate(await create(TEMPLATE), startMs)
     let closed: Promise<void> | undefined
+    const end = async (): Promise<void> => {
+      try {
+        await stopServer()
+      } finally {
+        await closeFolder()
+      }
+    }
     return {
       freshFolder: () => mkdtemp(join(folder, 'node-')),
       async freshDatabase() {
@@ -65,7 +72,7 @@ export async function openLaboratory(startMs: number): Promise<Laboratory> {
           },
         }
       },
-      close: () => (closed ??= stopServer().finally(closeFolder)),
+      close: () => (closed ??= end()),
     }
   } catch (error) {
     await stopServer()

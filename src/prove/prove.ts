@@ -2,8 +2,9 @@ import { UsageError } from '../base/index.ts'
 import type { Config } from '../define/index.ts'
 import { findStandIns } from './findStandIns.ts'
 import { openLaboratory } from './laboratory.ts'
+import { readOwnEvents } from './ownEvents.ts'
 import { brokenPromises, type DrillReport, type FlowReport, type ProofReport } from './report.ts'
-import { drillsFor, surveying, type Drill } from './scenarios/drill.ts'
+import { drillsFor, surveying, type Drill, type Survey } from './scenarios/drill.ts'
 import type { History } from './scenarios/history.ts'
 import { play, START_MS, type Played, type Stage } from './scenarios/play.ts'
 import { compare } from './scenarios/verdict.ts'
@@ -18,6 +19,8 @@ export interface ProveOptions {
   readonly flows?: readonly string[]
   /** Only these drills, by id. Default: all. */
   readonly drills?: readonly string[]
+  /** A folder of the user's own events; see `readOwnEvents`. */
+  readonly events?: string
   /** Aborted: the proof ends early and leaves nothing behind. */
   readonly signal?: AbortSignal
   /** Told of every drill as it begins. */
@@ -41,6 +44,7 @@ export async function prove(options: ProveOptions): Promise<ProofReport> {
   const { seed, version, signal, onDrill = () => {} } = options
   const config = onlyFlows(options.config, options.flows)
   const { makers, missing } = await findStandIns(config, options.folder)
+  const events = await readOwnEvents(options.events, config)
   const checkStopped = (): void => {
     if (signal?.aborted) throw new ProofStopped()
   }
@@ -52,12 +56,13 @@ export async function prove(options: ProveOptions): Promise<ProofReport> {
       makers,
       laboratory,
       seed,
+      events,
       version,
       checkStopped,
       ...(options.nodeOptions && { nodeOptions: options.nodeOptions }),
     }
     onDrill('Undisturbed', 0, 1)
-    const { undisturbed, landscape } = await survey(stage)
+    const { undisturbed, landscape } = await look(stage)
     const titleOf = (connection: string): string => config.connections[connection]!.connector.title
     const drills = drillsFor(landscape, seed, titleOf).filter(
       ({ id }) => options.drills === undefined || options.drills.includes(id),
@@ -78,29 +83,30 @@ export async function prove(options: ProveOptions): Promise<ProofReport> {
 }
 
 /** What is compared with is always the platform as it is. */
-function unguarded({ nodeOptions: _, ...stage }: Stage): Stage {
-  return stage
+function unguarded(stage: Stage): Stage {
+  return { ...stage, nodeOptions: undefined }
 }
 
-async function survey(stage: Stage) {
-  let landscapeOf: ReturnType<typeof surveying>['landscape'] | undefined
+async function look(stage: Stage) {
+  let landscapeOf: Survey['landscape'] | undefined
   const undisturbed = await play(unguarded(stage), { kind: 'undisturbed', long: false }, (nameOf) => {
-    const { interference, landscape } = surveying(nameOf)
-    landscapeOf = landscape
-    return interference
+    const survey = surveying(nameOf)
+    landscapeOf = survey.landscape
+    return survey.interference
   })
   if (undisturbed.twinErrors.length > 0)
     throw new UsageError(
       'stand_in_failed',
       `A stand-in failed by itself, so nothing can be shown: ${undisturbed.twinErrors[0]}`,
     )
-  const connectors = new Map(
-    Object.entries(stage.config.connections).map(([name, { connector }]) => [name, connector]),
-  )
-  return { undisturbed, landscape: landscapeOf!(connectors, undisturbed.called) }
+  return { undisturbed, landscape: landscapeOf!(undisturbed.called) }
 }
 
-function reportOf(drill: Drill, { history, poisoned, twinErrors }: Played, undisturbed: History): DrillReport {
+function reportOf(
+  drill: Drill,
+  { history, poisoned, twinErrors }: Played,
+  undisturbed: History,
+): DrillReport {
   const verdict = compare(undisturbed, history, new Set(poisoned.keys()))
   return {
     drill,
@@ -166,7 +172,10 @@ function summarize({ config, seed, version, undisturbed, reports, missing }: Par
         ({ name, actsAt, runs }) =>
           runs > 0 && actsAt.length === 0 && !script.unexercised.some(({ flow }) => flow === name),
       )
-      .map(({ name }) => `The flow "${name}" ran, and did nothing at any provider with the events of this proof.`),
+      .map(
+        ({ name }) =>
+          `The flow "${name}" ran, and did nothing at any provider with the events of this proof.`,
+      ),
   ]
   const broken = [
     ...reports.flatMap(({ drill, broken: reasons }) => reasons.map((reason) => `${drill.title}: ${reason}`)),
@@ -186,8 +195,9 @@ function summarize({ config, seed, version, undisturbed, reports, missing }: Par
       connection,
       title: config.connections[connection]!.connector.title,
       calls: history.requests.filter((request) => request.connection === connection).length,
-      effects: history.effects.filter((effect) => effect.connection === connection && effect.run !== undefined)
-        .length,
+      effects: history.effects.filter(
+        (effect) => effect.connection === connection && effect.run !== undefined,
+      ).length,
     })),
     undisturbed: history,
     drills: reports,

@@ -9,7 +9,7 @@
  * 1. Nothing listens before everything behind it is ready; intake closes last.
  * 2. A mistake in the configuration is refused before anything is started.
  */
-export { findConfig, loadConfig, type LoadedConfig } from './loadConfig.ts'
+export { findConfig, importFile, loadConfig, type LoadedConfig } from './loadConfig.ts'
 export { blocksAfter, checkpointFile, newestCheckpoint, putAsideCheckpoints } from './checkpoints.ts'
 export { embeddedFolder, findDatabase, type FoundDatabase } from './findDatabase.ts'
 export { openInstallation, TENANT, type Installation, type InstallationOptions } from './installation.ts'

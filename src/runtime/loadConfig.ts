@@ -58,8 +58,8 @@ function loadEnvironment(folder: string): void {
   if (existsSync(file)) process.loadEnvFile(file)
 }
 
-/** Node itself where it strips types (22.18 and newer), else jiti. */
-async function importFile(file: string): Promise<unknown> {
+/** Imports a file of the project. Node itself where it strips types (22.18 and newer), else jiti. */
+export async function importFile(file: string): Promise<unknown> {
   if (!file.endsWith('ts') || (process.features as { typescript?: unknown }).typescript)
     return import(pathToFileURL(file).href)
   return createJiti(import.meta.url, { fsCache: false, moduleCache: true }).import(file)

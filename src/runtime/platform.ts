@@ -65,6 +65,10 @@ export interface PlatformOptions {
   readonly runsAtOnce?: number
   /** Ends this process where a flow has blocked its event loop. Default true; off in tests that share a process. */
   readonly watchdog?: boolean
+  /** For simulations on a clock of their own: how long a heartbeat lets a node send. See `EngineOptions.leaseMs`. */
+  readonly leaseMs?: number
+  /** For simulations: every call of a run goes through it. Default: it is made. */
+  readonly aroundCall?: (request: CallRequest, call: () => Promise<CallOutcome>) => Promise<CallOutcome>
   readonly onFault?: (what: string, error: unknown) => void
   readonly onNotice?: (line: string) => void
 }
@@ -235,8 +239,12 @@ async function startWorker(
   })
   const { board, calls, keeper } = await watchOutages(installation, hold, shared.budgets, onFault)
   const watchdog = options.watchdog === false ? undefined : startWatchdog(database.url)
-  const call = (request: CallRequest): Promise<CallOutcome> =>
+  const made = (request: CallRequest): Promise<CallOutcome> =>
     hold.inHold() ? Promise.resolve(deferredByHold(clock.now())) : calls.call(request)
+  const { aroundCall } = options
+  const call = aroundCall
+    ? (request: CallRequest): Promise<CallOutcome> => aroundCall(request, () => made(request))
+    : made
   const engine = new Engine({
     database,
     clock,
@@ -253,8 +261,9 @@ async function startWorker(
     lostTimes: hold.lostTimes,
     connectionFor: (tenant, connector, name) => connectionFor(installation, tenant, connector, name),
     ...(options.runsAtOnce === undefined ? {} : { runsAtOnce: options.runsAtOnce }),
+    ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
     ...(watchdog && { entering: (run: string) => watchdog.entering(run) }),
-    onFault: options.onFault ?? (() => {}),
+    onFault,
   })
   await engine.start()
   keeper.start()

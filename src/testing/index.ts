@@ -37,3 +37,4 @@ export {
   type WebhookSender,
 } from './twin/webhooks.ts'
 export { signPayload, type PayloadToSign, type SignedPayload } from '../webhooks/index.ts'
+export type { CreateStandIn, Happening, Person, StandIn } from '../prove/index.ts'

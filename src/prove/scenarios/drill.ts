@@ -1,5 +1,4 @@
 import { HOUR, MINUTE, SECOND, seededRandom } from '../../base/index.ts'
-import type { AnyConnector } from '../../define/index.ts'
 import type { Postage } from '../simulation/postOffice.ts'
 import type { Interference, Ticket } from '../simulation/simulation.ts'
 import type { TwinFault } from '../standIn.ts'
@@ -42,7 +41,10 @@ export interface Drill {
 type NameOf = (ticket: Ticket) => string
 
 /** Which call, whoever makes it and whenever: the same in every simulation of a script. */
-export function callName(run: string, { connection, step, kind }: Pick<Ticket, 'connection' | 'step' | 'kind'>): string {
+export function callName(
+  run: string,
+  { connection, step, kind }: Pick<Ticket, 'connection' | 'step' | 'kind'>,
+): string {
   return `${connection} ${run} ${step} ${kind}`
 }
 
@@ -56,7 +58,6 @@ export interface Landscape {
   readonly acts: ReadonlySet<string>
   /** For calls that did something: a field that their answer's contract needs. */
   readonly needed: ReadonlyMap<string, string>
-  readonly connectors: ReadonlyMap<string, AnyConnector>
 }
 
 const OUTAGE = { fromMs: 10 * SECOND, toMs: 72 * HOUR }
@@ -73,18 +74,16 @@ export function drillsFor(
   titleOf: (connection: string) => string,
 ): readonly Drill[] {
   const base = { long: false, mayKeep: false }
-  const outages = landscape.called.map(
-    (connection): Drill => ({
-      ...base,
-      id: `outage-${connection}`,
-      kind: 'outage',
-      connection,
-      long: true,
-      outage: OUTAGE,
-      title: `${titleOf(connection)} is away for 72 hours`,
-      injected: `From the tenth second on and for 72 hours every request to ${titleOf(connection)} is answered 503. Events keep coming in: before it, 20 hours and 60 hours into it.`,
-    }),
-  )
+  const outages = landscape.called.map((connection): Drill => ({
+    ...base,
+    id: `outage-${connection}`,
+    kind: 'outage',
+    connection,
+    long: true,
+    outage: OUTAGE,
+    title: `${titleOf(connection)} is away for 72 hours`,
+    injected: `From the tenth second on and for 72 hours every request to ${titleOf(connection)} is answered 503. Events keep coming in: before it, 20 hours and 60 hours into it.`,
+  }))
   const drills: Drill[] = [
     {
       ...base,
@@ -154,11 +153,7 @@ export function drillsFor(
   return drills.map((drill) => ({ ...drill, ...interferenceOf(drill.kind, landscape, seed) }))
 }
 
-function interferenceOf(
-  kind: DrillKind,
-  landscape: Landscape,
-  seed: string,
-): Pick<Drill, 'interference'> {
+function interferenceOf(kind: DrillKind, landscape: Landscape, seed: string): Pick<Drill, 'interference'> {
   switch (kind) {
     case 'slow':
       return { interference: (nameOf) => slowly(landscape, seed, nameOf) }
@@ -227,11 +222,13 @@ function poisoning(landscape: Landscape, nameOf: NameOf): Interference {
   }
 }
 
-/** Watches the undisturbed run: which calls do something, and which fields their answers need. */
-export function surveying(nameOf: NameOf): {
+export interface Survey {
   readonly interference: Interference
-  landscape(connectors: ReadonlyMap<string, AnyConnector>, called: readonly string[]): Landscape
-} {
+  readonly landscape: (called: readonly string[]) => Landscape
+}
+
+/** Watches the undisturbed run: which calls do something, and which fields their answers need. */
+export function surveying(nameOf: NameOf): Survey {
   const acts = new Set<string>()
   const acting = new Set<string>()
   const needed = new Map<string, string>()
@@ -254,7 +251,7 @@ export function surveying(nameOf: NameOf): {
         return false
       },
     },
-    landscape: (connectors, called) => ({ called, acting: [...acting].sort(), acts, needed, connectors }),
+    landscape: (called) => ({ called, acting: [...acting].sort(), acts, needed }),
   }
 }
 

@@ -53,7 +53,11 @@ export interface History {
   readonly effects: readonly WitnessedEffect[]
   readonly requests: readonly WitnessedRequest[]
   /** Pairs of kind and key that a twin saw twice, as it tells effects apart itself: by key, external id, text. */
-  readonly repeated: readonly { readonly connection: string; readonly kind: string; readonly summary: string }[]
+  readonly repeated: readonly {
+    readonly connection: string
+    readonly kind: string
+    readonly summary: string
+  }[]
   readonly runs: readonly NamedRun[]
   readonly quarantine: readonly Quarantined[]
   readonly incidents: readonly IncidentTold[]
@@ -61,7 +65,10 @@ export interface History {
   readonly deliveries: readonly Counted[]
   readonly events: readonly Counted[]
   readonly inDoubt: number
-  readonly mail: readonly { readonly happening: string | undefined; readonly answers: readonly (number | string)[] }[]
+  readonly mail: readonly {
+    readonly happening: string | undefined
+    readonly answers: readonly (number | string)[]
+  }[]
   readonly faults: readonly string[]
   readonly died: number
   readonly endedAtMs: number
@@ -156,7 +163,10 @@ export function cleaner(standIns: ReadonlyMap<string, StandIn>): (text: string) 
     return clean
       .replace(/https?:\/\/127\.0\.0\.1:\d+/g, 'the platform')
       .replace(/127\.0\.0\.1:\d+/g, '127.0.0.1')
-      .replace(/\b(con|ep|dlv|evt|run|stp|att|fnd|inc|led|bat|qrn|nod|tok|hld|out)_[0-9a-hjkmnp-tv-z]{26}\b/g, '$1_…')
+      .replace(
+        /\b(con|ep|dlv|evt|run|stp|att|fnd|inc|led|bat|qrn|nod|tok|hld|out)_[0-9a-hjkmnp-tv-z]{26}\b/g,
+        '$1_…',
+      )
   }
 }
 

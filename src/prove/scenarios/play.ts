@@ -1,6 +1,10 @@
-import { DAY, HOUR } from '../../base/index.ts'
+import { createHash } from 'node:crypto'
+import { DAY, MINUTE } from '../../base/index.ts'
 import type { Config } from '../../define/index.ts'
 import type { Laboratory } from '../laboratory.ts'
+import { signPayload } from '../../webhooks/index.ts'
+import type { OwnEvent } from '../ownEvents.ts'
+import type { Mail } from '../simulation/postOffice.ts'
 import { SimulatedClock } from '../simulation/simulatedClock.ts'
 import {
   Simulation,
@@ -12,23 +16,24 @@ import type { CreateStandIn, StandIn } from '../standIn.ts'
 import type { Drill } from './drill.ts'
 import { readHistory, type History } from './history.ts'
 import { poisonedMail } from './poison.ts'
-import { peopleOf, writeScript, type Script } from './script.ts'
+import { peopleOf, writeScript, type Script, type ScriptLine } from './script.ts'
 
 /** A Monday morning. Every simulation begins at it. */
 export const START_MS = Date.UTC(2026, 0, 5, 9)
 /** How long a simulation goes on after the last thing that happened, for what waits. */
 const PATIENCE_MS = 30 * DAY
 /** And then, to see that nothing comes after. */
-const AFTER_MS = HOUR
+const AFTER_MS = 10 * MINUTE
 
 export interface Stage {
   readonly config: Config
   readonly makers: ReadonlyMap<string, CreateStandIn>
   readonly laboratory: Laboratory
   readonly seed: string
+  readonly events: readonly OwnEvent[]
   readonly version: string
   readonly checkStopped: () => void
-  readonly nodeOptions?: SimulationOptions['nodeOptions']
+  readonly nodeOptions?: SimulationOptions['nodeOptions'] | undefined
 }
 
 export interface Played {
@@ -66,7 +71,7 @@ export async function play(
   const waiting: { atMs: number; open: number }[] = []
   try {
     await simulation.start()
-    const script = writeScript(config, standIns, { seed, long: drill.long })
+    const script = writeScript(config, standIns, { seed, long: drill.long, events: stage.events })
     simulation.post.use({
       ...drill.postage,
       ...(drill.kind === 'poison_event' && {
@@ -81,7 +86,7 @@ export async function play(
         sample(open)
         return endEarly && open === 0
       })
-    for (const moment of momentsOf(script, drill)) {
+    for (const moment of momentsOf(script, drill, config)) {
       await runTo(moment.atMs, false)
       await moment.act(simulation, standIns)
       await simulation.work()
@@ -124,22 +129,61 @@ interface Moment {
 }
 
 /** Everything that is done from outside, in order. */
-function momentsOf(script: Script, { outage, connection }: Pick<Drill, 'outage' | 'connection'>): Moment[] {
+function momentsOf(
+  script: Script,
+  { outage, connection }: Pick<Drill, 'outage' | 'connection'>,
+  config: Config,
+): Moment[] {
   const moments: Moment[] = script.lines.map((line) => ({
     atMs: line.atMs,
     async act(simulation, standIns) {
       simulation.post.label(line.name)
-      await standIns.get(line.connection)!.happenings[line.type]!(line.person, line.turn)
+      const standIn = standIns.get(line.connection)!
+      if (line.body) await simulation.post.send(signedMail(line, line.body, simulation, config, standIn))
+      else await standIn.happenings[line.type]!(line.person, line.turn)
       await simulation.settleMail()
       simulation.post.label(undefined)
     },
   }))
   if (outage && connection !== undefined) {
-    const turn = (down: boolean): Moment['act'] =>
-      async (_, standIns) => standIns.get(connection)!.twin.faults.down(down)
+    const turn =
+      (down: boolean): Moment['act'] =>
+      async (_, standIns) =>
+        standIns.get(connection)!.twin.faults.down(down)
     moments.push({ atMs: outage.fromMs, act: turn(true) }, { atMs: outage.toMs, act: turn(false) })
   }
   return moments.sort((a, b) => a.atMs - b.atMs)
+}
+
+/** A webhook of the user's own, as the provider would send it now. */
+function signedMail(
+  { connection: name, name: happening }: ScriptLine,
+  body: Buffer,
+  { post, clock }: Simulation,
+  config: Config,
+  { connection }: StandIn,
+): Pick<Mail, 'happening' | 'target' | 'headers' | 'body'> {
+  const { connector, endpoint } = config.connections[name]!
+  const target = `/webhooks/${endpoint ?? name}`
+  const signature = connector.webhooks?.signature ?? 'none'
+  const { headers } =
+    signature === 'none'
+      ? { headers: { 'content-type': 'application/json' } }
+      : signPayload(
+          signature,
+          {
+            url: post.url + target,
+            body,
+            at: clock.now(),
+            id: `msg_${createHash('sha256').update(happening).digest('hex').slice(0, 24)}`,
+          },
+          textsOf(connection.webhookSecrets),
+        )
+  return { happening, target, headers, body }
+}
+
+function textsOf(secrets: StandIn['connection']['webhookSecrets']): string[] {
+  return (secrets ?? []).filter((secret) => typeof secret === 'string')
 }
 
 /** Takes a needed field out of the first webhook of each kind. */
@@ -157,7 +201,7 @@ function poisoner(
     const { connection } = standIns.get(line.connection)!
     const made = poisonedMail(mail, config.connections[line.connection]!.connector, {
       type: line.type,
-      secrets: (connection.webhookSecrets ?? []).filter((secret) => typeof secret === 'string'),
+      secrets: textsOf(connection.webhookSecrets),
       settings: connection.settings ?? {},
       publicUrl: simulation.post.url,
       at: simulation.clock.now(),
@@ -171,7 +215,7 @@ function poisoner(
 
 /** 32 bytes that are no secret: nothing secret is sealed with them. */
 function masterKeyOf(seed: string): string {
-  return Buffer.from(Array.from({ length: 32 }, (_, i) => (seed.charCodeAt(i % seed.length) + i * 7) % 256)).toString(
-    'base64',
-  )
+  return Buffer.from(
+    Array.from({ length: 32 }, (_, i) => (seed.charCodeAt(i % seed.length) + i * 7) % 256),
+  ).toString('base64')
 }

@@ -14,7 +14,11 @@ type JsonObject = Record<string, JsonValue>
 /** The dotted path of a field without which the answer breaks the operation's contract; `undefined`: none was found. */
 export function fieldThatAnswersNeed(
   operation: AnyOperation,
-  answer: { readonly status: number; readonly headers: Readonly<Record<string, string>>; readonly body: Buffer },
+  answer: {
+    readonly status: number
+    readonly headers: Readonly<Record<string, string>>
+    readonly body: Buffer
+  },
   input: unknown,
 ): string | undefined {
   const json = readJson(answer.body)
@@ -53,9 +57,7 @@ export function poisonedMail(
   const schema = event && connector.events[event.type]?.schema
   const data = event && atPointer(json, event.at)
   if (!schema || data === undefined) return undefined
-  const path = pathsOf(data).find(
-    (one) => checkEvent(schema, withoutField(data, one)).as === 'broken',
-  )
+  const path = pathsOf(data).find((one) => checkEvent(schema, withoutField(data, one)).as === 'broken')
   if (path === undefined) return undefined
   const place = [...event.at.split('/').slice(1), ...path.split('.')].join('.')
   const body = Buffer.from(encodeJson(withoutField(json, place)))
@@ -115,7 +117,7 @@ function withoutField(json: JsonValue, path: string): JsonValue {
   if (Array.isArray(json))
     return rest.length === 0
       ? json.filter((_, i) => String(i) !== key)
-      : json.map((one, i) => (String(i) === key ? withoutField(one as JsonValue, rest.join('.')) : one))
+      : json.map((one, i) => (String(i) === key ? withoutField(one, rest.join('.')) : one))
   if (typeof json !== 'object' || json === null) return json
   const { [key]: field, ...others } = json as JsonObject
   if (rest.length === 0 || field === undefined) return others

@@ -1,5 +1,6 @@
 import { HOUR, seededRandom, SECOND } from '../../base/index.ts'
 import type { Config } from '../../define/index.ts'
+import type { OwnEvent } from '../ownEvents.ts'
 import type { Person, StandIn } from '../standIn.ts'
 
 /** One thing that happens at a provider, at a time. */
@@ -12,6 +13,8 @@ export interface ScriptLine {
   readonly turn: number
   /** Milliseconds since the beginning. */
   readonly atMs: number
+  /** The user's own: the body as the provider sends it, delivered in place of what the stand-in would make happen. */
+  readonly body?: Buffer
 }
 
 /** Why a flow could not be exercised; flows without a reason are. */
@@ -61,7 +64,7 @@ export function peopleOf(seed: string): readonly Person[] {
 export function writeScript(
   config: Config,
   standIns: ReadonlyMap<string, StandIn>,
-  options: { readonly seed: string; readonly long: boolean },
+  options: { readonly seed: string; readonly long: boolean; readonly events: readonly OwnEvent[] },
 ): Script {
   const triggers = new Map<string, { connection: string; type: string }>()
   const unexercised: Unexercised[] = []
@@ -69,6 +72,7 @@ export function writeScript(
     const { on } = flow
     const trigger = on.kind === 'event' ? `${on.connector} ${on.type}` : `${on.kind} ${on.type}`
     const found = on.kind === 'event' ? sourceOf(config, standIns, on) : why(on.kind)
+    if (on.kind === 'event' && options.events.some((own) => isFor(own, on, config))) continue
     if ('why' in found) unexercised.push({ flow: flow.name, trigger, why: found.why })
     else triggers.set(`${found.connection} ${found.type}`, found)
   }
@@ -85,7 +89,29 @@ export function writeScript(
       })),
     ),
   )
-  return { lines, unexercised }
+  const after = lines.filter(({ turn }) => turn === 0).length
+  const own = options.events.map(({ name, connection, type, body }, i): ScriptLine => ({
+    name,
+    connection,
+    type,
+    body,
+    person: people[0]!,
+    turn: 0,
+    atMs: (after + i + 1) * APART_MS,
+  }))
+  return { lines: [...lines, ...own], unexercised }
+}
+
+function isFor(
+  own: OwnEvent,
+  on: { readonly connector: string; readonly type: string; readonly connection?: string },
+  config: Config,
+): boolean {
+  return (
+    own.type === on.type &&
+    config.connections[own.connection]?.connector.name === on.connector &&
+    (on.connection ?? own.connection) === own.connection
+  )
 }
 
 function why(kind: string): { why: string } {

@@ -52,17 +52,18 @@ export function compare(undisturbed: History, disturbed: History, poisoned: Read
     for (let i = times; i < effects.length; i++) extra.push(effects[i]!)
   }
   // Where two runs need the same thing made, either of them may be the one that makes it.
-  for (const effect of [...missing]) {
+  const moved = new Set<WitnessedEffect>()
+  for (const effect of missing) {
     const other = extra.findIndex(
       (one) =>
         one.connection === effect.connection && one.kind === effect.kind && one.summary === effect.summary,
     )
     if (other < 0) continue
     extra.splice(other, 1)
-    missing.splice(missing.indexOf(effect), 1)
+    moved.add(effect)
     once++
   }
-  for (const effect of missing) {
+  for (const effect of missing.filter((one) => !moved.has(one))) {
     const told = accountFor(effect, runs.get(effect.run ?? ''), disturbed, poisoned)
     if (told) accounted.push(told)
     else lost.push(wordsOf(effect))

@@ -93,6 +93,13 @@ export class PostOffice {
     for (const mail of held) await this.#deliver(mail)
   }
 
+  /** Takes something that no twin sent, and delivers it as the rest. */
+  async send(mail: Pick<Mail, 'happening' | 'target' | 'headers' | 'body'>): Promise<void> {
+    const kept = this.#keep(mail)
+    if (this.#postage.held) this.#held.push(kept)
+    else await this.#deliver(kept)
+  }
+
   async close(): Promise<void> {
     this.#server.closeAllConnections()
     await new Promise<void>((resolve) => {

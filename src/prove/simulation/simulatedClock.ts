@@ -1,4 +1,4 @@
-import { MINUTE, type Clock } from '../../base/index.ts'
+import { HOUR, type Clock } from '../../base/index.ts'
 
 interface Timer {
   readonly owner: string
@@ -9,7 +9,7 @@ interface Timer {
 }
 
 /** Timers that are armed for no longer than this are upkeep (heartbeats, sweeps): time does not stop for each of them. */
-const UPKEEP_MS = MINUTE
+const UPKEEP_MS = HOUR
 
 /**
  * A clock that stands still until it is moved. Each owner (a node, the providers) has a view of it; the timers of an

@@ -7,7 +7,7 @@ import type { Database } from '../../db/index.ts'
 import type { SeenEffect, StandIn, TwinFault } from '../standIn.ts'
 import { setDatabaseClock } from './databaseClock.ts'
 import { Gate } from './gate.ts'
-import { SimulatedNode } from './node.ts'
+import { SimulatedNode, type NodeOptions } from './node.ts'
 import { PostOffice } from './postOffice.ts'
 import { provenConfig } from './provenConfig.ts'
 import { readNextProbe, readOrigins, readStanding, type Standing } from './readings.ts'
@@ -48,7 +48,7 @@ export interface SimulationOptions {
   /** Asked now and then: throws to end the proof early, as Ctrl-C does. */
   readonly checkStopped: () => void
   /** Changes what a node is given: for controls that take a protection away. */
-  readonly nodeOptions?: (node: Parameters<typeof SimulatedNode.start>[0]) => Parameters<typeof SimulatedNode.start>[0]
+  readonly nodeOptions?: ((options: NodeOptions) => NodeOptions) | undefined
 }
 
 const CALM_TURNS = 12
@@ -115,7 +115,7 @@ export class Simulation {
 
   async #startNode(): Promise<void> {
     const { config, standIns, database, folder, seed, masterKey, version } = this.#options
-    const options: Parameters<typeof SimulatedNode.start>[0] = {
+    const options: NodeOptions = {
       name: `node ${this.#nodes.length + 1}`,
       config: provenConfig(config, standIns, this.post.url),
       databaseUrl: database.url,
@@ -279,13 +279,15 @@ export class Simulation {
     const exact = Math.min(
       until(this.clock.nextDue(true)),
       (standing.dueAt ?? Infinity) - this.clock.now(),
-      (standing.nextProbe ?? Infinity) - this.clock.now(),
+      // Where nothing has happened for long, probes are made once in every leap.
+      this.#leapMs < LONGEST_LEAP_MS ? (standing.nextProbe ?? Infinity) - this.clock.now() : Infinity,
     )
     this.#leapMs = Math.min(this.#leapMs * 2, LONGEST_LEAP_MS)
     return Math.max(1, Math.min(exact, this.#leapMs))
   }
 
-  async #leap(ms: number): Promise<void> {
+  async #leap(length: number): Promise<void> {
+    const ms = Math.ceil(length)
     await setDatabaseClock(this.#options.database.pool, this.clock.now() + ms)
     this.clock.moveTo(this.clock.elapsed + ms)
   }
@@ -314,9 +316,13 @@ export class Simulation {
   }
 
   #keyOf({ run, step, attempt, operation, request }: Ticket): string {
-    return [this.nameOf(run), step, String(attempt).padStart(6, '0'), operation, encodeJson(request.input)].join(
-      '\n',
-    )
+    return [
+      this.nameOf(run),
+      step,
+      String(attempt).padStart(6, '0'),
+      operation,
+      encodeJson(request.input),
+    ].join('\n')
   }
 
   /** Names runs that were not seen before. */
