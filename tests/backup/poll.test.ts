@@ -229,7 +229,7 @@ function configOf(baseUrl: string): Config {
         on: poll(shop, { ...orders, describe: ({ id }) => id }, { every: '10 s', from: 'beginning' }),
         retry: { first: '100 ms', cap: '1 s' },
         async run({ event, use }) {
-          const { id: ref } = event.data as z.infer<typeof item>
+          const { id: ref } = event.data
           await use(shop).charges.create({ ref })
           await use(shop).notes.create({ ref })
         },
@@ -272,7 +272,11 @@ async function asAdmin(url: string, statement: string): Promise<void> {
   admin.pathname = '/postgres'
   const client = new Client({ connectionString: admin.href })
   await client.connect()
-  await client.query(statement).finally(() => client.end())
+  try {
+    await client.query(statement)
+  } finally {
+    await client.end()
+  }
 }
 const nameOf = (url: string): string => new URL(url).pathname.slice(1)
 function copyOf(url: string): string {
