@@ -22,6 +22,8 @@ beforeAll(async () => {
 afterAll(() => test.drop())
 
 type When = 'before' | 'after'
+/** Some forty deaths, each with two nodes. */
+const LONG = 300_000
 /** More than a firing or a poll has. */
 const MOST_STATEMENTS = 200
 
@@ -85,7 +87,7 @@ describe.each<When>(['before', 'after'])('a node that is killed %s a statement',
   const hourly = (name: string): AnyFlow =>
     defineFlow({ name: `cron-${name}`, on: cron('0 * * * *', { missed: 'all' }), run: () => undefined })
 
-  it('has fired each time once, or another fires it', async () => {
+  it('has fired each time once, or another fires it', { timeout: LONG }, async () => {
     const deaths = await everyDeath((n) => dieAt(n, when, { flow: hourly, advance: 2 * HOUR }))
     expect(deaths.length).toBeGreaterThan(8)
     for (const { runs } of deaths)
@@ -110,15 +112,19 @@ describe.each<When>(['before', 'after'])('a node that is killed %s a statement',
   }
   const ids = ({ runs }: Death): string[] => runs.map((run) => (run as { id: string }).id)
 
-  it('has read each item once, or another reads it', async () => {
+  it('has read each item once, or another reads it', { timeout: LONG }, async () => {
     const deaths = await everyDeath((n) => poll(n, 'poll'))
     expect(deaths.length).toBeGreaterThan(15)
     for (const death of deaths) expect(ids(death)).toEqual(ITEMS)
   })
 
-  it('control: with events outside the transaction of the cursor, items are lost', async () => {
-    const lost = (death: Death): boolean => ids(death).length < ITEMS.length
-    const deaths = await everyDeath((n) => poll(n, 'lost', { eventsLater: true }), lost)
-    expect(deaths.some(lost)).toBe(true)
-  })
+  it(
+    'control: with events outside the transaction of the cursor, items are lost',
+    { timeout: LONG },
+    async () => {
+      const lost = (death: Death): boolean => ids(death).length < ITEMS.length
+      const deaths = await everyDeath((n) => poll(n, 'lost', { eventsLater: true }), lost)
+      expect(deaths.some(lost)).toBe(true)
+    },
+  )
 })

@@ -46,7 +46,7 @@ describe('poll', () => {
     ],
     [
       'an order by times that there are not',
-      () => polled({ changedAt: undefined } as never, { from: 'beginning' }),
+      () => polled({ changedAt: undefined }, { from: 'beginning' }),
       /there is no "changedAt"/,
     ],
     [
