@@ -73,7 +73,7 @@ function eventTable(page: PageView<EventView>, { clock }: CommandContext): strin
         event.connection,
         event.type,
         stateWords(event.state),
-        event.summary ?? event.reason,
+        [event.summary, event.reason && colors.dim(event.reason)].filter(Boolean).join(' · '),
       ]),
       'There are no events. Send one with: trestle emit TYPE --data {…}',
     ) + moreWords(page)
