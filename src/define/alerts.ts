@@ -35,15 +35,11 @@ export interface WebhookAlerts {
   readonly allowPrivateNetwork?: boolean
 }
 
-const RECIPIENTS_LIMIT = 50
+/** Most addresses that mails go to. */
+export const RECIPIENTS_LIMIT = 50
 /** Enough to find a slip; whether an address exists only its server knows. */
 const ADDRESS = /^[^@\s<>,;]+@[^@\s<>,;]+$/
 const NAMED_ADDRESS = /^(?:[^@\r\n<>]*<[^@\s<>,;]+@[^@\s<>,;]+>|[^@\s<>,;]+@[^@\s<>,;]+)$/
-
-/** The addresses of a declaration, as a list. */
-export function recipientsOf({ to }: Pick<EmailAlerts, 'to'>): readonly string[] {
-  return typeof to === 'string' ? [to] : to
-}
 
 /** Throws a {@link UsageError} `config_invalid` that names the mistake. */
 export function checkAlerts({ email, webhook }: AlertsDefinition): void {
@@ -51,7 +47,7 @@ export function checkAlerts({ email, webhook }: AlertsDefinition): void {
     throw new UsageError('config_invalid', `"alerts": ${what}`)
   }
   if (email) {
-    const to = recipientsOf(email)
+    const to = typeof email.to === 'string' ? [email.to] : email.to
     if (to.length === 0 || to.length > RECIPIENTS_LIMIT)
       refuse(`email.to has ${to.length} addresses; give 1 to ${RECIPIENTS_LIMIT}.`)
     for (const address of to)

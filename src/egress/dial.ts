@@ -90,7 +90,10 @@ export function faultOfSocket(
 }
 
 /** A lookup that gives only addresses without a refusal, and fails with the first refusal if there is none. */
-export function guardedLookup(resolve: Resolve, refusalOf: (address: string) => string | undefined): LookupFunction {
+export function guardedLookup(
+  resolve: Resolve,
+  refusalOf: (address: string) => string | undefined,
+): LookupFunction {
   return (hostname, options, done) => {
     resolve(hostname, (error, addresses) => {
       if (error) return done(error, '')

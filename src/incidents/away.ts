@@ -3,7 +3,7 @@ import type { Queryable } from '../db/index.ts'
 import { writeEntries, type LedgerEntry } from '../ledger/index.ts'
 import type { Channel } from './alerts/channel.ts'
 import { atWords } from './detectors/detector.ts'
-import type { AlertPayload, IncidentId, OpenIncident } from './incident.ts'
+import type { AlertPayload, OpenIncident } from './incident.ts'
 import { incidentEntry, insertAlerts, insertIncident, markResolved, markTold } from './store.ts'
 
 /** Without an answer of the database for this long it is told. */

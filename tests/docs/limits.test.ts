@@ -1,7 +1,19 @@
 /** docs/limits.md: every limit that the code states, with its value as the code has it. */
 import { expect, it } from 'vitest'
 import { DAY, HOUR, MINUTE } from '../../src/base/index.ts'
-import { API, bytes, COMING_IN, GOING_OUT, KEEPING, KIB, MIB, RUNS, time, type Limit } from '../limits/table.ts'
+import {
+  API,
+  bytes,
+  COMING_IN,
+  GOING_OUT,
+  KEEPING,
+  KIB,
+  MIB,
+  RUNS,
+  TELLING,
+  time,
+  type Limit,
+} from '../limits/table.ts'
 
 /** A table as the formatter writes it, so that it has nothing to change. */
 function table(limits: readonly Limit[]): string {
@@ -30,7 +42,9 @@ function document(): string {
     '## The HTTP API and the live page',
     table(API),
     '## Keeping',
-    `${table(KEEPING)}\n`,
+    table(KEEPING),
+    '## Incidents and alerts',
+    `${table(TELLING)}\n`,
   ].join('\n\n')
 }
 

@@ -26,6 +26,11 @@ import {
 } from '../../src/flows/index.ts'
 import { CRON_LENGTH, SHORTEST_POLL_MS } from '../../src/define/index.ts'
 import { EVENTS_PER_DELIVERY } from '../../src/inbox/prepare.ts'
+import { RECIPIENTS_LIMIT } from '../../src/define/alerts.ts'
+import { ALERT_RETRY } from '../../src/incidents/alerts/outbox.ts'
+import { AWAY_AFTER_MS } from '../../src/incidents/away.ts'
+import { ENTRIES_PER_LOOK } from '../../src/incidents/look.ts'
+import { OPEN_INCIDENTS_LIMIT } from '../../src/incidents/plan.ts'
 import { DETAIL_LIMIT } from '../../src/ledger/entry.ts'
 import { KEEP_DAYS } from '../../src/ledger/partitions.ts'
 import { BODY_LIMIT as KEPT_BODY_LIMIT } from '../../src/ledger/redact/redactor.ts'
@@ -360,4 +365,32 @@ export const KEEPING: readonly Limit[] = [
     'MOST_REDACTORS',
   ],
   ['one sealed secret', bytes(SEALED_VALUE_LIMIT), 'refused: `secret_too_long`', 'SEALED_VALUE_LIMIT'],
+]
+
+export const TELLING: readonly Limit[] = [
+  [
+    'incidents that are open at once',
+    count(OPEN_INCIDENTS_LIMIT),
+    'further ones are opened when there is room',
+    'OPEN_INCIDENTS_LIMIT',
+  ],
+  [
+    'ledger entries that one look reads',
+    count(ENTRIES_PER_LOOK),
+    'the next goes on at once',
+    'ENTRIES_PER_LOOK',
+  ],
+  ['addresses that mails go to', count(RECIPIENTS_LIMIT), 'refused at start', 'RECIPIENTS_LIMIT'],
+  [
+    'trying to send an alert',
+    time(ALERT_RETRY.horizon),
+    'given up, with a ledger entry',
+    'ALERT_RETRY.horizon',
+  ],
+  [
+    'silence of the database until it is told',
+    time(AWAY_AFTER_MS),
+    'each node tells for itself',
+    'AWAY_AFTER_MS',
+  ],
 ]
