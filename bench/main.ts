@@ -5,6 +5,7 @@
  * object with the names as keys.
  */
 import { parseArgs } from 'node:util'
+import { budget } from './budget.ts'
 import { flows } from './flows.ts'
 import { growth } from './growth.ts'
 import { intake } from './intake.ts'
@@ -24,6 +25,7 @@ const BENCHMARKS: Readonly<
 > = {
   intake,
   flows,
+  budget,
   latency,
   budget,
   lanes,

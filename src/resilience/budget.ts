@@ -178,7 +178,7 @@ function learn(state: BudgetState, limit: LimitDefinition, ask: BudgetAsk, now: 
   if (ask.seen?.remaining !== undefined) {
     const { remaining, agoMs, resetInMs } = ask.seen
     const ours = usedBy(state.granted, grid, limit.windowMs, now - agoMs, resetInMs)
-    foreign = measured(foreign, remaining, ours, context)
+    foreign = measured(foreign, { left: remaining, ours, refused: ask.refused }, context)
   }
   // Where the provider says what is left, that tells more than its refusals.
   if (ask.refused && now - foreign.measuredAt > 2 * limit.windowMs) {

@@ -34,10 +34,12 @@ interface Context {
 }
 
 /** More is believed at once, less only by and by: what is too little now costs refusals, what is too much a moment. */
-const RISE = 0.6
-const FALL = 0.15
-/** Less than this part of the limit is the error of the measurement. */
-const NOISE = 0.02
+const RISE = 0.5
+const FALL = 0.25
+/** Less than this part of the limit is the error of the measurement, unless a call was refused. */
+const NOISE = 0.05
+/** After a refusal a little less is used than what had got through. */
+const CAUTION = 0.02
 /** A refusal halves what is used at most, and at least this part of the limit is always tried. */
 const LEAST = 0.05
 const FIRST_STEP = 0.01
@@ -46,10 +48,15 @@ const FIRST_HOLD_MS = 5 * SECOND
 const LONGEST_HOLD_MS = MINUTE
 
 /** The provider said what is left; `ours` is what we had used of the same window. */
-export function measured(foreign: Foreign, left: number, ours: number, context: Context): Foreign {
+export function measured(
+  foreign: Foreign,
+  seen: { readonly left: number; readonly ours: number; readonly refused: boolean },
+  context: Context,
+): Foreign {
   const { allowed, now } = context
+  const { left, ours, refused } = seen
   const found = Math.min(allowed, Math.max(0, allowed - left - ours))
-  const taken = found < Math.max(1, allowed * NOISE) ? 0 : found
+  const taken = !refused && found < Math.max(1, allowed * NOISE) ? 0 : found
   const weight = taken > foreign.amount ? RISE : FALL
   const amount = foreign.amount + weight * (taken - foreign.amount)
   return { ...foreign, amount: amount < 0.5 ? 0 : amount, measuredAt: now }
@@ -61,7 +68,7 @@ export function refused(foreign: Foreign, ours: number, context: Context): Forei
   // One window's refusals tell one thing.
   if (now < foreign.refusedAt + windowMs) return foreign
   const effective = allowed - foreign.amount
-  const left = Math.max(Math.min(ours * (1 - NOISE), effective), effective / 2, allowed * LEAST, 1)
+  const left = Math.max(Math.min(ours * (1 - CAUTION), effective), effective / 2, allowed * LEAST, 1)
   const triedLess = foreign.step > FIRST_STEP
   const holdMs = Math.min(
     LONGEST_HOLD_MS,

@@ -104,7 +104,7 @@ export class Budgets {
     const wanting = this.#wanting(call, budget, limits, now)
     for (const { lease, points } of wanting.wants) lease.arrived(wanting.priority, points, now)
     if (budget.room.size === 0 && this.#canGo(wanting, now)) return this.#admitted(wanting, now)
-    if (wanting.wants.some(({ lease }) => lease.isUrgent(now, this.#soonMs))) {
+    if (wanting.wants.some(({ lease }) => lease.isUrgent(now, this.#soonMs, wanting.priority))) {
       this.#ask(wanting)
       if (!this.#asking && this.#canGo(wanting, this.#now())) return this.#admitted(wanting, this.#now())
     }
@@ -263,7 +263,7 @@ export class Budgets {
 
   #isUrgent(budget: ConnectionBudget, now: number): boolean {
     for (const call of budget.room.calls)
-      for (const { lease } of call.wants) if (lease.isUrgent(now, this.#soonMs)) return true
+      for (const { lease } of call.wants) if (lease.isUrgent(now, this.#soonMs, call.priority)) return true
     return false
   }
 

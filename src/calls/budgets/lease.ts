@@ -127,11 +127,14 @@ export class LimitLease {
     return now - this.#arrivedAt < IDLE_AFTER_MS || this.#slices.length > 0 || this.#hasNews()
   }
 
-  /** Whether a call that waits for points, and can wait for `soonMs`, should not wait for the next ask in its turn. */
-  isUrgent(now: number, soonMs: number): boolean {
-    if (this.#hasNews() && this.#refused) return true
+  /**
+   * Whether a call that waits for points, and can wait for `soonMs`, should not wait for the next ask in its turn. Bulk
+   * waits for what is spread over the time to come.
+   */
+  isUrgent(now: number, soonMs: number, priority: Priority): boolean {
     if (now < this.#blockedUntil || now < this.#scarceUntil) return false
     if (this.#inFlight >= this.#places) return now - this.#askedAt > ASK_AGAIN_MS
+    if (priority === 'bulk') return !this.#slices.some((slice) => slice.points > 0 && slice.until > now)
     return !this.#slices.some((slice) => slice.points > 0 && slice.until > now && slice.from <= now + soonMs)
   }
 
@@ -193,7 +196,8 @@ export class LimitLease {
       (sum, slice) => sum + (slice.slot * slotMs <= now + SOON_MS ? slice.points : 0),
       0,
     )
-    if (got < Math.max(1, waiting)) this.#scarceUntil = now + Math.min(ASK_AGAIN_MS, AHEAD_MS / 2)
+    if (got < Math.max(1, waiting))
+      this.#scarceUntil = now + (this.#slices.length > 0 ? AHEAD_MS / 2 : ASK_AGAIN_MS)
   }
 
   /** When points that are held next become usable; `undefined`: none are. */

@@ -4,8 +4,8 @@ import { exchange, NEW_BUDGET, type BudgetGrant, type BudgetState } from '../../
 import type { BudgetAuthority, Granted, LimitAsk } from './authority.ts'
 
 /** Others may change a row between our reading and our writing it: then it is read again. */
-const MOST_TRIES = 8
-const SPREAD_MS = 10
+const MOST_TRIES = 12
+const SPREAD_MS = 12
 
 export interface TableAuthorityOptions {
   readonly client: Queryable
