@@ -6,6 +6,7 @@
  */
 import { parseArgs } from 'node:util'
 import { budget } from './budget.ts'
+import { drain } from './drain.ts'
 import { flows } from './flows.ts'
 import { growth } from './growth.ts'
 import { intake } from './intake.ts'
@@ -29,6 +30,7 @@ const BENCHMARKS: Readonly<
   latency,
   budget,
   lanes,
+  drain: (seconds) => drain(seconds),
   peers,
   recovery: (seconds) => recovery(seconds),
   nodes,

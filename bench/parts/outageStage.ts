@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { z } from 'zod'
 import { newId, systemRandom, type Clock } from '../../src/base/index.ts'
+import { Budgets, createMemoryAuthority } from '../../src/calls/budgets/index.ts'
 import { createCalls, OutageBoard, OutageKeeper, type CallConnection } from '../../src/calls/index.ts'
 import { openDatabase, type Database } from '../../src/db/index.ts'
 import {
@@ -119,6 +120,8 @@ export async function setOutageStage(options: OutageStageOptions): Promise<Outag
     `insert into connections (tenant, id, name, connector, base_url) values ($1, $2, 'books', 'books', $3) on conflict do nothing`,
     [TENANT, CONNECTION, url],
   )
+  // All nodes spend of one budget, as they do by the database; here without its delay, which a fake clock cannot know.
+  const authority = createMemoryAuthority(clock, 10)
   const nodes: OutageNode[] = []
   const connectorNamed = (name: string): AnyConnector | undefined =>
     name === 'books' ? connector : undefined
@@ -134,6 +137,7 @@ export async function setOutageStage(options: OutageStageOptions): Promise<Outag
     const calls = createCalls({
       clock,
       board,
+      budgets: new Budgets({ clock, authority, maxConnections: 10 }),
       breakerPolicy: policy,
       send: (request) => egress.send(request),
       authorize: (_, request) =>

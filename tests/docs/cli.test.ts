@@ -33,6 +33,8 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
   'trestle connections add': 'name of the connection, as in `trestle.config.ts`',
   'trestle connections test': 'name of the connection',
   'trestle connections verify': 'name of the connection',
+  'trestle connections isolate': 'name of the connection',
+  'trestle connections release': 'name of the connection',
   'trestle connections remove': 'name of the connection',
   'trestle tokens create': 'a name to know it by; quote one with spaces',
   'trestle tokens revoke': 'id of the token, `tok_…`',
