@@ -29,6 +29,8 @@ export interface Drill {
   readonly connection?: string
   /** With events over three days. */
   readonly long: boolean
+  /** Between two events, in milliseconds. Default 1 s. */
+  readonly apartMs?: number
   readonly outage?: { readonly fromMs: number; readonly toMs: number }
   readonly postage?: Postage
   /** Whether people may find something kept for them at the end: true where what came in cannot be trusted. */
@@ -66,6 +68,8 @@ const LATE_ANSWER_MS = 20 * SECOND
 const TOO_LATE_MS = 3 * MINUTE
 const RETRY_AFTER_SECONDS = 30
 const COPIES = 3
+/** So that a run which is begun anew after a death gets on before the next: five times without is a run that kills. */
+const APART_MS = 30 * SECOND
 
 /** The drills for flows that call these connections. */
 export function drillsFor(
@@ -127,6 +131,7 @@ export function drillsFor(
       ...base,
       id: 'crash',
       kind: 'crash',
+      apartMs: APART_MS,
       title: 'The node dies after the provider has acted',
       injected: `${landscape.acting.length} times, once for each provider at which something is done: the node dies in the moment in which the provider has acted and before it hears of it. Nothing is handed over. Another node takes its place. At the end the dead ones come back to life and go on where they stopped.`,
     },

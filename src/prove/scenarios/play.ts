@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
-import { DAY, MINUTE } from '../../base/index.ts'
+import { DAY, HOUR, MINUTE } from '../../base/index.ts'
 import type { Config } from '../../define/index.ts'
 import type { Laboratory } from '../laboratory.ts'
 import { signPayload } from '../../webhooks/index.ts'
 import type { OwnEvent } from '../ownEvents.ts'
 import type { Mail } from '../simulation/postOffice.ts'
+import type { Standing } from '../simulation/readings.ts'
 import { SimulatedClock } from '../simulation/simulatedClock.ts'
 import {
   Simulation,
@@ -22,6 +23,8 @@ import { peopleOf, writeScript, type Script, type ScriptLine } from './script.ts
 export const START_MS = Date.UTC(2026, 0, 5, 9)
 /** How long a simulation goes on after the last thing that happened, for what waits. */
 const PATIENCE_MS = 30 * DAY
+/** Where nothing is under way or due for this long, nothing will come of what is open. */
+const STUCK_MS = 6 * HOUR
 /** And then, to see that nothing comes after. */
 const AFTER_MS = 10 * MINUTE
 
@@ -50,7 +53,7 @@ export interface Played {
 /** Plays one drill on twins, a database and nodes of its own, from the beginning to rest. */
 export async function play(
   stage: Stage,
-  drill: Pick<Drill, 'kind' | 'long' | 'outage' | 'postage' | 'connection'>,
+  drill: Pick<Drill, 'kind' | 'long' | 'apartMs' | 'outage' | 'postage' | 'connection'>,
   interference?: (nameOf: (ticket: Ticket) => string) => Interference,
 ): Promise<Played> {
   const { config, laboratory, seed } = stage
@@ -71,20 +74,27 @@ export async function play(
   const waiting: { atMs: number; open: number }[] = []
   try {
     await simulation.start()
-    const script = writeScript(config, standIns, { seed, long: drill.long, events: stage.events })
+    const script = writeScript(config, standIns, {
+      seed,
+      long: drill.long,
+      apartMs: drill.apartMs,
+      events: stage.events,
+    })
     simulation.post.use({
       ...drill.postage,
       ...(drill.kind === 'poison_event' && {
         alter: poisoner(stage, simulation, standIns, script, poisoned),
       }),
     })
+    let stuckSinceMs = 0
     const sample = (open: number): void => {
       if (waiting.at(-1)?.open !== open) waiting.push({ atMs: clock.elapsed, open })
     }
     const runTo = async (untilMs: number, endEarly: boolean): Promise<void> =>
-      simulation.runTo(untilMs, ({ open }) => {
-        sample(open)
-        return endEarly && open === 0
+      simulation.runTo(untilMs, (standing) => {
+        sample(standing.open)
+        if (isUnderWay(standing)) stuckSinceMs = clock.elapsed
+        return endEarly && (standing.open === 0 || clock.elapsed - stuckSinceMs > STUCK_MS)
       })
     for (const moment of momentsOf(script, drill, config)) {
       await runTo(moment.atMs, false)
@@ -106,6 +116,11 @@ export async function play(
     await simulation.stop()
     await database.drop()
   }
+}
+
+/** Whether anything will go on without a person. */
+function isUnderWay({ claimed, claimable, dueAt, nextProbe }: Standing): boolean {
+  return claimed > 0 || claimable > 0 || dueAt !== undefined || nextProbe !== undefined
 }
 
 async function makeStandIns(stage: Stage, clock: SimulatedClock): Promise<ReadonlyMap<string, StandIn>> {

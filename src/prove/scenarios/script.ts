@@ -64,7 +64,12 @@ export function peopleOf(seed: string): readonly Person[] {
 export function writeScript(
   config: Config,
   standIns: ReadonlyMap<string, StandIn>,
-  options: { readonly seed: string; readonly long: boolean; readonly events: readonly OwnEvent[] },
+  options: {
+    readonly seed: string
+    readonly long: boolean
+    readonly apartMs?: number | undefined
+    readonly events: readonly OwnEvent[]
+  },
 ): Script {
   const triggers = new Map<string, { connection: string; type: string }>()
   const unexercised: Unexercised[] = []
@@ -77,6 +82,7 @@ export function writeScript(
     else triggers.set(`${found.connection} ${found.type}`, found)
   }
   const people = peopleOf(options.seed)
+  const apartMs = options.apartMs ?? APART_MS
   const lines = (options.long ? WAVES_MS : [0]).flatMap((waveMs, turn) =>
     [...triggers.values()].flatMap(({ connection, type }, i) =>
       people.map((person, j): ScriptLine => ({
@@ -85,7 +91,7 @@ export function writeScript(
         type,
         person,
         turn,
-        atMs: waveMs + (i * people.length + j + 1) * APART_MS,
+        atMs: waveMs + (i * people.length + j + 1) * apartMs,
       })),
     ),
   )
@@ -97,7 +103,7 @@ export function writeScript(
     body,
     person: people[0]!,
     turn: 0,
-    atMs: (after + i + 1) * APART_MS,
+    atMs: (after + i + 1) * apartMs,
   }))
   return { lines: [...lines, ...own], unexercised }
 }

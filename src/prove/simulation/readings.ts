@@ -10,6 +10,8 @@ export interface Standing {
   readonly open: number
   /** When the next waiting run is due, in milliseconds since 1970. */
   readonly dueAt: number | undefined
+  /** When the platform looks next whether a provider that is away has come back, in milliseconds since 1970. */
+  readonly nextProbe: number | undefined
 }
 
 export async function readStanding(client: Queryable, now: number): Promise<Standing> {
@@ -37,11 +39,11 @@ export async function readStanding(client: Queryable, now: number): Promise<Stan
     claimable: Number(row.claimable),
     open: Number(row.open),
     dueAt: row.due_at?.getTime(),
+    nextProbe: await readNextProbe(client),
   }
 }
 
-/** When the platform looks next whether a provider that is away has come back, in milliseconds since 1970. */
-export async function readNextProbe(client: Queryable): Promise<number | undefined> {
+async function readNextProbe(client: Queryable): Promise<number | undefined> {
   const { rows } = await client.query<{ until: Date | null }>(
     `select min(until) as until from breakers where state = 'open'`,
   )

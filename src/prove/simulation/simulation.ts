@@ -10,7 +10,7 @@ import { Gate } from './gate.ts'
 import { SimulatedNode, type NodeOptions } from './node.ts'
 import { PostOffice } from './postOffice.ts'
 import { provenConfig } from './provenConfig.ts'
-import { readNextProbe, readOrigins, readStanding, type Standing } from './readings.ts'
+import { readOrigins, readStanding, type Standing } from './readings.ts'
 import type { SimulatedClock } from './simulatedClock.ts'
 
 /** One call of a run on its way. */
@@ -266,7 +266,7 @@ export class Simulation {
   }
 
   /** How far to move the clock: exactly to what is due next, and by upkeep's steps where that is unknown. */
-  #nextMoment(standing: Standing & { nextProbe: number | undefined }): number {
+  #nextMoment(standing: Standing): number {
     const { elapsed } = this.clock
     const until = (due: number | undefined): number => (due === undefined ? Infinity : due - elapsed)
     const overdue = standing.claimed > 0 || standing.claimable > 0 || this.#isUnderWay()
@@ -292,13 +292,12 @@ export class Simulation {
     this.clock.moveTo(this.clock.elapsed + ms)
   }
 
-  async #standing(): Promise<Standing & { nextProbe: number | undefined }> {
+  async #standing(): Promise<Standing> {
     const { pool } = this.#options.database
     // A wake-up that was committed a moment ago is on its way to its node.
     for (let times = 0; ; times++) {
       const standing = await readStanding(pool, this.clock.now())
-      if (standing.claimable === 0 || times === PATIENCE_TIMES)
-        return { ...standing, nextProbe: await readNextProbe(pool) }
+      if (standing.claimable === 0 || times === PATIENCE_TIMES) return standing
       await pause(systemClock, PATIENCE_MS)
       await this.#quiet()
       if (this.#gate.tickets.length > 0) await this.work()
