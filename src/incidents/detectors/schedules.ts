@@ -50,13 +50,13 @@ export const schedules = defineDetector<ScheduleFact>({
     if (stuck || failures >= TOLD_AFTER)
       return {
         ...about,
-        title: `The poll for ${name} does not come through`,
-        what: `The poll for ${name} has failed ${countWords(failures, 'time')} in a row: ${reason ?? 'no reason was kept.'}`,
+        title: `The ${kind === 'poll' ? 'poll' : 'schedule'} of ${name} does not come through`,
+        what: `The ${kind === 'poll' ? 'poll' : 'schedule'} of ${name} has failed ${countWords(failures, 'time')} in a row: ${reason ?? 'no reason was kept.'}`,
         since: failedAt ?? now,
         holdsUp: `Nothing new starts ${name}. Nothing is lost: it goes on from where it stopped.`,
         todo: stuck
           ? `Look at what came (trestle quarantine) and mend the connector's contract or the poll's source. To go past it: trestle schedules move ${name} --to TIME`
-          : `See what the provider says: trestle schedules, and trestle connections test.`,
+          : 'See what is wrong: trestle schedules. Of a poll also: trestle connections test NAME.',
       }
     return {
       ...about,
