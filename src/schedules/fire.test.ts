@@ -126,6 +126,25 @@ describe('a schedule', () => {
   })
 })
 
+it('says on its row what keeps a schedule from firing, and fires when that is over', async () => {
+  const clock = clockAt(NINE + MINUTE)
+  const node = await start({ clock })
+  await clock.advance(HOUR)
+  await node.database.pool.query(
+    `alter table deliveries add constraint none check (connection_id <> 'con_schedule')`,
+  )
+  await node.look()
+  expect(await rowOf(node.database, 'report')).toMatchObject({
+    failures: 1,
+    error: expect.stringContaining('violates check constraint'),
+    due_at: new Date(NINE + HOUR),
+  })
+  await node.database.pool.query('alter table deliveries drop constraint none')
+  await node.look()
+  expect(await times(node)).toEqual([iso(NINE + HOUR)])
+  expect(await rowOf(node.database, 'report')).toMatchObject({ failures: 0, error: null })
+})
+
 describe('after a time without any node', () => {
   async function away(options: CronOptions): Promise<TestNode> {
     const before = await start({ flows: [hourly(options)], clock: clockAt(NINE + MINUTE) })

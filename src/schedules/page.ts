@@ -33,7 +33,12 @@ export function readPage(
   ask: PollAsk,
 ): PageRead | PageRefused {
   const { source } = trigger
-  const parsed = parseJson(answer.body)
+  let parsed: JsonValue
+  try {
+    parsed = parseJson(answer.body)
+  } catch (error) {
+    return refused('body_no_json', '', `items are read from JSON, and the answer is none: ${reasonOf(error)}`)
+  }
   const list = atPointer(parsed, source.items) ?? []
   if (!Array.isArray(list))
     return refused('items_missing', source.items, `"items" names this place, and no list is there.`)

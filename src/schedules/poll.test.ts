@@ -359,6 +359,38 @@ describe('a provider that does not answer', () => {
     expect(await ledgerOf(node.database)).toEqual(['schedule.added active'])
   })
 
+  it('is not asked every second where something of ours fails, and the row says what', async () => {
+    const clock = clockAt()
+    let asked = 0
+    const node = await start({
+      clock,
+      call: () => {
+        asked++
+        throw new Error('the vault has no key')
+      },
+    })
+    await node.look()
+    await node.look()
+    expect(asked).toBe(1)
+    expect(await rowOf(node.database, 'things')).toMatchObject({
+      failures: 1,
+      error_code: 'poll_faulted',
+      error: 'the vault has no key',
+      node_id: null,
+    })
+    expect(node.faults).toHaveLength(1)
+  })
+
+  it('that answers no JSON has its answer kept, and is asked again later', async () => {
+    const body = Buffer.from('<html>')
+    const node = await start({
+      call: () => ({ as: 'succeeded', output: {}, summary: undefined, exchange, body }),
+    })
+    await node.look()
+    expect(await rowOf(node.database, 'things')).toMatchObject({ error_code: 'body_no_json', failures: 1 })
+    expect((await node.database.pool.query('select body from deliveries')).rows).toEqual([{ body }])
+  })
+
   it('a source that throws stops the cursor, and says where', async () => {
     list.put('a')
     const node = await start({

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { codeOf, MINUTE, newId, reasonOf, SECOND, TrestleError } from '../base/index.ts'
 import type { CallConnection, CallOutcome } from '../calls/index.ts'
-import { transaction, type Queryable } from '../db/index.ts'
+import { asUnavailable, transaction, type Queryable } from '../db/index.ts'
 import type { PollAsk } from '../define/index.ts'
 import { EVENTS_PER_DELIVERY, knownEvents, type VerifiedDelivery } from '../inbox/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
@@ -41,13 +41,26 @@ interface Claim {
 export async function pollDue(poll: DeclaredPoll, deps: PollDeps): Promise<void> {
   const claimed = await claim(poll, deps)
   if (claimed === undefined) return
-  let { position } = claimed
+  try {
+    await readPages(poll, claimed.position, claimed.claim, deps)
+  } catch (error) {
+    // Whatever it is, the provider is not asked again every second for it.
+    if (!asUnavailable(error)) {
+      const why = { code: codeOf(error, 'poll_faulted'), reason: reasonOf(error), retryable: true }
+      await waitFor(poll, claimed.claim, why, deps, 1)
+    }
+    throw error
+  }
+}
+
+async function readPages(poll: DeclaredPoll, from: Position, held: Claim, deps: PollDeps): Promise<void> {
+  let position = from
   for (let page = 1; ; page++) {
-    const read = await readNext(poll, position, claimed.claim, deps)
+    const read = await readNext(poll, position, held, deps)
     if (read === undefined) return
     position = read.position
     if (!read.more) return
-    if (page >= PAGES_AT_ONCE || deps.stopping()) return release(poll, claimed.claim, deps)
+    if (page >= PAGES_AT_ONCE || deps.stopping()) return release(poll, held, deps)
   }
 }
 
@@ -55,6 +68,16 @@ async function claim(
   { name, declaration }: DeclaredPoll,
   { database, tenant, node, clock }: PollDeps,
 ): Promise<{ readonly claim: Claim; readonly position: Position } | undefined> {
+  const due = [tenant, name, declaration, new Date(clock.now())]
+  const holders = await database.pool.query<{ node_id: string | null }>(
+    `select node_id from schedules where tenant = $1 and name = $2 and declaration = $3 and state = 'active' and due_at <= $4`,
+    due,
+  )
+  const holder = holders.rows[0]
+  if (!holder) return undefined
+  // One that this node holds already is not under way here: its end could not be written.
+  if (holder.node_id !== null && holder.node_id !== node && (await lives(database.pool, holder.node_id)))
+    return undefined
   const { rows } = await database.pool.query<{
     fence: string
     position: string
@@ -64,13 +87,11 @@ async function claim(
     due_at: Date
     error_code: string | null
   }>(
-    // One that this node holds already is not under way here: its end could not be written.
-    `update schedules s set fence = s.fence + 1, node_id = $4, updated_at = now()
-     where tenant = $1 and name = $2 and kind = 'poll' and state = 'active' and declaration = $3 and due_at <= $5
-       and (node_id is null or node_id = $4
-            or not exists (select 1 from nodes n where n.id = s.node_id and n.stopped_at is null))
+    `update schedules set fence = fence + 1, node_id = $5, updated_at = now()
+     where tenant = $1 and name = $2 and declaration = $3 and state = 'active' and due_at <= $4
+       and node_id is not distinct from $6
      returning fence, position, failures, stuck_delivery, stuck_digest, due_at, error_code`,
-    [tenant, name, declaration, node, new Date(clock.now())],
+    [...due, node, holder.node_id],
   )
   const row = rows[0]
   if (!row) return undefined
@@ -78,6 +99,12 @@ async function claim(
   const stuck = delivery === null || digest === null ? undefined : { delivery, digest }
   const promisedAt = OF_BUDGETS.has(row.error_code ?? '') ? row.due_at.getTime() : undefined
   return { claim: { fence, failures, stuck, promisedAt }, position: JSON.parse(row.position) as Position }
+}
+
+/** Asked apart: nodes belong to no tenant, and where tables are distributed by tenant they lie elsewhere. */
+async function lives(client: Queryable, node: string): Promise<boolean> {
+  const { rowCount } = await client.query('select 1 from nodes where id = $1 and stopped_at is null', [node])
+  return rowCount === 1
 }
 
 /** Reads one page and commits what came of it. `undefined`: the poll is over for now. */
@@ -382,9 +409,10 @@ async function waitFor(
   held: Claim,
   why: { readonly code: string; readonly reason: string; readonly retryable: boolean; readonly at?: number },
   deps: PollDeps,
+  counts = 0,
 ): Promise<undefined> {
   const at = why.at ?? nextTry(poll, why, held, deps)
-  await fenced(poll, held, deps, (client) => fail(client, poll, { ...why, at }, held, deps, 0))
+  await fenced(poll, held, deps, (client) => fail(client, poll, { ...why, at }, held, deps, counts))
 }
 
 async function fail(

@@ -1,6 +1,6 @@
-import { pause, reasonOf, SECOND, type Clock, type Random } from '../base/index.ts'
+import { codeOf, pause, reasonOf, SECOND, type Clock, type Random } from '../base/index.ts'
 import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
-import type { Database, Queryable } from '../db/index.ts'
+import { asUnavailable, type Database, type Queryable } from '../db/index.ts'
 import type { AnyConnector } from '../define/index.ts'
 import type { Inbox } from '../inbox/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
@@ -128,7 +128,20 @@ export class Scheduler {
       }
     } catch (error) {
       this.#fault(`fire the schedule ${one.name}`, error)
+      if (!asUnavailable(error)) await this.#note(one, error)
     }
+  }
+
+  /** What keeps a schedule from firing is on its row, for those who look; it is tried again at the next look. */
+  async #note({ name, declaration }: DeclaredCron, error: unknown): Promise<void> {
+    const { database, clock, tenant } = this.#options
+    await database.pool
+      .query(
+        `update schedules set failures = failures + 1, error_code = $4, error = $5, failed_at = $6, updated_at = now()
+         where tenant = $1 and name = $2 and declaration = $3 and state = 'active'`,
+        [tenant, name, declaration, codeOf(error, 'firing_faulted'), reasonOf(error), new Date(clock.now())],
+      )
+      .catch((fault: unknown) => this.#fault(`note why ${name} did not fire`, fault))
   }
 
   #occurrencesOf({ declaration, trigger }: DeclaredCron): Occurrences {

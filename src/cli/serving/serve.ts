@@ -1,4 +1,5 @@
 import { durationWords, pause, SECOND, type Clock } from '../../base/index.ts'
+import type { AnyFlow } from '../../define/index.ts'
 import { createPlatform, type Platform, type Role } from '../../runtime/index.ts'
 import { EXIT, type ExitCode } from '../exitCodes.ts'
 import { openSession, type Session } from '../session.ts'
@@ -105,6 +106,18 @@ async function stopWithin(
   return EXIT.failed
 }
 
+/** What a flow starts on, as an operator reads it. */
+function startWords(on: AnyFlow['on']): string {
+  switch (on.kind) {
+    case 'event':
+      return `${on.connector} ${on.type}`
+    case 'cron':
+      return `${on.expression} ${on.zone}`
+    case 'poll':
+      return `poll of ${on.connector} every ${durationWords(on.everyMs)}`
+  }
+}
+
 async function readyOf(session: Session, platform: Platform, roles: readonly Role[]): Promise<Ready> {
   const { config, vault } = session.installation
   const connections = await vault.listConnections('default')
@@ -117,7 +130,7 @@ async function readyOf(session: Session, platform: Platform, roles: readonly Rol
     roles,
     flows: config.flows.map((flow) => ({
       name: flow.name,
-      on: `${flow.on.connector} ${flow.on.type}`,
+      on: startWords(flow.on),
       summary: flow.summary,
     })),
     connections: connections
