@@ -28,8 +28,8 @@ export const SHORTEST_TIMEOUT_MS = 2 * SECOND
 export const TIMEOUT_FACTOR = 4
 /** No answer is slow that comes sooner than this. */
 const SOONEST_SLOW_MS = SECOND
-/** From how many times the usual (p99) an answer counts as slow. */
-const SLOW_FACTOR = 2
+/** From how many times the middle (p50) an answer counts as slow: that does not move until half of them are. */
+const SLOW_FACTOR = 5
 
 const EMPTY: Histogram = { count: 0, buckets: [] }
 
@@ -50,12 +50,12 @@ function turned(latencies: Latencies, now: number): Latencies {
   return { since: now, newer: EMPTY, older: age < 2 * GENERATION_MS && age >= 0 ? latencies.newer : EMPTY }
 }
 
-/** The time within which 99 of 100 exchanges ended lately, in milliseconds; `undefined` while too few are known. */
-export function usualMs(latencies: Latencies, now: number): number | undefined {
+/** The time within which this share of exchanges ended lately, in milliseconds; `undefined` while too few are known. */
+export function usualMs(latencies: Latencies, now: number, share = 0.99): number | undefined {
   const { newer, older } = turned(latencies, now)
   const count = newer.count + older.count
   if (count < ENOUGH) return undefined
-  let beyond = count / 100
+  let beyond = count * (1 - share)
   for (let bucket = BUCKETS - 1; bucket > 0; bucket--) {
     beyond -= (newer.buckets[bucket] ?? 0) + (older.buckets[bucket] ?? 0)
     if (beyond < 0) return FIRST_MS * GROWTH ** bucket
@@ -73,10 +73,10 @@ export function timeoutFor(latencies: Latencies, boundMs: number, now: number): 
   return Math.min(boundMs, Math.max(SHORTEST_TIMEOUT_MS, Math.round(usual * TIMEOUT_FACTOR)))
 }
 
-/** From how long an answer counts as slow: twice the usual, at least a second, at most half of the bound. */
+/** From how long an answer counts as slow: five times the middle, at least a second, at most half of the bound. */
 export function slowFrom(latencies: Latencies, boundMs: number, now: number): number {
-  const usual = usualMs(latencies, now)
+  const middle = usualMs(latencies, now, 0.5)
   const longest = boundMs / 2
-  if (usual === undefined) return longest
-  return Math.min(longest, Math.max(SOONEST_SLOW_MS, usual * SLOW_FACTOR))
+  if (middle === undefined) return longest
+  return Math.min(longest, Math.max(SOONEST_SLOW_MS, middle * SLOW_FACTOR))
 }
