@@ -19,9 +19,10 @@ export async function lookAtConservation(client: Queryable, tenant: string, cloc
       `${broken.slice(0, NAMED).map(imbalanceWords).join('; ')}${broken.length > NAMED ? `; and ${broken.length - NAMED} more` : ''}`,
       'Find out who changed the tables: trestle incidents, and trestle audit verify.',
     )
+  if (hours === 0) return ok('Conservation', 'nothing came in yet')
   const silent = clock.now() - readAt
   const since = silent > NOT_READ_MS ? `, up to ${durationWords(silent)} ago` : ''
-  return silent > HOUR && hours > 0
+  return silent > HOUR
     ? warn(
         'Conservation',
         `what there is balances with the ledger${since}`,
