@@ -3,6 +3,7 @@ import { addAudit } from './commands/audit.ts'
 import { addBackup } from './commands/backup.ts'
 import { addBudgets } from './commands/budgets.ts'
 import { addConnections } from './commands/connections.ts'
+import { addDb } from './commands/db.ts'
 import { addDev } from './commands/dev.ts'
 import { addDoctor } from './commands/doctor.ts'
 import { addEmit } from './commands/emit.ts'
@@ -52,6 +53,7 @@ const COMMANDS = [
   addBackup,
   addRestore,
   addHold,
+  addDb,
   addDoctor,
   addProve,
 ]

@@ -1,5 +1,6 @@
 import { Kysely, PostgresDialect } from 'kysely'
 import pg from 'pg'
+import type { Backend } from './backend.ts'
 
 /** Anything that runs SQL: a pool, or a client within a transaction. */
 export interface Queryable {
@@ -14,6 +15,7 @@ export interface Database {
   /** Where a connection of one's own can be had, to listen on; `undefined` behind a pooler that gives none. */
   readonly listenUrl: string | undefined
   readonly pool: pg.Pool
+  readonly backend: Backend
   /** For statements off the hot path, and for migrations. */
   readonly kysely: Kysely<unknown>
   close(): Promise<void>
@@ -24,6 +26,8 @@ export interface DatabaseOptions {
   readonly url: string
   /** PostgreSQL itself, past the pooler. Default: `url`, where that is no pooler. */
   readonly directUrl?: string | undefined
+  /** What answers there. Default `postgres`. */
+  readonly backend?: Backend
   /** Most connections. Default 10. */
   readonly max?: number
   /** Shown in pg_stat_activity. Default `trestle`. */
@@ -77,6 +81,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   return {
     url: options.url,
     listenUrl: options.directUrl ?? (pooled ? undefined : url),
+    backend: options.backend ?? 'postgres',
     pool,
     kysely,
     close: () => pool.end(),

@@ -1,4 +1,5 @@
 import { RetryableError, turn } from '../base/index.ts'
+import type { Database } from './connect.ts'
 import { isConflict, isDataError } from './transaction.ts'
 
 export interface GroupCommitOptions<Item, Answer> {
@@ -6,6 +7,11 @@ export interface GroupCommitOptions<Item, Answer> {
   readonly flush: (batch: readonly Item[]) => Promise<readonly Answer[]>
   /** Batches are sorted by this key: unsorted overlapping batches deadlock. */
   readonly key: (item: Item) => string
+  /**
+   * Items of which this differs are never in one transaction, such as those of different tenants where the tables are
+   * distributed by tenant. Default: any may be.
+   */
+  readonly apart?: ((item: Item) => string) | undefined
   /** About how many bytes an item brings. Default 0: they do not count. */
   readonly bytes?: (item: Item) => number
   /** Most bytes in one transaction; a larger item stands alone. Default 16 MiB. */
@@ -30,6 +36,14 @@ export interface GroupCommit<Item, Answer> {
 /** What {@link GroupCommitOptions} says where it says nothing. */
 export const GROUP_COMMIT_DEFAULTS = { most: 500, mostBytes: 16_777_216, lanes: 2, waiting: 20_000 } as const
 
+/** {@link GroupCommitOptions.apart} for tables that may be distributed by tenant: a transaction keeps to one shard. */
+export function tenantsApart<Item>(
+  { backend }: Pick<Database, 'backend'>,
+  tenantOf: (item: Item) => string,
+): ((item: Item) => string) | undefined {
+  return backend === 'postgres' ? undefined : tenantOf
+}
+
 interface Waiting<Item, Answer> {
   readonly item: Item
   readonly key: string
@@ -47,7 +61,10 @@ interface Waiting<Item, Answer> {
 export function createGroupCommit<Item, Answer>(
   options: GroupCommitOptions<Item, Answer>,
 ): GroupCommit<Item, Answer> {
-  const { flush, key, bytes, most, mostBytes, lanes, waiting } = { ...GROUP_COMMIT_DEFAULTS, ...options }
+  const { flush, key, apart, bytes, most, mostBytes, lanes, waiting } = {
+    ...GROUP_COMMIT_DEFAULTS,
+    ...options,
+  }
   const queue: Waiting<Item, Answer>[] = []
   let inFlight = 0
   let unanswered = 0
@@ -70,13 +87,27 @@ export function createGroupCommit<Item, Answer>(
 
   /** As many as fit, one at least. */
   function takeBatch(): Waiting<Item, Answer>[] {
-    if (!bytes) return queue.splice(0, most)
+    const fitting = apart ? takeOfOneKind(apart) : queue
     let count = 0
-    for (let held = 0; count < Math.min(most, queue.length); count++) {
-      held += bytes(queue[count]!.item)
-      if (count > 0 && held > mostBytes) break
-    }
-    return queue.splice(0, count)
+    if (!bytes) count = Math.min(most, fitting.length)
+    else
+      for (let held = 0; count < Math.min(most, fitting.length); count++) {
+        held += bytes(fitting[count]!.item)
+        if (count > 0 && held > mostBytes) break
+      }
+    const batch = fitting.splice(0, count)
+    if (apart) queue.unshift(...fitting)
+    return batch
+  }
+
+  /** Those that may go with the one that has waited longest, in their order; the others stay. */
+  function takeOfOneKind(kindOf: (item: Item) => string): Waiting<Item, Answer>[] {
+    const kind = kindOf(queue[0]!.item)
+    const all = queue.splice(0)
+    const [taken, left]: Waiting<Item, Answer>[][] = [[], []]
+    for (const one of all) (kindOf(one.item) === kind ? taken! : left!).push(one)
+    queue.push(...left!)
+    return taken!
   }
 
   async function startLane(): Promise<void> {

@@ -8,8 +8,10 @@
  * 1. What {@link createGroupCommit} answers was committed; what it rejects was not, or nobody knows.
  * 2. A row that the database refuses never fails the rows beside it.
  */
+export * from './backend.ts'
 export * from './connect.ts'
 export * from './cursor.ts'
+export { distributeByTenant, type Distributed } from './distribute.ts'
 export * from './embedded/index.ts'
 export * from './groupCommit.ts'
 export * from './migrate.ts'

@@ -43,7 +43,7 @@ function pgBoss(database: Database, options: { supervise: boolean }): PgBoss {
     db: { executeSql: (text: string, values?: unknown[]) => database.pool.query(text, values) },
     supervise: options.supervise,
     schedule: false,
-    backend: 'postgres',
+    backend: database.backend,
   })
 }
 

@@ -1,4 +1,4 @@
-import { createGroupCommit, transaction, type Database, type Queryable } from '../db/index.ts'
+import { createGroupCommit, tenantsApart, transaction, type Database, type Queryable } from '../db/index.ts'
 import type { RunRef } from '../dispatch/index.ts'
 
 export interface FreedLane {
@@ -23,6 +23,7 @@ export function createLaneHandOver(options: {
   const commit = createGroupCommit<FreedLane, void>({
     key: (lane) => `${lane.tenant} ${lane.flow} ${lane.laneKey}`,
     lanes: 1,
+    apart: tenantsApart(options.database, (lane) => lane.tenant),
     flush: (batch) =>
       transaction(options.database.pool, async (client) => {
         await options.wake(client, await firstOfLanes(client, batch))

@@ -1,6 +1,7 @@
 import { crashPoint, encodeJson, pause, RetryableError, type Clock, type Id } from '../base/index.ts'
 import {
   createGroupCommit,
+  tenantsApart,
   transaction,
   type Database,
   type Queryable,
@@ -89,6 +90,7 @@ export function createRunWriter(options: {
 }): RunWriter {
   const commit = createGroupCommit<Item, RunWriteAnswer>({
     key: (item) => item.run.tenant + item.run.id,
+    apart: tenantsApart(options.database, (item) => item.run.tenant),
     bytes: (item) =>
       (item.journal?.result?.length ?? 0) +
       (item.journal?.undo?.length ?? 0) +

@@ -1,5 +1,5 @@
 import { crashPoint, type Clock } from '../base/index.ts'
-import { createGroupCommit, transaction, type Database, type Queryable } from '../db/index.ts'
+import { createGroupCommit, tenantsApart, transaction, type Database, type Queryable } from '../db/index.ts'
 import type { RunRef } from '../dispatch/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
 import type { AcceptResult, VerifiedDelivery } from './delivery.ts'
@@ -50,6 +50,7 @@ export function createInbox(options: InboxOptions): Inbox {
   const commit = createGroupCommit<PreparedDelivery, Written>({
     // In the order of arrival, which is the order of places in a lane; each statement sorts what it locks itself.
     key: () => '',
+    apart: tenantsApart(options.database, (prepared) => prepared.delivery.tenant),
     bytes: (prepared) => prepared.delivery.body.length,
     flush: (batch) => transaction(options.database.pool, (client) => writeBatch(client, batch, options)),
   })

@@ -89,6 +89,7 @@ export type LedgerAction =
   | 'hold.begun'
   | 'hold.released'
   | 'ledger.expired'
+  | 'database.distributed'
 
 /**
  * Who did it: the platform itself, a provider (by connector name), an API token (by id), a person at the command

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { UsageError, type Clock, type Random } from '../base/index.ts'
-import { migrate, openDatabase, transaction, type Database } from '../db/index.ts'
+import { migrate, openDatabase, readBackend, transaction, type Database } from '../db/index.ts'
 import type { AnyConnector, Config } from '../define/index.ts'
 import { createDispatch, installDispatch, type Dispatch } from '../dispatch/index.ts'
 import { createEgress, type Egress } from '../egress/index.ts'
@@ -62,6 +62,7 @@ export async function openInstallation(options: InstallationOptions): Promise<In
   const database = openDatabase({
     url: options.databaseUrl,
     directUrl: environment['TRESTLE_DATABASE_DIRECT_URL'] || undefined,
+    backend: readBackend(environment['TRESTLE_DATABASE_BACKEND']),
     max: options.connections ?? 10,
   })
   try {

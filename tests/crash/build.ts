@@ -13,7 +13,10 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 export async function compileEntries(): Promise<string> {
   const outDir = join(ROOT, 'node_modules', '.cache', 'trestle-crash')
   await mkdir(outDir, { recursive: true })
-  await writeFile(join(outDir, 'package.json'), '{ "type": "module" }\n')
+  await writeFile(
+    join(outDir, 'package.json'),
+    '{ "name": "trestle", "version": "0.0.0", "type": "module", "exports": { "./package.json": "./package.json" } }\n',
+  )
   const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
   const args = [
     tsc,

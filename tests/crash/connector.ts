@@ -51,6 +51,15 @@ export const acme = defineConnector({
         timeoutMs: TIMEOUT_MS,
       }),
     },
+    ping: defineOperation<Record<string, never>, z.infer<typeof made>>({
+      summary: 'see whether it answers',
+      input: z.strictObject({}),
+      output: made,
+      effect: 'read',
+      idempotency: { kind: 'natural' },
+      request: () => ({ method: 'GET', path: '/ping' }),
+      timeoutMs: TIMEOUT_MS,
+    }),
     texts: {
       send: defineOperation<z.infer<typeof what>, z.infer<typeof made>>({
         summary: 'send a text',
@@ -81,7 +90,7 @@ export const acme = defineConnector({
     },
   },
   limits: [],
-  check: { operation: 'notes.create', input: { ref: 'check' } },
+  check: { operation: 'ping', input: {} },
 })
 
 /** The kinds of deliveries, which are the types of Acme's events. */

@@ -66,6 +66,7 @@ const twin = createTwin<undefined>({
       const ref = request.query.get('ref')
       return { status: 200, json: { found: notes.search((note) => note.ref === ref) } }
     }),
+    route('GET', '/ping', () => ({ status: 200, json: { id: 'ping' } })),
     route('POST', '/texts', (request) => ({ status: 200, json: act(request, 'text.sent') })),
   ],
 })

@@ -46,6 +46,8 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
 /** A test below holds this against what the code reads. */
 const VARIABLES: Readonly<Record<string, string>> = {
   DATABASE_URL: 'the PostgreSQL to use; without it the embedded one in `.trestle/postgres`',
+  TRESTLE_DATABASE_BACKEND:
+    '`citus` or `cockroachdb` where the database is one; see [scaling](scaling.md#distributed-engines)',
   TRESTLE_DATABASE_DIRECT_URL:
     'the same PostgreSQL past a pooler, for listening; see [scaling](scaling.md#connection-pooling)',
   TRESTLE_MASTER_KEY:
