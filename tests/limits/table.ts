@@ -286,7 +286,7 @@ export const GOING_OUT: readonly Limit[] = [
   [
     'failures that open a breaker',
     `${BREAKER_POLICY.failureShare * 100} % of ${BREAKER_POLICY.minimumResults} or more in ${time(BREAKER_POLICY.windowMs)}`,
-    'calls are deferred; that costs no attempt',
+    'runs are parked; that costs no attempt',
     'BREAKER_POLICY',
   ],
   [
