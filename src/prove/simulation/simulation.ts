@@ -52,10 +52,10 @@ export interface SimulationOptions {
 }
 
 const CALM_TURNS = 12
-const PATIENCE_MS = 2
-const PATIENCE_TIMES = 100
+const PATIENCE_MS = 3
+const PATIENCE_TIMES = 40
 /** First steps while something is under way; they double up to a second. */
-const SHORTEST_STEP_MS = 25
+const SHORTEST_STEP_MS = 100
 const LONGEST_LEAP_MS = 30 * MINUTE
 
 /**
@@ -297,7 +297,8 @@ export class Simulation {
     // A wake-up that was committed a moment ago is on its way to its node.
     for (let times = 0; ; times++) {
       const standing = await readStanding(pool, this.clock.now())
-      if (standing.claimable === 0 || times === PATIENCE_TIMES) return standing
+      const idle = standing.claimable === 0 && standing.claimed <= this.#runsUnderWay()
+      if (idle || times === PATIENCE_TIMES) return standing
       await pause(systemClock, PATIENCE_MS)
       await this.#quiet()
       if (this.#gate.tickets.length > 0) await this.work()
@@ -358,6 +359,12 @@ export class Simulation {
     return [...this.#options.standIns.values()].some(({ twin }) =>
       twin.deliveries().some(({ state, attempts }) => state === 'sending' && attempts.length === 0),
     )
+  }
+
+  /** Runs whose calls are on their way; others that a node has claimed are in its code, or wait for its clock. */
+  #runsUnderWay(): number {
+    const runs = this.#exchanges.flatMap(({ over, ticket }) => (over || !ticket ? [] : [ticket.run]))
+    return new Set(runs).size
   }
 
   #isUnderWay(): boolean {
