@@ -1,8 +1,8 @@
 /**
  * One outbound attempt: prepare → admit → authorize → begin → send → judge.
  *
- * Owns: the pipeline, what an answer or a broken connection means for a step, and each connection's breaker and
- * budgets in this process.
+ * Owns: the pipeline, what an answer or a broken connection means for a step, budgets (`budgets/`), and the breakers
+ * and outages of connections, shared by all nodes (`outages/`).
  * Leaves to others: whether and when there is another attempt (flows), credentials (vault), sockets (egress),
  * shapes (contracts), how secrets are recognised (ledger), recording (flows).
  *
