@@ -26,8 +26,17 @@ export async function claimRuns(
 ): Promise<ClaimedRun[]> {
   const { database, node, now, drop } = options
   const rows = await transaction(database.pool, async (client) => {
-    const [claimed] = await Promise.all([claim(client, runs, node, now), drop(client, wakeUps)])
+    const [held, claimed] = await Promise.all([
+      // A statement of its own, in the same round trip: the other then concerns one shard's tables alone.
+      client.query({ name: 'open_hold', text: 'select 1 from holds where released_at is null limit 1' }),
+      claim(client, runs, node, now),
+      drop(client, wakeUps),
+    ])
+    if (held.rows.length > 0) throw new InHold()
     return claimed
+  }).catch((error: unknown) => {
+    if (error instanceof InHold) return []
+    throw error
   })
   crashPoint('runs.claimed')
   // A first execution has no history to load.
@@ -39,6 +48,9 @@ export async function claimRuns(
   ])
   return rows.map((row) => claimedRun(row, journal.get(row.id), attempts.get(row.id), lostOf(row)))
 }
+
+/** Rolls a claim back: what was claimed and dropped is as before. */
+class InHold extends Error {}
 
 /** Runs of a flow that were begun and are with no node now, the oldest first: what a change of its code must fit. */
 export async function loadRunsInFlight(

@@ -5,6 +5,7 @@ import { DAY, HOUR, systemClock } from '../base/index.ts'
 import type { CallOutcome, CallRequest } from '../calls/index.ts'
 import { transaction, type Database } from '../db/index.ts'
 import type { AnyFlow } from '../define/index.ts'
+import { claimRuns } from '../flows/claim.ts'
 import { writeEntries } from '../ledger/index.ts'
 import { beginHold, readHolds, reportHold } from './index.ts'
 
@@ -23,6 +24,26 @@ async function restored(database: Database, lost = { from: now() - HOUR, to: now
 }
 
 describe('in hold', () => {
+  it('a claim gives nothing and leaves everything as it was, whatever its node knows', () =>
+    withEngines(async (start) => {
+      const t = await start({ flows: [flow(() => 1)], idle: true })
+      const { runs } = await t.deliver('thing.happened', { n: 1 })
+      const ref = { tenant: acting.tenant, id: runs[0]! }
+      const claim = (): Promise<readonly { readonly id: string }[]> =>
+        claimRuns([ref], [], {
+          database: t.database,
+          node: 'nod_1',
+          now: now(),
+          drop: () => Promise.resolve(),
+        })
+      await t.operator.hold({ reason: 'A look.' }, acting)
+      expect(await claim()).toEqual([])
+      const { rows } = await t.database.pool.query('select state, fence, node_id from runs')
+      expect(rows).toEqual([{ state: 'queued', fence: '0', node_id: null }])
+      await t.operator.releaseHold(acting)
+      expect((await claim()).map(({ id }) => id)).toEqual(runs)
+    }))
+
   it('what comes in is kept and nothing is claimed, until a person releases it', () =>
     withEngines(async (start) => {
       const sent: string[] = []
