@@ -252,6 +252,18 @@ describe('what the provider says', () => {
     expect(Math.max(...ours.slice(10))).toBeLessThanOrEqual(42)
   })
 
+  it('leaves more unused for a while after a refusal that nobody else explains', () => {
+    const told = { remaining: 2, agoMs: 0 }
+    const before = exchange(NEW_BUDGET, limit(), ask({ seen: told }), START)
+    const full = exchange(NEW_BUDGET, limit(), ask(), START).grant.ours
+    const after = exchange(before.state, limit(), ask({ refused: true }), START + 10).grant.ours
+    expect(after).toBeLessThan(full)
+    const { state } = exchange(before.state, limit(), ask({ refused: true }), START + 10)
+    let last = exchange(state, limit(), ask(), START + 11 * SECOND)
+    for (let i = 2; i < 40; i++) last = exchange(last.state, limit(), ask(), START + i * 11 * SECOND)
+    expect(last.grant.ours).toBe(full)
+  })
+
   it('is learned from refusals where it says nothing, and forgotten by and by', () => {
     const nodes = ask(much('bulk'))
     let state: BudgetState = NEW_BUDGET
@@ -262,7 +274,7 @@ describe('what the provider says', () => {
     expect(refused.grant.ours).toBeGreaterThanOrEqual(30)
     const ours: number[] = []
     state = refused.state
-    for (let ms = 400; ms < 40_000; ms += 200) {
+    for (let ms = 400; ms < 60_000; ms += 200) {
       const answer = exchange(state, limit(), nodes, START + ms)
       state = answer.state
       ours.push(answer.grant.ours)

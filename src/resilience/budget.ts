@@ -1,6 +1,6 @@
 import { SECOND } from '../base/index.ts'
 import type { LimitDefinition, Priority } from '../define/index.ts'
-import { measured, NO_FOREIGN, refused, relaxed, type Foreign } from './foreign.ts'
+import { cautious, measured, NO_FOREIGN, refused, relaxed, type Foreign } from './foreign.ts'
 import { placesFor } from './places.ts'
 import { sharesOf, type Wants } from './shares.ts'
 import {
@@ -156,8 +156,13 @@ export function exchange(
 /** Calls may reach the provider closer together than they left: this part of a short window is left for that. */
 const MARGIN = 0.02
 
-function oursOf(allowed: number, { amount }: Foreign, { paced }: Grid): number {
-  return Math.max(1, Math.floor(allowed - (paced ? Math.floor(allowed * MARGIN) : 0) - amount))
+function oursOf(allowed: number, { amount, slack }: Foreign, { paced }: Grid): number {
+  return Math.max(
+    1,
+    Math.floor(
+      allowed - (paced ? Math.floor(allowed * MARGIN) + Math.ceil(allowed * slack - 1e-9) : 0) - amount,
+    ),
+  )
 }
 
 function takeBack(state: BudgetState, grid: Grid, slot: number, ask: BudgetAsk): BudgetState {
@@ -180,6 +185,7 @@ function learn(state: BudgetState, limit: LimitDefinition, ask: BudgetAsk, now: 
     const ours = usedBy(state.granted, grid, limit.windowMs, now - agoMs, resetInMs)
     foreign = measured(foreign, { left: remaining, ours, refused: ask.refused }, context)
   }
+  if (ask.refused) foreign = cautious(foreign, context)
   // Where the provider says what is left, that tells more than its refusals.
   if (ask.refused && now - foreign.measuredAt > 2 * limit.windowMs) {
     const ours = usedBy(state.granted, grid, limit.windowMs, now, undefined)
@@ -355,12 +361,12 @@ export function useOf(
   const slot = Math.floor(now / grid.slotMs)
   const granted = pruned(state.granted, grid, slot)
   const allowed = state.stated ?? limit.allowed
-  const { amount } = relaxed(state.foreign, { allowed, windowMs: limit.windowMs, now })
-  const ours = oursOf(allowed, { ...state.foreign, amount }, grid)
+  const foreign = relaxed(state.foreign, { allowed, windowMs: limit.windowMs, now })
+  const ours = oursOf(allowed, foreign, grid)
   return {
     used: usedBy(granted, grid, limit.windowMs, now, undefined),
     allowed,
-    foreign: Math.round(amount),
+    foreign: Math.round(foreign.amount),
     freeAt: Math.max(state.blockedUntil, freeAt(granted, grid, slot, ours, now)),
     nodes: Object.values(state.nodes).filter((node) => node.at > now - FORGOTTEN_MS).length,
   }

@@ -16,6 +16,12 @@ export interface Foreign {
   /** The part of the limit that is tried next. */
   readonly step: number
   readonly refusedAt: number
+  /**
+   * The part of the limit that is left unused because calls were refused: they reach the provider closer together than
+   * they left, more so on a busy machine or a shaky line.
+   */
+  readonly slack: number
+  readonly slackAt: number
 }
 
 export const NO_FOREIGN: Foreign = {
@@ -25,6 +31,8 @@ export const NO_FOREIGN: Foreign = {
   holdMs: 0,
   step: 0,
   refusedAt: 0,
+  slack: 0,
+  slackAt: 0,
 }
 
 interface Context {
@@ -84,9 +92,26 @@ export function refused(foreign: Foreign, ours: number, context: Context): Forei
   }
 }
 
-/** As time passes, less is tried: in small steps at first, in larger ones while nothing is refused. */
-export function relaxed(foreign: Foreign, context: Context): Foreign {
+const SLACK_STEP = 0.02
+const MOST_SLACK = 0.1
+const LESS_SLACK = 0.01
+const SLACK_HELD_MS = 10 * SECOND
+
+/** A call was refused: whatever the reason, a little more is left unused for a while. */
+export function cautious(foreign: Foreign, { windowMs, now }: Context): Foreign {
+  if (foreign.slack > 0 && now < foreign.slackAt + windowMs) return foreign
+  return { ...foreign, slack: Math.min(MOST_SLACK, foreign.slack + SLACK_STEP), slackAt: now }
+}
+
+function lessSlack(foreign: Foreign, now: number): Foreign {
+  if (foreign.slack === 0 || now < foreign.slackAt + SLACK_HELD_MS) return foreign
+  return { ...foreign, slack: Math.max(0, foreign.slack - LESS_SLACK), slackAt: now }
+}
+
+/** As time passes, more is tried: in small steps at first, in larger ones while nothing is refused. */
+export function relaxed(before: Foreign, context: Context): Foreign {
   const { allowed, windowMs, now } = context
+  const foreign = lessSlack(before, now)
   const measuredLately = now - foreign.measuredAt < 2 * windowMs + 5 * SECOND
   if (foreign.amount === 0 || measuredLately || now < foreign.heldUntil) return foreign
   return {

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { observedLimits } from './index.ts'
+import { observedLimits, refusedBy } from './index.ts'
 
 const NOW = Date.UTC(2026, 10, 22, 9)
 
@@ -76,6 +76,41 @@ describe('rate-limit headers', () => {
     ['too many digits', { 'x-ratelimit-remaining': '9'.repeat(30) }],
   ])('gives nothing for %s', (_, headers) => {
     expect(observedLimits(headers, NOW)).toEqual([])
+  })
+
+  it('reads what a connector names, in each of its forms', () => {
+    const table = [
+      {
+        limit: 'calls',
+        used: 'x-used',
+        allowed: 'x-limit',
+        reset: { header: 'x-reset', as: 'unix-seconds' as const },
+      },
+      { limit: 'day', remaining: 'x-left', reset: { header: 'x-in', as: 'milliseconds' as const } },
+    ]
+    const headers = {
+      'x-used': '40',
+      'x-limit': '100',
+      'x-reset': String(NOW / 1000 + 5),
+      'x-left': '0',
+      'x-in': '250',
+    }
+    expect(observedLimits(headers, NOW, table)).toEqual([
+      { name: 'calls', remaining: 60, allowed: 100, resetAt: NOW + 5000 },
+      { name: 'day', remaining: 0, resetAt: NOW + 250 },
+    ])
+    expect(observedLimits({}, NOW, table)).toEqual([])
+  })
+
+  it('tells which limit a refusal was for, where the provider says it', () => {
+    const table = [
+      { limit: 'account', refused: { header: 'x-reason', values: ['global-rate'] } },
+      { limit: 'search', refused: { header: 'x-reason', values: ['endpoint-rate'] } },
+    ]
+    const by = (reason: string, limit: string) => refusedBy({ 'x-reason': reason }, limit, table)
+    expect([by('global-rate', 'account'), by('global-rate', 'search')]).toEqual([true, false])
+    expect(by('global-concurrency', 'account')).toBe(false)
+    expect(refusedBy({}, 'account', table)).toBeUndefined()
   })
 
   it('throws for no header, however odd', () => {
