@@ -7,7 +7,7 @@ import { compileEntries } from '../crash/build.ts'
 import { startPostgres } from '../crash/world.ts'
 import { restartAll, type RollingReport } from './rolling.ts'
 
-const LIMIT_MS = 5 * 60_000
+const LIMIT_MS = 10 * 60_000
 
 let folder: string
 let postgres: EmbeddedPostgres
