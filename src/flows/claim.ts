@@ -159,7 +159,6 @@ async function claim(
           select r.tenant, r.id from runs r
           where r.tenant = w.tenant and r.id = w.id and r.node_id is null
             and (r.state in ('queued', 'undoing') or (r.state in ('waiting', 'parked') and r.due_at <= $4))
-            and not exists (select 1 from holds where released_at is null)
             -- One that was cancelled before anything of it was executed has no order to keep.
             and (not r.lane_open or (r.state = 'undoing' and r.fence = 0) or not exists (
               select 1 from runs first where first.tenant = r.tenant and first.flow = r.flow and first.lane_key = r.lane_key
