@@ -706,7 +706,8 @@ export class Execution {
     const asked = new Set(pending.map((step) => stepKey(step.name, step.ordinal)))
     const unasked = (step: PendingStep): boolean => !asked.has(stepKey(step.name, step.ordinal))
     return [...this.#withResumed(pending), ...this.#openUnasked(pending)].flatMap((step): PendingStep[] => {
-      if (step.kind !== 'operation' || !mayHaveBeenDone(step)) return []
+      // What undoes a step is not asked for by the flow's code: the undoing itself goes on with it.
+      if (step.kind !== 'operation' || isUndo(step) || !mayHaveBeenDone(step)) return []
       if (!unasked(step)) return [step]
       if (step.settled !== undefined) return []
       return [
@@ -769,6 +770,10 @@ export class Execution {
     for (const { cancelTimer } of this.#pending.values()) cancelTimer()
     this.#end(end)
   }
+}
+
+function isUndo(step: PendingStep): boolean {
+  return step.name.startsWith('undo:')
 }
 
 /** A rejection that nobody need await. */

@@ -6,6 +6,7 @@ import { openWorld, type World, type WorldOptions } from './world.ts'
 
 /** The short form meets every boundary of every step; `npm run test:in-doubt` plays a thousand. */
 const TRIALS = Number(process.env['TRESTLE_TRIALS'] ?? 80)
+const FROM = Number(process.env['TRESTLE_FROM'] ?? 0)
 
 let world: World
 beforeAll(async () => {
@@ -19,7 +20,8 @@ describe('the appointment flow, with faults at the boundaries of its steps', () 
     { timeout: TRIALS * 6_000 },
     async () => {
       const outcomes: Outcome[] = []
-      for (let seed = 0; seed < TRIALS; seed++) outcomes.push(await playTrial(world, planTrial(seed)))
+      for (let seed = FROM; seed < FROM + TRIALS; seed++)
+        outcomes.push(await playTrial(world, planTrial(seed)))
       const wrong = outcomes
         .filter((outcome) => outcome.wrong.length > 0)
         .map((outcome) => ({
@@ -37,6 +39,15 @@ describe('the appointment flow, with faults at the boundaries of its steps', () 
           .flatMap((boundary) => ['key', 'lookup', 'natural', 'none'].map((kind) => `${kind} ${boundary}`))
           .sort(),
       )
+    },
+  )
+
+  it(
+    'goes on with an undo in doubt, though a person had settled an earlier step',
+    { timeout: 60_000 },
+    async () => {
+      // Seed 985, in which it was held: the flow was thought to have to ask for its own undo.
+      expect(await playTrial(world, planTrial(985))).toMatchObject({ end: 'undone', asked: 1, wrong: [] })
     },
   )
 
