@@ -26,9 +26,9 @@ export interface RollingOptions {
 
 export interface RollingReport {
   readonly deliveries: number
-  /** Answers other than 2xx, and requests that got none. */
+  /** Answers other than 2xx and 503, which a busy node gives; and requests whose connection was refused or broke. */
   readonly refused: number
-  readonly unanswered: number
+  readonly broken: number
   /** What the provider saw: requests that were cut off, and that it refused. */
   readonly troubles: readonly string[]
   readonly violations: readonly Violation[]
@@ -37,7 +37,7 @@ export interface RollingReport {
   readonly stopMs: readonly number[]
   /** Runs that were with an old node still after it had ended. */
   readonly leftBehind: number
-  /** Attempts of an unknown outcome. */
+  /** Attempts that were begun and whose outcome nobody wrote. */
   readonly doubts: number
   /** Runs that were begun by the old version and finished by the new one. */
   readonly goneOn: number
@@ -58,7 +58,7 @@ const MOST_UNFINISHED = 100
 /** Restarts four nodes with a new version of every flow, one after another, under load. */
 export async function restartAll(options: RollingOptions): Promise<RollingReport> {
   const { folder, entries, postgres } = options
-  const answers = { refused: 0, unanswered: 0 }
+  const answers = { refused: 0, broken: 0 }
   const ready: string[] = []
   let turn = 0
   const around = await openSurroundings({
@@ -66,9 +66,9 @@ export async function restartAll(options: RollingOptions): Promise<RollingReport
     entries,
     postgres,
     targets: () => (ready.length === 0 ? [] : [ready[++turn % ready.length]!]),
-    onAnswer: (status) => {
-      if (status === undefined) answers.unanswered++
-      else if (status > 299) answers.refused++
+    onAnswer: (status, code = '') => {
+      if (/^(ECONN|EPIPE|UND_ERR_SOCKET)/.test(code)) answers.broken++
+      else if (status !== undefined && status > 299 && status !== 503) answers.refused++
     },
   })
   const start = await startsServe(options, around)
@@ -131,9 +131,7 @@ async function judged(
     deliveries: sent.length,
     violations: judge({ sent, places, stateOf: (id) => states.get(id) ?? 'there is no such event' })
       .violations,
-    doubts: await count(
-      `select count(*)::int as many from attempts where state in ('in_doubt') or (state is null and begun_at < now() - interval '10 s')`,
-    ),
+    doubts: await count(`select count(*)::int as many from attempts where state is null`),
     goneOn: await count(
       `select count(distinct r.id)::int as many from runs r join journal j on j.tenant = r.tenant and j.run_id = r.id
        where r.flow_version = 2 and r.state = 'succeeded' and j.name = 'added' and exists (

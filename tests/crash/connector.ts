@@ -9,7 +9,8 @@ const what = z.object({ ref: z.string() })
 
 /** Waits only for a step under test; the real values of a provider would only make the tests slower. */
 const SETTLE_MS = 300
-const TIMEOUT_MS = 3 * SECOND
+/** Long, so that on a busy machine a slow provider is no doubtful one. */
+const TIMEOUT_MS = 10 * SECOND
 
 const event = (summary: string) =>
   defineEvent({ schema: happened, summary, match: ['data.customer', 'data.ref'] })

@@ -19,7 +19,7 @@ export interface SenderOptions {
   readonly ledger: SourceLedger
   readonly connections: number
   /** Told of every answer and of every failure to get one. */
-  readonly onAnswer?: (status: number | undefined) => void
+  readonly onAnswer?: (status: number | undefined, code?: string) => void
 }
 
 /** A provider that sends webhooks: again and again with the same id until it gets a 2xx. */
@@ -44,8 +44,9 @@ export function createSender(options: SenderOptions): Sender {
   async function attempt(delivery: Sent): Promise<boolean> {
     const target = options.targets()[0]
     delivery.attempts++
-    const status = target === undefined ? undefined : await post(agent, target, delivery, options.secret)
-    options.onAnswer?.(status)
+    const answer = target === undefined ? 'nobody' : await post(agent, target, delivery, options.secret)
+    const status = typeof answer === 'number' ? answer : undefined
+    options.onAnswer?.(status, typeof answer === 'string' ? answer : undefined)
     if (status === undefined || status < 200 || status > 299) return false
     await options.ledger.acknowledged(delivery.id, status)
     delivery.acknowledgedAt ??= systemClock.now()
@@ -90,13 +91,13 @@ export function createSender(options: SenderOptions): Sender {
   }
 }
 
-/** The status, or `undefined` where no answer came. */
+/** The status, or the code of the fault where no answer came. */
 async function post(
   agent: Agent,
   target: string,
   delivery: Delivery,
   secret: string,
-): Promise<number | undefined> {
+): Promise<number | string> {
   const { id, kind, ref, customer } = delivery
   const url = `${target}/webhooks/acme`
   const body = JSON.stringify({ id, type: kind, data: { ref, customer } })
@@ -114,7 +115,7 @@ async function post(
     })
     await answer.body.dump()
     return answer.statusCode
-  } catch {
-    return undefined
+  } catch (error) {
+    return (error as { code?: string }).code ?? 'unknown'
   }
 }

@@ -25,7 +25,7 @@ export interface SurroundingsOptions {
   /** The platform's addresses now, the one to be asked next first. Default: the nodes that serve, in their order. */
   readonly targets?: (serving: readonly PlatformNode[]) => readonly string[]
   /** Told of every answer, and of every failure to get one. */
-  readonly onAnswer?: (status: number | undefined) => void
+  readonly onAnswer?: (status: number | undefined, code?: string) => void
 }
 
 /** A node of the platform, as its surroundings see it. */
@@ -145,9 +145,9 @@ export async function openSurroundings(options: SurroundingsOptions): Promise<Su
     secret: webhookSecret,
     ledger,
     connections: CONNECTIONS,
-    onAnswer: (status) => {
+    onAnswer: (status, code) => {
       if (status !== undefined && status < 300) lastServed = systemClock.monotonic()
-      options.onAnswer?.(status)
+      options.onAnswer?.(status, code)
     },
   })
 
