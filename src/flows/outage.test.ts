@@ -8,7 +8,7 @@ import {
   type SeenRequest,
 } from '../../bench/parts/outageStage.ts'
 import { createTestDatabase, type TestDatabase } from '../../tests/support/database.ts'
-import { HOUR, MINUTE, SECOND } from '../base/index.ts'
+import { HOUR, MINUTE, pause, SECOND, systemClock } from '../base/index.ts'
 import { createFakeClock, type FakeClock } from '../testing/index.ts'
 
 let database: TestDatabase
@@ -308,4 +308,36 @@ describe('a connection that is isolated by hand', () => {
     await stage.operator.releaseConnection('books', { group: 'invoices' }, acting)
     await until(async () => (await done()) === 6)
   })
+})
+
+describe('on the machine’s own clock', () => {
+  it('a provider that is away for seconds while events keep coming loses, doubles and disorders nothing', async () => {
+    database = await createTestDatabase()
+    stage = await setOutageStage({
+      databaseUrl: database.url,
+      clock: systemClock,
+      limits: perSecond(200),
+      policy: { openMs: 300, openCapMs: 600 },
+    })
+    await Promise.all([stage.startNode(), stage.startNode()])
+    const sales: Sale[] = []
+    const sow = async (rounds: number): Promise<void> => {
+      for (let round = 0; round < rounds; round++) {
+        const now = Array.from({ length: 20 }, (_, i) => ({ customer: `c${i}`, n: sales.length / 20 }))
+        sales.push(...now)
+        await stage.sow('sold', now)
+      }
+    }
+    await sow(2)
+    stage.provider.down = () => true
+    await sow(5)
+    while (!(await isDown())) await pause(systemClock, 20, { keepAlive: true })
+    await sow(5)
+    while ((await rowsOf('select 1 from outages where probes >= 2')).length === 0)
+      await pause(systemClock, 20, { keepAlive: true })
+    stage.provider.down = () => false
+    await sow(2)
+    while ((await done()) < sales.length) await pause(systemClock, 50, { keepAlive: true })
+    expect(verdictOf(sales, stage.provider.seen)).toEqual({ lost: 0, twice: 0, disordered: 0 })
+  }, 120_000)
 })

@@ -18,7 +18,6 @@ export { readOutages, readWaiting, type OutageRecord, type WaitingRuns } from '.
 export {
   closeBreaker,
   isolateByHand,
-  openBreaker,
   releaseByHand,
   type BreakerKey,
   type ByHand,
