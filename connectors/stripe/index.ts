@@ -21,7 +21,7 @@ import {
 } from './customers.ts'
 import { retrieveDispute, updateDispute } from './disputes.ts'
 import { events, eventsOf } from './events.ts'
-import { limits } from './limits.ts'
+import { limitHeaders, limits } from './limits.ts'
 import {
   createRefund,
   listPaymentIntents,
@@ -66,6 +66,7 @@ export const stripe = defineConnector({
   },
   classify,
   limits,
+  limitHeaders,
   check: { operation: 'customers.list', input: { limit: 1 } },
 })
 

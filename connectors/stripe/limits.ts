@@ -1,4 +1,4 @@
-import { DAY, SECOND, type LimitDefinition } from 'trestle'
+import { DAY, SECOND, type LimitDefinition, type LimitHeaders } from 'trestle'
 
 /** Stripe may forget a key once it is 24 hours old. Source: https://docs.stripe.com/api/idempotent_requests, read 2026-11-22. */
 export const KEY_LIFETIME_MS = DAY
@@ -42,6 +42,18 @@ export const limits: readonly LimitDefinition[] = [
     source: `${RATE_LIMITS}: 25 requests a second for each endpoint without a limit of its own`,
   })),
 ]
+
+/**
+ * A 429 says which limiter refused: that of the account's rate, of the endpoint's, or one of those for calls in flight
+ * or for single objects, which these limits do not count. Source: https://docs.stripe.com/rate-limits, read 2026-11-22.
+ */
+export const limitHeaders: readonly LimitHeaders[] = limits.map(({ name }) => ({
+  limit: name,
+  refused: {
+    header: 'stripe-rate-limited-reason',
+    values: [name === 'account' ? 'global-rate' : 'endpoint-rate'],
+  },
+}))
 
 /** The limits that an operation counts against. */
 export function limitsOf(endpoint: (typeof ENDPOINTS)[number] | 'customers.search'): readonly string[] {
