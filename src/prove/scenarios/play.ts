@@ -119,8 +119,8 @@ export async function play(
 }
 
 /** Whether anything will go on without a person. */
-function isUnderWay({ claimed, claimable, dueAt, nextProbe }: Standing): boolean {
-  return claimed > 0 || claimable > 0 || dueAt !== undefined || nextProbe !== undefined
+function isUnderWay({ claimed, claimable, overdue, dueAt, nextProbe }: Standing): boolean {
+  return claimed + claimable + overdue > 0 || dueAt !== undefined || nextProbe !== undefined
 }
 
 async function makeStandIns(stage: Stage, clock: SimulatedClock): Promise<ReadonlyMap<string, StandIn>> {

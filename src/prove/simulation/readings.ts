@@ -4,8 +4,10 @@ import type { Queryable } from '../../db/index.ts'
 export interface Standing {
   /** Runs that a node has in its hands. */
   readonly claimed: number
-  /** Runs that a node may take now. */
+  /** Runs that a node was woken for. */
   readonly claimable: number
+  /** Runs whose wait is over, which a sweep or a node's own timer finds. */
+  readonly overdue: number
   /** Runs that are neither over nor held for a person. */
   readonly open: number
   /** When the next waiting run is due, in milliseconds since 1970. */
@@ -18,6 +20,7 @@ export async function readStanding(client: Queryable, now: number): Promise<Stan
   const { rows } = await client.query<{
     claimed: string
     claimable: string
+    overdue: string
     open: string
     due_at: Date | null
   }>(
@@ -27,7 +30,8 @@ export async function readStanding(client: Queryable, now: number): Promise<Stan
            and first.lane_open and first.lane_seq < r.lane_seq) as is_first
        from runs r where r.state not in ('succeeded', 'undone', 'dead_lettered', 'cancelled', 'held'))
      select count(*) filter (where node_id is not null) as claimed,
-       count(*) filter (where node_id is null and is_first and (state in ('queued', 'undoing') or due_at <= $1)) as claimable,
+       count(*) filter (where node_id is null and is_first and state in ('queued', 'undoing')) as claimable,
+       count(*) filter (where node_id is null and is_first and state in ('waiting', 'parked') and due_at <= $1) as overdue,
        count(*) as open,
        min(due_at) filter (where node_id is null and is_first and state in ('waiting', 'parked')) as due_at
      from r`,
@@ -37,6 +41,7 @@ export async function readStanding(client: Queryable, now: number): Promise<Stan
   return {
     claimed: Number(row.claimed),
     claimable: Number(row.claimable),
+    overdue: Number(row.overdue),
     open: Number(row.open),
     dueAt: row.due_at?.getTime(),
     nextProbe: await readNextProbe(client),

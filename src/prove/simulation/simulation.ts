@@ -53,7 +53,10 @@ export interface SimulationOptions {
 
 const CALM_TURNS = 12
 const PATIENCE_MS = 3
-const PATIENCE_TIMES = 40
+/** For a wake-up that was committed: nothing else goes on meanwhile, and it is hardly ever lost. */
+const WAKE_UP_TIMES = 1000
+/** For a run that a node has claimed and that is neither at the gate nor out: it may wait for the clock. */
+const CLAIMED_TIMES = 100
 /** First steps while something is under way; they double up to a second. */
 const SHORTEST_STEP_MS = 100
 const LONGEST_LEAP_MS = 30 * MINUTE
@@ -269,8 +272,8 @@ export class Simulation {
   #nextMoment(standing: Standing): number {
     const { elapsed } = this.clock
     const until = (due: number | undefined): number => (due === undefined ? Infinity : due - elapsed)
-    const overdue = standing.claimed > 0 || standing.claimable > 0 || this.#isUnderWay()
-    if (overdue) {
+    const { claimed, claimable, overdue } = standing
+    if (claimed + claimable + overdue > 0 || this.#isUnderWay()) {
       const step = this.#stepMs
       this.#stepMs = Math.min(step * 2, SECOND)
       this.#leapMs = SECOND
@@ -297,8 +300,8 @@ export class Simulation {
     // A wake-up that was committed a moment ago is on its way to its node.
     for (let times = 0; ; times++) {
       const standing = await readStanding(pool, this.clock.now())
-      const idle = standing.claimable === 0 && standing.claimed <= this.#runsUnderWay()
-      if (idle || times === PATIENCE_TIMES) return standing
+      if (standing.claimable === 0 && standing.claimed <= this.#runsUnderWay()) return standing
+      if (times >= (standing.claimable > 0 ? WAKE_UP_TIMES : CLAIMED_TIMES)) return standing
       await pause(systemClock, PATIENCE_MS)
       await this.#quiet()
       if (this.#gate.tickets.length > 0) await this.work()
