@@ -10,8 +10,8 @@ import { drain } from './drain.ts'
 import { flows } from './flows.ts'
 import { growth } from './growth.ts'
 import { intake } from './intake.ts'
-import { latency } from './latency.ts'
 import { lanes } from './lanes.ts'
+import { latency } from './latency.ts'
 import { nodes } from './nodes.ts'
 import { peers } from './peers.ts'
 import { recovery } from './recovery.ts'
@@ -27,10 +27,9 @@ const BENCHMARKS: Readonly<
   intake,
   flows,
   budget,
-  latency,
-  budget,
   lanes,
   drain: (seconds) => drain(seconds),
+  latency,
   peers,
   recovery: (seconds) => recovery(seconds),
   nodes,
