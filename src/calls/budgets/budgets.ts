@@ -1,4 +1,4 @@
-import { SECOND, type Clock } from '../../base/index.ts'
+import { codeOf, SECOND, type Clock } from '../../base/index.ts'
 import type { LimitDefinition, Priority, ProviderAnswer } from '../../define/index.ts'
 import { NO_WANTS } from '../../resilience/index.ts'
 import type { CallConnection, CallRequest } from '../request.ts'
@@ -403,7 +403,9 @@ export class Budgets {
   }
 
   #fault(error: unknown): void {
-    this.#faultyUntil = this.#now() + FAULT_WAIT_MS
+    // Where others were only quicker, a moment is enough.
+    const contended = codeOf(error, '') === 'budget_contended'
+    this.#faultyUntil = this.#now() + (contended ? ASK_EVERY_MS / 2 : FAULT_WAIT_MS)
     this.#options.onFault?.(error)
     for (const budget of this.#budgets.values()) this.#setTimer(budget)
   }
