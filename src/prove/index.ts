@@ -14,5 +14,5 @@
  */
 export type { CreateStandIn, Happening, Person, StandIn } from './standIn.ts'
 export type { ProofReport } from './report.ts'
-export { prove, ProofStopped, type ProveOptions } from './prove.ts'
+export { prove, type ProveOptions } from './prove.ts'
 export { writePage } from './page/page.ts'

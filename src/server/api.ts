@@ -50,7 +50,9 @@ export function buildRouter(deps: ApiDeps & { readonly stopping: () => boolean }
   const { database, clock, stopping, openHold } = deps
   const router = createRouter(deps)
   router.get('/health', () => answerHealth())
-  router.get('/ready', () => answerReady({ database: database.pool, clock, stopping, ...(openHold && { openHold }) }))
+  router.get('/ready', () =>
+    answerReady({ database: database.pool, clock, stopping, ...(openHold && { openHold }) }),
+  )
   addApi(router, apiRoutes(deps), deps)
   const live = createLive(deps)
   live.addTo(router)

@@ -1,5 +1,11 @@
 import { NotFoundError, parseJson, SECOND, UsageError, type Clock } from '../base/index.ts'
-import { authFor, SCHEDULE_SOURCE, type AuthScheme, type ConnectionState, type Settings } from '../define/index.ts'
+import {
+  authFor,
+  SCHEDULE_SOURCE,
+  type AuthScheme,
+  type ConnectionState,
+  type Settings,
+} from '../define/index.ts'
 import type { Actor } from '../ledger/index.ts'
 import { createExpiringCache } from './expiringCache.ts'
 import { GRANT_FIELD, type SecretStore } from './secrets.ts'
