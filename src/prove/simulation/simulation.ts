@@ -53,6 +53,8 @@ export interface SimulationOptions {
 
 const CALM_TURNS = 12
 const PATIENCE_MS = 3
+/** Looks in a row at which the server must be idle: parts of the platform have pools of their own. */
+const STILL_TIMES = 2
 /** For a wake-up that was committed: nothing else goes on meanwhile, and it is hardly ever lost. */
 const WAKE_UP_TIMES = 1000
 /** For a run that a node has claimed and that is neither at the gate nor out: it may wait for the clock. */
@@ -298,9 +300,12 @@ export class Simulation {
   async #standing(): Promise<Standing> {
     const { pool } = this.#options.database
     // A wake-up that was committed a moment ago is on its way to its node.
+    let still = 0
     for (let times = 0; ; times++) {
       const standing = await readStanding(pool, this.clock.now())
-      if (standing.claimable === 0 && standing.claimed <= this.#runsUnderWay()) return standing
+      still = standing.statements === 0 ? still + 1 : 0
+      if (still >= STILL_TIMES && standing.claimable === 0 && standing.claimed <= this.#runsUnderWay())
+        return standing
       if (times >= (standing.claimable > 0 ? WAKE_UP_TIMES : CLAIMED_TIMES)) return standing
       await pause(systemClock, PATIENCE_MS)
       await this.#quiet()
