@@ -68,6 +68,8 @@ export interface SeenRequest {
   readonly path: string
   readonly at: number
   readonly status: number
+  /** Its key was known: it answered as before, and did nothing. */
+  readonly repeated: boolean
   readonly customer?: string
   readonly n?: number
 }
@@ -345,11 +347,15 @@ async function openProvider(
   clock: Clock,
 ): Promise<{ provider: OutageProvider; url: string; close: () => Promise<void> }> {
   const provider: OutageProvider = { seen: [], down: () => false, delayMs: 0, inFlight: 0 }
+  const keys = new Set<unknown>()
   const answer = (request: IncomingMessage, response: ServerResponse, body: string): void => {
     const path = request.url ?? ''
     const status = provider.down(path) ? 503 : 200
     const sold = body === '' ? {} : (JSON.parse(body) as Sale)
-    provider.seen.push({ path, at: clock.now(), status, ...sold })
+    const key = request.headers['idempotency-key']
+    const repeated = key !== undefined && keys.has(key)
+    if (status === 200 && key !== undefined) keys.add(key)
+    provider.seen.push({ path, at: clock.now(), status, repeated, ...sold })
     provider.inFlight--
     response.writeHead(status, { 'content-type': 'application/json' })
     response.end(status === 200 ? `{"id":"i${provider.seen.length}"}` : '{"error":"away for maintenance"}')
@@ -384,8 +390,8 @@ export function verdictOf(
   const done = new Map<string, number>()
   const last = new Map<string, number>()
   let disordered = 0
-  for (const { status, customer, n } of seen) {
-    if (status !== 200 || customer === undefined || n === undefined) continue
+  for (const { status, repeated, customer, n } of seen) {
+    if (repeated || status !== 200 || customer === undefined || n === undefined) continue
     done.set(`${customer} ${n}`, (done.get(`${customer} ${n}`) ?? 0) + 1)
     if (n < (last.get(customer) ?? -1)) disordered++
     last.set(customer, n)
