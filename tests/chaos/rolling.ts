@@ -50,7 +50,7 @@ const NODES: readonly (readonly [name: string, roles: string])[] = [
   ['front-2', 'intake,api'],
   ['worker-2', 'worker'],
 ]
-const LINGER_SECONDS = 2
+const LINGER_SECONDS = 6
 const PROBE_MS = 100
 const AT_ONCE = 16
 const MOST_UNFINISHED = 100
