@@ -28,7 +28,9 @@ export function addProve(program: Command): void {
       'trestle prove --seed another --drill outage-quickbooks crash',
     ],
     options: [
-      new Option('--seed <text>', 'the same seed gives the same page').default('trestle'),
+      new Option('--seed <text>', 'chooses people and faults; the same seed plays the same').default(
+        'trestle',
+      ),
       new Option('--flow <name...>', 'only these flows'),
       new Option('--drill <id...>', 'only these drills, by their ids on the page'),
       new Option(

@@ -1,3 +1,4 @@
+import { hostname } from 'node:os'
 import type { StandIn } from '../standIn.ts'
 import {
   countInDoubt,
@@ -163,6 +164,8 @@ export function cleaner(standIns: ReadonlyMap<string, StandIn>): (text: string) 
     return clean
       .replace(/https?:\/\/127\.0\.0\.1:\d+/g, 'the platform')
       .replace(/127\.0\.0\.1:\d+/g, '127.0.0.1')
+      .replace(/, pid \d+/g, '')
+      .replaceAll(hostname(), 'this machine')
       .replace(
         /\b(con|ep|dlv|evt|run|stp|att|fnd|inc|led|bat|qrn|nod|tok|hld|out)_[0-9a-hjkmnp-tv-z]{26}\b/g,
         '$1_…',
