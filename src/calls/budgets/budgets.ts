@@ -83,6 +83,8 @@ export class Budgets {
   /** The authority's time less the monotonic clock's, and how sure that is. */
   #offset: { ms: number; errorMs: number; at: number } | undefined
   #asking = false
+  /** Settles when the question under way is answered. */
+  #answered: Promise<unknown> = Promise.resolve()
   #askAgain = false
   #faultyUntil = 0
   #stopped = true
@@ -312,6 +314,7 @@ export class Budgets {
 
   /** Gives everything back that this node holds. */
   async #leave(): Promise<void> {
+    await this.#answered
     const asks = [...this.#budgets.values()].flatMap(({ connection, leases }) =>
       [...leases.values()].map((lease) => lease.leave(connection, this.#now())),
     )
@@ -352,7 +355,7 @@ export class Budgets {
     }
     if (!(answer instanceof Promise)) return this.#take(answer, asked, began)
     this.#asking = true
-    answer.then(
+    this.#answered = answer.then(
       (granted) => {
         this.#asking = false
         this.#take(granted, asked, began)

@@ -39,7 +39,7 @@ export function createTableAuthority({
       if (tries === MOST_TRIES)
         throw new RetryableError('budget_contended', 'Too many nodes ask for the same budget at once.')
       // Who was overtaken waits for a moment that is not the others'.
-      if (tries > 0) await pause(clock, random.next() * tries * SPREAD_MS)
+      if (tries > 1) await pause(clock, random.next() * tries * SPREAD_MS)
       const rows = await readBudgets(client, asks, open)
       const changed = rows.map(({ place, state, version, now }) => {
         const { limit, ask } = asks[place]!
