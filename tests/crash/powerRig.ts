@@ -77,7 +77,8 @@ export async function openPowerRig(
   }
 }
 
-async function makeDisk(image: string, at: string, bytes: number): Promise<void> {
+/** A file system of its own in a file, mounted. */
+export async function makeDisk(image: string, at: string, bytes: number): Promise<void> {
   await mkdir(at, { recursive: true })
   await writeFile(image, '')
   await truncate(image, bytes)
@@ -111,7 +112,7 @@ function signal(pid: number, name: NodeJS.Signals): void {
 
 const UNMOUNT_TRIES = 50
 
-async function unmount(at: string): Promise<void> {
+export async function unmount(at: string): Promise<void> {
   for (let i = 1; ; i++) {
     try {
       return await run('umount', at)

@@ -16,6 +16,7 @@ import type { Installation } from '../../src/runtime/index.ts'
  * - `outstays_its_lease`: a node sends what it meant to send, however long it stood still before.
  * - `ignores_lanes`: a run does not wait for those before it in its lane.
  * - `rescues_nobody`: nobody looks for dead nodes.
+ * - `ignores_retry_after`: what the provider says of when to come again, and of what is left, is not read.
  */
 export const SABOTAGES = [
   'answers_before_commit',
@@ -26,6 +27,7 @@ export const SABOTAGES = [
   'outstays_its_lease',
   'ignores_lanes',
   'rescues_nobody',
+  'ignores_retry_after',
 ] as const
 export type Sabotage = (typeof SABOTAGES)[number]
 
@@ -39,6 +41,7 @@ export function sabotage(installation: Installation, which: Sabotage): Installat
       ),
     }))
   if (which === 'outstays_its_lease') return outstaying(installation)
+  if (which === 'ignores_retry_after') return notHearing(installation, /^retry-after$|ratelimit/)
   const spoil = SPOILERS[which]()
   // Every connection of the pool, those that exist and those to come, passes through here.
   installation.database.pool.on('acquire', (client) => spoilClient(client, spoil))
@@ -62,6 +65,24 @@ function sendingInstead(
   }
 }
 
+/** Answers come in without these headers. */
+function notHearing(installation: Installation, unheard: RegExp): Installation {
+  const { egress } = installation
+  return {
+    ...installation,
+    egress: {
+      ...egress,
+      close: () => egress.close(),
+      send: async (request) => {
+        const result = await egress.send(request)
+        if (result.as !== 'answered') return result
+        const heard = Object.entries(result.headers).filter(([name]) => !unheard.test(name))
+        return { ...result, headers: Object.fromEntries(heard) }
+      },
+    },
+  }
+}
+
 interface Statement {
   name?: string
   text: string
@@ -80,7 +101,7 @@ interface Spoiler {
 }
 
 const SPOILERS: Readonly<
-  Record<Exclude<Sabotage, 'sends_without_key' | 'outstays_its_lease'>, () => Spoiler>
+  Record<Exclude<Sabotage, 'sends_without_key' | 'outstays_its_lease' | 'ignores_retry_after'>, () => Spoiler>
 > = {
   answers_before_commit: () => ({ commitLateMs: 200 }),
   forgets_deliveries: () => ({

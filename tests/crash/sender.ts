@@ -18,8 +18,8 @@ export interface SenderOptions {
   readonly secret: string
   readonly ledger: SourceLedger
   readonly connections: number
-  /** Told of every answer and of every failure to get one. */
-  readonly onAnswer?: (status: number | undefined, code?: string) => void
+  /** Told of every answer and of every failure to get one, and after how many milliseconds. */
+  readonly onAnswer?: (status: number | undefined, code: string | undefined, ms: number) => void
 }
 
 /** A provider that sends webhooks: again and again with the same id until it gets a 2xx. */
@@ -44,9 +44,11 @@ export function createSender(options: SenderOptions): Sender {
   async function attempt(delivery: Sent): Promise<boolean> {
     const target = options.targets()[0]
     delivery.attempts++
+    const asked = systemClock.monotonic()
     const answer = target === undefined ? 'nobody' : await post(agent, target, delivery, options.secret)
     const status = typeof answer === 'number' ? answer : undefined
-    options.onAnswer?.(status, typeof answer === 'string' ? answer : undefined)
+    const code = typeof answer === 'string' ? answer : undefined
+    options.onAnswer?.(status, code, systemClock.monotonic() - asked)
     if (status === undefined || status < 200 || status > 299) return false
     await options.ledger.acknowledged(delivery.id, status)
     delivery.acknowledgedAt ??= systemClock.now()

@@ -24,8 +24,8 @@ export interface SurroundingsOptions {
   readonly through?: (databaseUrl: string) => string
   /** The platform's addresses now, the one to be asked next first. Default: the nodes that serve, in their order. */
   readonly targets?: (serving: readonly PlatformNode[]) => readonly string[]
-  /** Told of every answer, and of every failure to get one. */
-  readonly onAnswer?: (status: number | undefined, code?: string) => void
+  /** Told of every answer, and of every failure to get one, and after how many milliseconds. */
+  readonly onAnswer?: (status: number | undefined, code: string | undefined, ms: number) => void
 }
 
 /** A node of the platform, as its surroundings see it. */
@@ -145,9 +145,9 @@ export async function openSurroundings(options: SurroundingsOptions): Promise<Su
     secret: webhookSecret,
     ledger,
     connections: CONNECTIONS,
-    onAnswer: (status, code) => {
+    onAnswer: (status, code, ms) => {
       if (status !== undefined && status < 300) lastServed = systemClock.monotonic()
-      options.onAnswer?.(status, code)
+      options.onAnswer?.(status, code, ms)
     },
   })
 
