@@ -1,6 +1,6 @@
 import { pause, SECOND, systemClock } from '../../src/base/index.ts'
 import { until } from '../crash/underLoad.ts'
-import type { Drill, DrillOptions, DrillReport } from './drill.ts'
+import { settleMs, type Drill, type DrillOptions, type DrillReport } from './drill.ts'
 import { openGate, type Gate } from './gate.ts'
 import { onStage, sendMixed, type Stage } from './stage.ts'
 
@@ -26,11 +26,8 @@ export const databaseGone: Drill = {
   controls: [{ sabotage: 'answers_before_commit', notices: ({ lost }) => lost > 0 }],
 }
 
-async function play(
-  stage: Stage,
-  gate: Gate,
-  { seconds, seed, onProgress }: DrillOptions,
-): Promise<DrillReport> {
+async function play(stage: Stage, gate: Gate, options: DrillOptions): Promise<DrillReport> {
+  const { seconds, seed, onProgress } = options
   await stage.startNode('first')
   await stage.startNode('second')
   let over = false
@@ -50,7 +47,7 @@ async function play(
   await pause(systemClock, HEALTHY_MS, { keepAlive: true })
   over = true
   await sending
-  await stage.settled(60 * SECOND)
+  await stage.settled(settleMs(options, 60 * SECOND))
 
   const judged = await stage.judged()
   const meanwhile = stage.answers.filter(({ at }) => at > gone + UNDER_WAY_MS && at < back)

@@ -4,7 +4,7 @@ import { pause, SECOND, systemClock } from '../../src/base/index.ts'
 import { startEmbeddedPostgres } from '../../src/db/embedded/index.ts'
 import { makeDisk, unmount, whyNoPowerRig } from '../crash/powerRig.ts'
 import { until } from '../crash/underLoad.ts'
-import type { Drill, DrillOptions, DrillReport } from './drill.ts'
+import { settleMs, type Drill, type DrillOptions, type DrillReport } from './drill.ts'
 import { onStage, sendMixed, type Stage } from './stage.ts'
 
 const DISK_BYTES = 300 * 1024 ** 2
@@ -78,7 +78,7 @@ async function play(stage: Stage, ballast: string, options: DrillOptions): Promi
   await pause(systemClock, HEALTHY_MS, { keepAlive: true })
   over = true
   await sending
-  await stage.settled(60 * SECOND)
+  await stage.settled(settleMs(options, 60 * SECOND))
 
   const judged = await stage.judged()
   const meanwhile = stage.answers.filter(({ at }) => at > fullAt && at < freed)

@@ -1,3 +1,4 @@
+import { SECOND } from '../../src/base/index.ts'
 import type { EmbeddedPostgres } from '../../src/db/embedded/index.ts'
 import type { Violation } from '../crash/invariant.ts'
 import type { Sabotage } from '../crash/sabotage.ts'
@@ -56,6 +57,14 @@ export interface Drill {
   readonly whyNot?: (folder: string) => Promise<string | undefined>
   readonly run: (options: DrillOptions) => Promise<DrillReport>
   readonly controls: readonly Control[]
+}
+
+/** What a broken build has lost never comes: so long is waited for it. */
+const LOST_MS = 6 * SECOND
+
+/** How long what was acknowledged may take in the end. */
+export function settleMs({ sabotage }: DrillOptions, otherwise: number): number {
+  return sabotage === undefined ? otherwise : LOST_MS
 }
 
 /** The first few of them in words. */

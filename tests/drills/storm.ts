@@ -3,7 +3,7 @@ import { SECOND, seededRandom, systemClock, type Random } from '../../src/base/i
 import { signatureSchemes } from '../../src/define/index.ts'
 import type { Sent } from '../crash/sender.ts'
 import { SHOP_ID_HEADER } from './connectors.ts'
-import type { Drill, DrillOptions, DrillReport } from './drill.ts'
+import { settleMs, type Drill, type DrillOptions, type DrillReport } from './drill.ts'
 import { postAll, type Posted } from './posting.ts'
 import { onStage, type Stage } from './stage.ts'
 
@@ -42,7 +42,7 @@ async function play(stage: Stage, options: DrillOptions): Promise<DrillReport> {
     AT_ONCE,
   )
   onProgress(`${counted.posts} deliveries of ${counted.sent.length} events`)
-  await stage.settled(60 * SECOND, counted.sent)
+  await stage.settled(settleMs(options, 60 * SECOND), counted.sent)
 
   const judged = await stage.judged(counted.sent)
   const times = stage.answers.filter(({ status }) => status === 200).map(({ ms }) => ms)

@@ -85,6 +85,7 @@ async function play(stage: Stage, options: DrillOptions): Promise<DrillReport> {
       'others that came meanwhile': othersMeanwhile(attempts),
       'most in a second': `${rates[0]!.most} of ${rates[0]!.allowed}`,
       'most in ten seconds': `${rates[1]!.most} of ${rates[1]!.allowed}`,
+      'calls a second at the end': paceAtEnd(attempts, releasedAt),
       'parked for a person': parkedRuns,
       seconds: Math.round(tookMs / SECOND),
     },
@@ -170,6 +171,15 @@ function othersMeanwhile(attempts: readonly Attempt[]): number {
     until = notBefore
   }
   return many
+}
+
+const END_MS = 10 * SECOND
+
+/** In the last ten seconds in which calls were waiting: how far the pace had come back after the last refusal. */
+function paceAtEnd(attempts: readonly Attempt[], releasedAt: number): number {
+  const backlog = attempts.filter(({ at }) => at < releasedAt)
+  const last = backlog.at(-1)?.at ?? 0
+  return (backlog.filter(({ at }) => at > last - END_MS).length * SECOND) / END_MS
 }
 
 /** Most calls in any window of this length, the refused ones with them. */
