@@ -343,7 +343,9 @@ describe('alerts', () => {
     await calls('thing.happened', 3)
     await look()
     await send()
-    await engine.database.pool.query(`update alerts set state = 'waiting', due_at = now() - interval '1 second'`)
+    await engine.database.pool.query(
+      `update alerts set state = 'waiting', due_at = now() - interval '1 second'`,
+    )
     await send()
     const [first, second] = await mail.taken(2)
     expect(second!.messageId).toBe(first!.messageId)
