@@ -10,7 +10,7 @@ const what = z.object({ ref: z.string() })
 /** Waits only for a step under test; the real values of a provider would only make the tests slower. */
 const SETTLE_MS = 300
 /** Long, so that on a busy machine a slow provider is no doubtful one. */
-const TIMEOUT_MS = 10 * SECOND
+export const TIMEOUT_MS = 10 * SECOND
 
 const event = (summary: string) =>
   defineEvent({ schema: happened, summary, match: ['data.customer', 'data.ref'] })

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { pause, SECOND, systemClock } from '../../src/base/index.ts'
+import { TIMEOUT_MS } from './connector.ts'
 import type { Violation } from './invariant.ts'
 import { killAtWrite, processState } from './processes.ts'
 import { pointName } from './points.ts'
@@ -146,8 +147,9 @@ async function strikeZombie(
     return rows?.[0]?.dead === true
   })
   await step('lost its runs', RESCUE_LIMIT_MS, async () => (await runsOf(world, zombie.id())) === 0)
-  // Others have time to do what it was about to do: only then is it wrong to do it.
-  await pause(systemClock, 2 * SECOND, { keepAlive: true })
+  // Others have time to do what it was about to do (a look-up waits until the call has timed out): only then is it
+  // wrong to do it.
+  await pause(systemClock, TIMEOUT_MS, { keepAlive: true })
   if (!zombie.hasEnded()) process.kill(zombie.pid(), 'SIGCONT')
   await load.finish()
   await pause(systemClock, SECOND, { keepAlive: true }) // It finishes what it thinks is its own.
