@@ -70,11 +70,11 @@ export interface Asked {
 /** The request as the route takes it. Throws 400, 413, 415 with every mistake and its place. */
 export async function readInput(route: AnyRoute, asked: Asked): Promise<RouteInput<Shape, Shape, z.ZodType>> {
   const { params, query, request, caller } = asked
-  const readParams = checked(route.params ?? NOTHING, params, 'parameter_invalid', nameOf)
-  const readQuery = checked(route.query ?? NOTHING, queryOf(query), 'parameter_invalid', nameOf)
   const contentType = contentTypeOf(request)
   refuseCompressed(request)
   const bytes = await readBody(request)
+  const readParams = checked(route.params ?? NOTHING, params, 'parameter_invalid', nameOf)
+  const readQuery = checked(route.query ?? NOTHING, queryOf(query), 'parameter_invalid', nameOf)
   refuseType(route, contentType, bytes)
   const body = route.body && bodyOf(route.body, bytes)
   return {
