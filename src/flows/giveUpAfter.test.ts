@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { createTestDatabase, type TestDatabase } from '../../tests/support/database.ts'
 import {
   acme,
@@ -111,16 +111,17 @@ describe('a run whose time is over', () => {
       async (engine) => {
         const { runs } = await engine.deliver('thing.happened', { n: 1 })
         // The look-up is asked again within an hour: no test waits for that.
-        let run = await engine.reached(runs[0]!, 'undoing', 'undone')
-        while (run.state === 'undoing') {
+        const undone = async () => {
           await engine.database.pool.query(
             `update runs set waits = regexp_replace(waits, '"until":[0-9]+', '"until":0'), due_at = now()
              where id = $1 and state = 'undoing' and node_id is null and waits is not null`,
             [runs[0]],
           )
-          await new Promise((resolve) => setTimeout(resolve, 100))
-          run = await engine.reached(runs[0]!, 'undoing', 'undone')
+          const now = await engine.reached(runs[0]!, 'undoing', 'undone')
+          expect(now.state).toBe('undone')
+          return now
         }
+        const run = await vi.waitFor(undone, { timeout: 60_000 })
         expect(run.reason_code).toBe('gave_up_after')
         expect(calls).toEqual([
           'send things.find',
