@@ -27,7 +27,7 @@ function withoutTenant(text: string): string[] {
     ),
   )
   for (const [, verb, table, alias] of uses) {
-    const columns = new RegExp(`into\\s+${table}\\s*\\(\\s*tenant\\b`, 'i')
+    const columns = new RegExp(`into\\s+${table}(?:\\s+as\\s+\\w+)?\\s*\\(\\s*tenant\\b`, 'i')
     const named = new RegExp(
       `(\\b${alias ?? table}\\.tenant\\s*=|=\\s*${alias ?? table}\\.tenant\\b|where\\s+tenant\\s*=|\\(tenant,\\s*\\w+\\)\\s+in\\b|using\\s*\\(tenant\\b)`,
       'i',
