@@ -98,6 +98,8 @@ export class Engine {
   #again = false
   #stopping = false
   #stopHeart: () => void = () => {}
+  /** Work of the node's own that is under way: taking runs, upkeep, wake-ups. A stop waits for it. */
+  readonly #background = new Set<Promise<void>>()
   #stopped: Promise<void> | undefined
   /** When the last look for missed events began; undefined: nobody may have looked for long. */
   #lookedAt: number | undefined
@@ -154,10 +156,10 @@ export class Engine {
 
   /** Events were committed that suspended runs may wait for. */
   arrived(arrivals: readonly Arrival[]): void {
-    wakeWaiting(arrivals, {
-      database: this.#options.database,
-      wake: (client, runs) => this.#options.dispatch.wake(client, runs),
-    }).catch((error: unknown) => this.#fault('wake waiting runs', error))
+    const { database, dispatch } = this.#options
+    void this.#inBackground('wake waiting runs', () =>
+      wakeWaiting(arrivals, { database, wake: (client, runs) => dispatch.wake(client, runs) }),
+    )
   }
 
   /** Takes no further runs, hands back those under way within 10 s, and signs off. */
@@ -170,10 +172,13 @@ export class Engine {
     this.#stopping = true
     for (const cancel of this.#timers) cancel()
     for (const { execution } of this.#under.values()) execution?.handBack()
+    // What is being taken at this moment is under way after this, and handed back like the rest.
+    await this.#within(STOP_LIMIT_MS, [...this.#background])
     await this.#settledWithin(STOP_LIMIT_MS, () => true)
     // An attempt that would be in doubt may finish within its time-out; meanwhile the node keeps its heartbeat.
     await this.#settledWithin(ATTEMPT_LIMIT_MS, (execution) => execution?.mustFinish === true)
     await Promise.allSettled([this.#writer.drain(), this.#lanes.drain()])
+    await this.#within(STOP_LIMIT_MS, [...this.#background])
     await this.#options.dispatch.stop()
     // Runs that did not settle in time are others' at once: nothing more of this node counts.
     this.#stopHeart()
@@ -187,9 +192,15 @@ export class Engine {
 
   async #settledWithin(ms: number, counts: (execution: Execution | undefined) => boolean): Promise<void> {
     const under = [...this.#under.values()].filter(({ execution }) => counts(execution))
-    if (under.length === 0) return
-    const settled = Promise.allSettled(under.map(({ done }) => done))
-    await Promise.race([settled, pause(this.#options.clock, ms, { keepAlive: true })])
+    await this.#within(
+      ms,
+      under.map(({ done }) => done),
+    )
+  }
+
+  async #within(ms: number, work: readonly Promise<void>[]): Promise<void> {
+    if (work.length === 0) return
+    await Promise.race([Promise.allSettled(work), pause(this.#options.clock, ms, { keepAlive: true })])
   }
 
   // --- taking runs ------------------------------------------------------------------------------------
@@ -200,7 +211,7 @@ export class Engine {
       return
     }
     this.#pumping = true
-    void this.#takeAll()
+    void this.#inBackground('take runs', () => this.#takeAll())
   }
 
   async #takeAll(): Promise<void> {
@@ -343,15 +354,14 @@ export class Engine {
         ? [(JSON.parse(row.result.toString('utf8')) as { id: string }).id]
         : [],
     )
-    Promise.all(
-      move.pending.map((step) =>
-        step.kind === 'wait'
-          ? findAwaitedEvent(this.#options.database.pool, run, step, consumed, this.#options.connectorNamed)
-          : Promise.resolve(undefined),
-      ),
-    )
-      .then((found) => (found.some((event) => event !== undefined) ? this.arrived(arrivals) : undefined))
-      .catch((error: unknown) => this.#fault('look again for awaited events', error))
+    void this.#inBackground('look again for awaited events', async () => {
+      const { database, connectorNamed } = this.#options
+      const waits = move.pending.filter((step) => step.kind === 'wait')
+      const found = await Promise.all(
+        waits.map((wait) => findAwaitedEvent(database.pool, run, wait, consumed, connectorNamed)),
+      )
+      if (found.some((event) => event !== undefined)) this.arrived(arrivals)
+    })
   }
 
   /** A person may have released or discarded the answer between its quarantine and the commit of the hold. */
@@ -361,7 +371,7 @@ export class Engine {
       step.kind === 'operation' && step.quarantineId !== undefined ? [step.quarantineId] : [],
     )
     if (ids.length === 0) return
-    transaction(database.pool, async (client) => {
+    const goOn = async (client: Queryable): Promise<void> => {
       const { rows } = await client.query<RunRef>(
         `update runs set state = case when undo_to is null then 'queued' else 'undoing' end, due_at = now() + interval '${WAKE_AGAIN_SECONDS} seconds', updated_at = now()
          where tenant = $1 and id = $2 and state = 'held' and node_id is null
@@ -369,7 +379,10 @@ export class Engine {
         [run.tenant, run.id, ids],
       )
       await dispatch.wake(client, rows)
-    }).catch((error: unknown) => this.#fault(`look for the released answer of ${run.id}`, error))
+    }
+    void this.#inBackground(`look for the released answer of ${run.id}`, () =>
+      transaction(database.pool, goOn),
+    )
   }
 
   #setTimer(run: ClaimedRun, dueAt: number): void {
@@ -387,14 +400,15 @@ export class Engine {
   #askedAfterEnd(run: ClaimedRun, step: string): void {
     const { database, dispatch } = this.#options
     const reason = `The step "${step}" was asked for after the flow had awaited something that is no step. Put that into step(name, work).`
-    transaction(database.pool, async (client) => {
+    const giveUp = async (client: Queryable): Promise<void> => {
       const { rows } = await client.query<RunRef>(
         `update runs set undo_to = 'undone', state = 'undoing', reason_code = 'awaited_outside_step', reason = $4, due_at = now(), updated_at = now()
          where tenant = $1 and id = $2 and fence = $3 and node_id is null and state in ('waiting', 'parked') returning tenant, id`,
         [run.tenant, run.id, run.fence, reason],
       )
       await dispatch.wake(client, rows)
-    }).catch((error: unknown) => this.#fault(`end ${run.id}`, error))
+    }
+    void this.#inBackground(`end ${run.id}`, () => transaction(database.pool, giveUp))
   }
 
   /** After a fault of ours: the claim is given up, unless the run was settled after all. What this misses, the sweep finds. */
@@ -516,9 +530,7 @@ export class Engine {
     const again = (): void => {
       this.#timers.delete(cancel)
       if (this.#stopping) return
-      work()
-        .catch((error: unknown) => this.#fault(what, error))
-        .finally(schedule)
+      void this.#inBackground(what, work).then(schedule)
     }
     const schedule = (): void => {
       if (this.#stopping) return
@@ -526,6 +538,18 @@ export class Engine {
       this.#timers.add(cancel)
     }
     schedule()
+  }
+
+  /** Never rejects: what goes wrong is told. */
+  #inBackground(what: string, work: () => Promise<unknown>): Promise<void> {
+    const done = work()
+      .then(
+        () => {},
+        (error: unknown) => this.#fault(what, error),
+      )
+      .finally(() => this.#background.delete(done))
+    this.#background.add(done)
+    return done
   }
 
   #fault(what: string, error: unknown): void {
