@@ -28,8 +28,8 @@ export const CLAIM_MS = 2 * MINUTE
 const AT_ONCE = 10
 
 /**
- * Takes alerts that are due. Of one incident and channel the opening goes before the end: a later alert waits for the
- * earlier one.
+ * Takes alerts that are due. Of one incident and channel the opening goes before the end, which waits for it. What
+ * comes first is told by what it says: ids begin with the time of the node that made them, and clocks differ.
  */
 export async function claimAlerts(
   client: Queryable,
@@ -48,7 +48,8 @@ export async function claimAlerts(
     `update alerts set attempts = attempts + 1, due_at = $3
      where tenant = $1 and state = 'waiting' and id in (
        select a.id from alerts a where a.tenant = $1 and a.state = 'waiting' and a.due_at <= $2 and not exists (
-         select 1 from alerts e where e.tenant = a.tenant and e.incident_id = a.incident_id and e.channel = a.channel and e.id < a.id and e.state = 'waiting')
+         select 1 from alerts e where a.change = 'resolved' and e.tenant = a.tenant and e.incident_id = a.incident_id and e.channel = a.channel
+           and e.change = 'opened' and e.state = 'waiting')
        order by a.due_at limit ${AT_ONCE} for update skip locked)
      returning tenant, id, incident_id, channel, payload, attempts, created_at`,
     [tenant, new Date(now), new Date(now + CLAIM_MS)],
