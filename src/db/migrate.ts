@@ -8,6 +8,7 @@ import * as incidents from './migrations/0004-incidents.ts'
 import * as hold from './migrations/0006-hold.ts'
 import * as schedules from './migrations/0005-schedules.ts'
 import * as runs from './migrations/0008-runs.ts'
+import * as held from './migrations/0009-held.ts'
 import { asUnavailable } from './transaction.ts'
 
 /** In order; a migration that was released is never changed. */
@@ -19,6 +20,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0005-schedules': { up: (db) => schedules.up(db) },
   '0006-hold': { up: (db) => hold.up(db) },
   '0008-runs': { up: (db) => runs.up(db) },
+  '0009-held': { up: (db) => held.up(db) },
 }
 
 /** Names of all that this version knows. */
