@@ -2,13 +2,13 @@ import { createServer, connect, type AddressInfo, type Server, type Socket } fro
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { createTestDatabase, type TestDatabase } from '../../tests/support/database.ts'
 import { seededRandom, systemClock, type Clock } from '../base/index.ts'
-import { openDatabase, type Database } from '../db/index.ts'
+import { openDatabase, transaction, type Database } from '../db/index.ts'
 import { createEgress } from '../egress/index.ts'
 import { ensurePartitions } from '../ledger/index.ts'
 import { createFakeClock } from '../testing/index.ts'
 import type { Channel } from './alerts/channel.ts'
 import { createChannels } from './alerts/channels.ts'
-import { AWAY_AFTER_MS, AwayWatch } from './away.ts'
+import { AWAY_AFTER_MS, AwayWatch, recordAway } from './away.ts'
 import { openMailServer, type MailServer } from './incidents.fixture.ts'
 import { Watch } from './watch.ts'
 
@@ -155,5 +155,65 @@ describe('a node whose database hangs', () => {
       { action: 'incident.resolved', outcome: 'resolved' },
     ])
     expect(mail.mails).toHaveLength(2)
+  })
+
+  it('is not told of again because what was told could not be written down at once', async () => {
+    const channels = createChannels(
+      {
+        email: {
+          to: 'ops@example.com',
+          from: 'trestle@example.com',
+          smtp: { host: '127.0.0.1', port: mail.port, allowPrivateNetwork: true },
+        },
+      },
+      { clock: systemClock, egress, environment: {} },
+    )
+    let refused = 0
+    let enough: () => void = () => {}
+    const often = new Promise<void>((resolve) => (enough = resolve))
+    const watch = new Watch({
+      database,
+      clock,
+      random: seededRandom('refused'),
+      tenant: 'default',
+      channels,
+      limitsOf: () => [],
+      // Longer than a silence after which it is told: each look answers, and the writing down fails.
+      onFault: (_, error) => {
+        if (/refused for a test/.test(String(error)) && ++refused === (2 * AWAY_AFTER_MS) / 1_000) enough()
+      },
+    })
+    const before = mail.mails.length
+    await database.pool.query(
+      `create function refuse() returns trigger language plpgsql as $$ begin raise exception 'refused for a test'; end $$;
+       create trigger refuse before insert on incidents for each row when (new.kind = 'database_away') execute function refuse()`,
+    )
+    await watch.start()
+    hanging = true
+    await mail.taken(before + 1)
+    hanging = false
+    for (const socket of sockets) socket.destroy()
+    await often
+    expect(mail.mails).toHaveLength(before + 1)
+    await database.pool.query('drop trigger refuse on incidents')
+    const mails = await mail.taken(before + 2)
+    expect(mails[before + 1]!.inReplyTo).toBe(mails[before]!.messageId)
+    await watch.stop()
+  })
+
+  it('is written down once, although nobody heard that it was', async () => {
+    const away = createFakeClock()
+    const watch = new AwayWatch({ clock: away, channels: [], where: 'host-2' })
+    for (let i = 0; i <= AWAY_AFTER_MS / 1_000; i++) {
+      await away.advance(1_000)
+      watch.check(undefined)
+    }
+    const was = watch.answered()!
+    for (let i = 0; i < 2; i++)
+      await transaction(database.pool, (client) => recordAway(client, 'default', was, [], away.now()))
+    const { rows } = await database.pool.query('select action from ledger where target = $1 order by id', [
+      was.incident.id,
+    ])
+    expect(rows).toEqual([{ action: 'incident.opened' }, { action: 'incident.resolved' }])
   })
 })

@@ -110,7 +110,8 @@ export class AwayWatch {
 
 /**
  * Writes down an incident that is over, with what was told of it. Its end goes to all channels, and the opening to those
- * that could not be reached meanwhile. In a transaction.
+ * that could not be reached meanwhile. In a transaction; again where nobody heard whether it was committed, which writes
+ * nothing if it was.
  */
 export async function recordAway(
   client: Queryable,
@@ -119,6 +120,11 @@ export async function recordAway(
   channels: readonly string[],
   now: number,
 ): Promise<void> {
+  const { rowCount } = await client.query('select 1 from incidents where tenant = $1 and id = $2', [
+    tenant,
+    incident.id,
+  ])
+  if (rowCount === 1) return
   await insertIncident(client, tenant, incident, now, incident.id)
   const over = `${OVER} It was away for ${durationWords(Math.max(0, now - incident.since))}.`
   await markResolved(client, tenant, incident.id, over, now)

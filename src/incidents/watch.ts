@@ -32,8 +32,8 @@ export class Watch {
   readonly #options: WatchOptions
   readonly #detectors: readonly Detector[]
   readonly #away: AwayWatch
-  /** What is still to be written down. */
-  #wasAway: WasAway | undefined
+  /** What is still to be written down, the oldest first. */
+  readonly #wasAway: WasAway[] = []
   #fault: unknown
   #cancelCheck: () => void = () => {}
   #stopping = false
@@ -81,8 +81,8 @@ export class Watch {
     const { database, clock, tenant, channels } = this.#options
     const names = channels.map((channel) => channel.name)
     const looked = await lookOnce({ database, clock, tenant, detectors: this.#detectors, channels: names })
-    await this.#answered(names)
     this.#send()
+    await this.#answered(names)
     return looked.as === 'looked' && looked.more
   }
 
@@ -106,11 +106,15 @@ export class Watch {
   async #answered(channels: readonly string[]): Promise<void> {
     const { database, clock, tenant } = this.#options
     this.#fault = undefined
-    this.#wasAway ??= this.#away.answered()
-    const was = this.#wasAway
-    if (!was) return
-    await transaction(database.pool, (client) => recordAway(client, tenant, was, channels, clock.now()))
-    this.#wasAway = undefined
+    const was = this.#away.answered()
+    if (was) this.#wasAway.push(was)
+    for (let one = this.#wasAway[0]; one; one = this.#wasAway[0]) {
+      const unwritten = one
+      await transaction(database.pool, (client) =>
+        recordAway(client, tenant, unwritten, channels, clock.now()),
+      )
+      this.#wasAway.shift()
+    }
   }
 
   #told(what: string, error: unknown): void {
