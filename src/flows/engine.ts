@@ -18,7 +18,6 @@ import {
   registerNode,
   rescueRuns,
   signOff,
-  sweepDue,
 } from './nodes.ts'
 import { DRAIN_EVERY_MS, drainOutages, FORGOTTEN_EVERY_MS, wakeForgotten } from './outage.ts'
 import type { LostTime } from './restored.ts'
@@ -27,6 +26,7 @@ import { RetryBudgets } from './retryBudgets.ts'
 import { createRunWriter, type RunWriter } from './runWriter.ts'
 import { findNewerApplied } from './stale.ts'
 import { giveBackStrays, runsClaimedBy, type ClaimedRef } from './strays.ts'
+import { Sweep } from './sweep.ts'
 import { findAwaitedEvent, wakeMissed, wakeWaiting, type Arrival } from './waits.ts'
 
 export interface EngineOptions {
@@ -87,6 +87,7 @@ export class Engine {
   /** A connection of its own: a heartbeat must not wait behind ten thousand other statements. */
   readonly #heart: Database
   readonly #lanes: LaneHandOver
+  readonly #sweeper: Sweep
   readonly #retries: RetryBudgets
   readonly #under = new Map<string, { readonly done: Promise<void>; execution?: Execution }>()
   readonly #timers = new Set<() => void>()
@@ -120,6 +121,7 @@ export class Engine {
     const wake = (client: Queryable, runs: readonly RunRef[]): Promise<void> =>
       options.dispatch.wake(client, runs)
     this.#lanes = createLaneHandOver({ database: options.database, wake })
+    this.#sweeper = new Sweep({ database: options.database, clock: options.clock, wake })
   }
 
   /** This node's id; a new one after it was thought dead. */
@@ -272,7 +274,9 @@ export class Engine {
       const move = await advanceRun(run, this.#deps(run, onExecution))
       if (move) this.#moved(run, move)
     } catch (error) {
-      // Nothing was settled: the run stays claimed, and is given back so that it is tried again.
+      // Nothing was settled: the run stays claimed, and is given back so that it is tried again. Or it was after all, where
+      // only the database's answer was lost: then its lane is free.
+      this.#sweeper.handOverLost()
       this.#fault(`advance ${run.id}`, error)
       await this.#giveBack(run)
     } finally {
@@ -328,7 +332,10 @@ export class Engine {
     if (run.laneOpen && !move.holdsLane)
       this.#lanes
         .freed({ tenant: run.tenant, flow: run.flow, laneKey: run.laneKey! })
-        .catch((error: unknown) => this.#fault('hand over a lane', error))
+        .catch((error: unknown) => {
+          this.#sweeper.handOverLost()
+          this.#fault('hand over a lane', error)
+        })
     if (move.to === 'waiting' && move.pending.some((step) => step.kind === 'wait')) this.#lookAgain(run, move)
     if (move.to === 'held') this.#lookForReleased(run, move)
     if (move.dueAt !== undefined) this.#setTimer(run, move.dueAt)
@@ -447,7 +454,7 @@ export class Engine {
       this.#lease = this.#newLease()
       await this.#register()
     }
-    await rescueRuns(this.#upkeep())
+    await rescueRuns({ ...this.#upkeep(), onDead: () => this.#sweeper.handOverLost() })
   }
 
   #newLease(): Lease {
@@ -463,7 +470,7 @@ export class Engine {
 
   async #sweep(): Promise<void> {
     if (this.#options.inHold?.()) return
-    await sweepDue(this.#upkeep())
+    await this.#sweeper.pass()
     await this.#wakeMissed()
     await this.#returnStrays()
     this.#pump()

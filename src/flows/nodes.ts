@@ -11,8 +11,6 @@ export const HEARTBEAT_MS = SECOND
 export const DEAD_AFTER_MS = 5 * SECOND
 /** How long a node may send requests after a heartbeat: it must fall silent before others take it for dead. */
 export const LEASE_MS = DEAD_AFTER_MS - SECOND
-/** Runs that one pass of the sweep makes ready. */
-const SWEEP_AT_ONCE = 500
 
 /** A node's row: an id (its epoch: a process that was thought dead gets a new one) and a heartbeat. */
 export async function registerNode(
@@ -49,6 +47,8 @@ export interface RescueDeps {
   readonly clock: Clock
   readonly wake: (client: Queryable, runs: readonly RunRef[]) => Promise<void>
   readonly writeEntries: (client: Queryable, entries: readonly LedgerEntry[]) => Promise<void>
+  /** A node died: what it had in memory is lost, such as lanes that it was to hand over. */
+  readonly onDead?: () => void
 }
 
 /** Takes back the runs of nodes that died, and wakes them elsewhere. Their writes are refused from then on. */
@@ -57,6 +57,7 @@ export async function rescueRuns({
   clock,
   wake,
   writeEntries,
+  onDead,
 }: RescueDeps): Promise<readonly RunRef[]> {
   const dead = await database.pool.query<{ id: string }>(
     `select n.id from nodes n where (n.stopped_at is null and n.heartbeat_at < clock_timestamp() - $1 * interval '1 millisecond')
@@ -64,7 +65,7 @@ export async function rescueRuns({
     [DEAD_AFTER_MS],
   )
   if (dead.rows.length === 0) return []
-  return transaction(database.pool, async (client) => {
+  const rescued = await transaction(database.pool, async (client) => {
     const nodes = await client.query<{ id: string }>(
       `update nodes set stopped_at = coalesce(stopped_at, clock_timestamp()) where id in (
          select id from nodes where id = any($1) and (stopped_at is not null or heartbeat_at < clock_timestamp() - $2 * interval '1 millisecond') order by id for update skip locked)
@@ -109,35 +110,8 @@ export async function rescueRuns({
     crashPoint('rescue.before_commit')
     return rows
   })
-}
-
-/**
- * Makes ready what is due: waits that are over, and runs whose wake-up was lost. Runs that are not first in their
- * lane are left: whoever frees the lane wakes the next, and what that misses is found here.
- */
-export async function sweepDue({
-  database,
-  clock,
-  wake,
-}: Pick<RescueDeps, 'database' | 'clock' | 'wake'>): Promise<number> {
-  const now = new Date(clock.now())
-  return transaction(database.pool, async (client) => {
-    const { rows } = await client.query<RunRef>({
-      name: 'sweep_due',
-      text: `with due as (
-          select r.tenant, r.id from runs r
-          where r.state in ('queued', 'waiting', 'parked', 'undoing') and r.node_id is null and r.due_at <= $1
-            and (not r.lane_open or not exists (
-              select 1 from runs first where first.tenant = r.tenant and first.flow = r.flow and first.lane_key = r.lane_key
-                and first.lane_open and first.lane_seq < r.lane_seq))
-          order by r.due_at limit $2 for no key update of r skip locked)
-        update runs r set state = case when r.state = 'undoing' then 'undoing' else 'queued' end, due_at = $1::timestamptz + interval '${WAKE_AGAIN_SECONDS} seconds', updated_at = now()
-        from due where r.tenant = due.tenant and r.id = due.id returning r.tenant, r.id`,
-      values: [now, SWEEP_AT_ONCE],
-    })
-    await wake(client, rows)
-    return rows.length
-  })
+  onDead?.()
+  return rescued
 }
 
 /** Forgets nodes that stopped long ago. */
