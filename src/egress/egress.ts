@@ -3,7 +3,8 @@ import { Agent, type Dispatcher } from 'undici'
 import type { Clock } from '../base/index.ts'
 import { ACCEPT_ENCODING, decodeBody } from './decode.ts'
 import { createDial, type Resolve } from './dial.ts'
-import { Exchange, type NotSent, type Unknown } from './exchange.ts'
+import { Exchange, type Unknown } from './exchange.ts'
+import type { NotSent } from './notSent.ts'
 import { EGRESS_POLICY, targetOf, type EgressPolicy } from './policy.ts'
 import { openSocket, type SocketRequest } from './socket.ts'
 
@@ -122,7 +123,7 @@ export function createEgress(options: EgressOptions): Egress {
   const both = [pools.public, pools.private]
   return {
     send,
-    openSocket: (request) => openSocket(request, { clock, resolve: options.resolve }),
+    openSocket: (request) => openSocket(request, { clock, policy, resolve: options.resolve }),
     close: async () => void (await Promise.all(both.map((pool) => pool.close().catch(() => undefined)))),
     destroy: async () => void (await Promise.all(both.map((pool) => pool.destroy().catch(() => undefined)))),
   }
@@ -134,6 +135,7 @@ function openPool(options: EgressOptions, policy: EgressPolicy, allowPrivate: bo
     maxOrigins: policy.maxOrigins,
     pipelining: 1,
     connect: createDial({
+      clock: options.clock,
       policy,
       allowPrivate,
       ...(options.resolve === undefined ? {} : { resolve: options.resolve }),

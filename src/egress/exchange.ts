@@ -1,34 +1,7 @@
 import type { Dispatcher } from 'undici'
 import { reasonOf, type Clock } from '../base/index.ts'
-import { DENIED } from './dial.ts'
+import { notSent, notSentBecause, type NotSent } from './notSent.ts'
 import type { EgressPolicy } from './policy.ts'
-
-/** Nothing left us, for certain. */
-export interface NotSent {
-  readonly as: 'not_sent'
-  readonly code: NotSentCode
-  readonly reason: string
-}
-
-/**
- * - `dns_failed`: the name has no address, or the resolver failed.
- * - `connect_refused`: no connection could be made (refused, unreachable, closed while connecting).
- * - `connect_timeout`: no socket was ready within the policy's time.
- * - `tls_failed`: the certificate or the handshake.
- * - `egress_denied`: the policy, or a request that is not valid HTTP. The same again fails again.
- * - `egress_busy`: a limit on exchanges or origins was reached.
- * - `expired`: the time that it had was over before a byte was written, as after the process had stood still.
- * - `withdrawn`: whoever asked for it had no right to it any more when its turn came.
- */
-type NotSentCode =
-  | 'dns_failed'
-  | 'connect_refused'
-  | 'connect_timeout'
-  | 'tls_failed'
-  | 'egress_denied'
-  | 'egress_busy'
-  | 'expired'
-  | 'withdrawn'
 
 /** Bytes may have reached the other side, and no complete answer came back. */
 export interface Unknown {
@@ -75,6 +48,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #state: 'waiting' | 'sent' | 'answering' | 'ended' = 'waiting'
   #settle!: (result: ExchangeResult) => void
   #cancelTimer: () => void
+  #cancelPhase: () => void = () => undefined
+  #heardAt = 0
+  #informational = 0
   #controller: Dispatcher.DispatchController | undefined
   #status: number | undefined
   #headers: Record<string, string> = {}
@@ -105,7 +81,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
         )
       return
     }
-    const { clock, timeoutMs, begunAt, mayLeave } = this.#options
+    const { clock, policy, timeoutMs, begunAt, mayLeave } = this.#options
+    const { firstByteTimeoutMs } = policy
     const left = timeoutMs - (clock.monotonic() - begunAt)
     // Others may count on it that an exchange is over when its time is: none begins after that.
     const refusal =
@@ -123,18 +100,43 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.#controller = controller
     this.#cancelTimer()
     this.#cancelTimer = clock.after(left, () => this.#timeOut())
+    if (firstByteTimeoutMs < left)
+      this.#cancelPhase = clock.after(firstByteTimeoutMs, () => this.#abandonAsSlow(firstByteTimeoutMs))
     this.#options.onSent?.()
   }
 
   onResponseStart(_: Dispatcher.DispatchController, status: number, headers: RawHeaders): void {
-    if (status < 200 || this.#state !== 'sent') return // 1xx: the answer proper follows (RFC 9110, 15.2)
+    if (this.#state !== 'sent') return
+    const { clock, policy } = this.#options
+    // 1xx: the answer proper follows (RFC 9110, 15.2), if it ever does.
+    if (status < 200) {
+      this.#informational++
+      if (this.#informational > policy.maxInformational)
+        this.#abandon(
+          this.#unknown('truncated', `More than ${policy.maxInformational} informational answers came.`),
+        )
+      return
+    }
     this.#state = 'answering'
     this.#status = status
+    if (countHeaders(headers) > policy.maxHeaders) {
+      this.#abandon(
+        this.#unknown(
+          'too_large',
+          `The answer has over ${policy.maxHeaders} header fields, which is refused.`,
+        ),
+      )
+      return
+    }
     this.#headers = joinHeaders(headers)
+    this.#cancelPhase()
+    this.#heardAt = clock.monotonic()
+    this.#watchSilence(policy.idleTimeoutMs)
   }
 
   onResponseData(_: Dispatcher.DispatchController, chunk: Buffer): void {
     if (this.#state !== 'answering') return
+    this.#heardAt = this.#options.clock.monotonic()
     this.#size += chunk.length
     if (this.#size > this.#options.policy.maxBodyBytes)
       this.#abandon(
@@ -158,15 +160,31 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   #timeOut(): void {
-    const { timeoutMs } = this.#options
+    this.#abandonAsSlow(this.#options.timeoutMs)
+  }
+
+  #abandonAsSlow(limitMs: number): void {
     this.#abandon(
       this.#unknown(
         'timeout',
         this.#state === 'sent'
-          ? `No answer came within ${timeoutMs} ms.`
-          : `The answer was not complete within ${timeoutMs} ms.`,
+          ? `No answer came within ${limitMs} ms.`
+          : `The answer was not complete within ${limitMs} ms.`,
       ),
     )
+  }
+
+  /** Looks once per limit instead of once per piece, so that a body in many pieces costs no timer for each. */
+  #watchSilence(ms: number): void {
+    const { clock, policy } = this.#options
+    this.#cancelPhase = clock.after(ms, () => {
+      const left = policy.idleTimeoutMs - (clock.monotonic() - this.#heardAt)
+      if (left > 0) this.#watchSilence(left)
+      else
+        this.#abandon(
+          this.#unknown('timeout', `Nothing more of the answer came for ${policy.idleTimeoutMs} ms.`),
+        )
+    })
   }
 
   #lost(error: Error): Unknown {
@@ -203,12 +221,22 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (this.#state === 'ended') return
     this.#state = 'ended'
     this.#cancelTimer()
+    this.#cancelPhase()
     this.#chunks = []
     this.#settle(result)
   }
 }
 
 type RawHeaders = Readonly<Record<string, string | string[] | undefined>>
+
+function countHeaders(headers: RawHeaders): number {
+  let fields = 0
+  for (const name in headers) {
+    const value = headers[name]
+    fields += Array.isArray(value) ? value.length : 1
+  }
+  return fields
+}
 
 function joinHeaders(headers: RawHeaders): Record<string, string> {
   const joined: Record<string, string> = {}
@@ -218,44 +246,4 @@ function joinHeaders(headers: RawHeaders): Record<string, string> {
     else if (Array.isArray(value)) joined[name] = value.join(', ')
   }
   return joined
-}
-
-const INVALID_REQUEST: ReadonlySet<string> = new Set([
-  'UND_ERR_INVALID_ARG',
-  'UND_ERR_NOT_SUPPORTED',
-  'UND_ERR_REQ_CONTENT_LENGTH_MISMATCH',
-])
-const TLS_CODES =
-  /^(ERR_TLS_|ERR_SSL_|EPROTO$|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_|HOSTNAME_MISMATCH|INVALID_)/
-const DNS_CODES = /^(ENOTFOUND|EAI_|ENODATA|ESERVFAIL)/
-
-function notSentBecause(code: NotSentCode, reason: string): NotSent {
-  return { as: 'not_sent', code, reason }
-}
-
-/** Names the reason why no socket could be had. */
-function notSent(error: Error): NotSent {
-  const code = (error as NodeJS.ErrnoException).code ?? ''
-  const text = reasonOf(error)
-  const as = 'not_sent'
-  if (code === DENIED) return { as, code: 'egress_denied', reason: text }
-  if (INVALID_REQUEST.has(code))
-    return { as, code: 'egress_denied', reason: `The request is not valid HTTP: ${text}.` }
-  if (code === 'UND_ERR_MAX_ORIGINS_REACHED')
-    return { as, code: 'egress_busy', reason: 'Too many origins are being called at once. Try again later.' }
-  if (DNS_CODES.test(code))
-    return {
-      as,
-      code: 'dns_failed',
-      reason: `The host name could not be resolved (${code}). Check the base URL.`,
-    }
-  if (code === 'UND_ERR_CONNECT_TIMEOUT' || code === 'ETIMEDOUT')
-    return { as, code: 'connect_timeout', reason: 'The host did not answer in time, so nothing was sent.' }
-  if (TLS_CODES.test(code) || text.includes('before secure TLS connection'))
-    return { as, code: 'tls_failed', reason: `No secure connection could be made (${code}): ${text}` }
-  return {
-    as,
-    code: 'connect_refused',
-    reason: `No connection could be made (${code || text}), so nothing was sent.`,
-  }
 }

@@ -16,6 +16,7 @@
 export type { Resolve } from './dial.ts'
 export { createEgress } from './egress.ts'
 export type { Answered, Egress, EgressOptions, EgressRequest, EgressResult } from './egress.ts'
-export type { NotSent, Unknown } from './exchange.ts'
+export type { Unknown } from './exchange.ts'
+export type { NotSent } from './notSent.ts'
 export { EGRESS_POLICY } from './policy.ts'
 export type { SocketRequest } from './socket.ts'

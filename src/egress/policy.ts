@@ -5,10 +5,27 @@ import { classOfAddress } from './addresses.ts'
 export interface EgressPolicy {
   /** Longest wait for a socket: name, connect, TLS, and waiting for a free place in the pool. Default 5 s. */
   readonly connectTimeoutMs: number
+  /** Longest wait for the addresses of a name, within the wait for a socket. Default 4 s. */
+  readonly nameTimeoutMs: number
+  /** Longest wait for a TCP connection: two lost SYNs are sent again within it. Default 4 s. */
+  readonly tcpTimeoutMs: number
+  /** Longest TLS handshake. Default 4 s. */
+  readonly tlsTimeoutMs: number
+  /**
+   * Longest wait for the answer's status and headers, from when the request begins to leave. Default 60 s: twice the
+   * time of an exchange that says nothing else.
+   */
+  readonly firstByteTimeoutMs: number
+  /** Longest silence within an answer's body. Default 15 s. */
+  readonly idleTimeoutMs: number
   /** Most bytes of an answer's body, as received and as decoded. Default 10 MiB. */
   readonly maxBodyBytes: number
   /** Most bytes of an answer's headers. Default 16 KiB. */
   readonly maxHeaderBytes: number
+  /** Most header fields of an answer, repeated ones counted each. Default 200. */
+  readonly maxHeaders: number
+  /** Most informational answers (1xx) before the answer proper. Default 10. */
+  readonly maxInformational: number
   /** Most decoded bytes for each compressed byte. Default 100. */
   readonly maxDecodeRatio: number
   /** Below this size decoded, the ratio is not asked: short repetitive JSON compresses well. Default 64 KiB. */
@@ -30,8 +47,15 @@ export interface EgressPolicy {
 
 export const EGRESS_POLICY: EgressPolicy = {
   connectTimeoutMs: 5 * SECOND,
+  nameTimeoutMs: 4 * SECOND,
+  tcpTimeoutMs: 4 * SECOND,
+  tlsTimeoutMs: 4 * SECOND,
+  firstByteTimeoutMs: MINUTE,
+  idleTimeoutMs: 15 * SECOND,
   maxBodyBytes: 10 * 1024 * 1024,
   maxHeaderBytes: 16 * 1024,
+  maxHeaders: 200,
+  maxInformational: 10,
   maxDecodeRatio: 100,
   decodeFloorBytes: 64 * 1024,
   connectionsPerOrigin: 64,

@@ -1,14 +1,14 @@
-import { isIP, connect, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import type { Clock } from '../base/index.ts'
-import { DialDenied, faultOfSocket, guardedLookup, systemResolve, type Resolve } from './dial.ts'
-import { refusalOfAddress } from './policy.ts'
+import { openTcp, type Resolve } from './dial.ts'
+import { refusalOfAddress, type EgressPolicy } from './policy.ts'
 
 export interface SocketRequest {
   readonly host: string
   readonly port: number
   /** Private and loopback addresses too. To a public address the caller must speak TLS, here or by STARTTLS. */
   readonly allowPrivate: boolean
-  /** Milliseconds until it is open. */
+  /** Milliseconds until it is open; the policy's time for a name holds within it. */
   readonly timeoutMs: number
 }
 
@@ -18,33 +18,15 @@ export interface SocketRequest {
  */
 export function openSocket(
   request: SocketRequest,
-  { clock, resolve = systemResolve }: { readonly clock: Clock; readonly resolve?: Resolve | undefined },
+  parts: { readonly clock: Clock; readonly policy: EgressPolicy; readonly resolve?: Resolve | undefined },
 ): Promise<Socket> {
   const { host, port, allowPrivate, timeoutMs } = request
-  const refusalOf = (address: string): string | undefined => refusalOfAddress(address, allowPrivate, true)
-  const refusal = isIP(host) ? refusalOf(host) : undefined
-  if (refusal !== undefined) return Promise.reject(new DialDenied(refusal))
-  return new Promise((opened, failed) => {
-    const socket = connect({ host, port, lookup: guardedLookup(resolve, refusalOf) })
-    const cancel = clock.after(timeoutMs, () =>
-      socket.destroy(
-        Object.assign(new Error(`No connection to ${host}:${port} within ${timeoutMs} ms.`), {
-          code: 'ETIMEDOUT',
-        }),
-      ),
-    )
-    const onError = (error: Error): void => {
-      cancel()
-      failed(error)
-    }
-    socket.once('error', onError)
-    socket.once('connect', () => {
-      cancel()
-      const fault = faultOfSocket(socket, refusalOf)
-      if (fault === undefined) {
-        socket.off('error', onError)
-        opened(socket)
-      } else socket.destroy(fault)
-    })
-  })
+  const { nameTimeoutMs, tlsTimeoutMs } = parts.policy
+  return openTcp(
+    { host, port, refusalOf: (address) => refusalOfAddress(address, allowPrivate, true) },
+    {
+      ...parts,
+      policy: { nameTimeoutMs: Math.min(nameTimeoutMs, timeoutMs), tcpTimeoutMs: timeoutMs, tlsTimeoutMs },
+    },
+  )
 }

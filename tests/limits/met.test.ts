@@ -124,27 +124,43 @@ const MET: Readonly<Record<string, readonly [file: string, test: string]>> = {
   ],
   DEFAULT_TIMEOUT_MS: ['src/calls/call.test.ts', 'no answer in time is doubt'],
   'EGRESS_POLICY.connectTimeoutMs': [
-    'src/egress/egress.test.ts',
+    'src/egress/notSent.test.ts',
     'a connection that never comes about; and when it comes too late, it carries nothing',
   ],
+  'EGRESS_POLICY.nameTimeoutMs': ['src/egress/phases.test.ts', 'the name: a resolver that says nothing'],
+  'EGRESS_POLICY.tcpTimeoutMs': ['src/egress/phases.test.ts', 'the connection: a host that lets SYNs fall'],
+  'EGRESS_POLICY.tlsTimeoutMs': [
+    'src/egress/phases.test.ts',
+    'TLS: a server that takes the connection and says nothing',
+  ],
+  'EGRESS_POLICY.firstByteTimeoutMs': [
+    'src/egress/phases.test.ts',
+    'the first byte: informational answers and half a head do not lengthen it',
+  ],
+  'EGRESS_POLICY.idleTimeoutMs': [
+    'src/egress/phases.test.ts',
+    'between bytes: a body that comes in pieces goes on, and one that falls silent does not',
+  ],
+  'EGRESS_POLICY.maxHeaders': ['src/egress/phases.test.ts', 'has its fields counted, repeated ones each'],
+  'EGRESS_POLICY.maxInformational': ['src/egress/phases.test.ts', 'ends where informational answers do not'],
   'EGRESS_POLICY.maxBodyBytes': [
-    'src/egress/egress.test.ts',
+    'src/egress/bounds.test.ts',
     'a body over the limit is cut off while it comes, with and without a length',
   ],
   'EGRESS_POLICY.maxHeaderBytes': [
-    'src/egress/egress.test.ts',
+    'src/egress/bounds.test.ts',
     'headers over the limit are refused, in one line or in many',
   ],
   'EGRESS_POLICY.maxDecodeRatio': [
-    'src/egress/egress.test.ts',
+    'src/egress/bounds.test.ts',
     'a small body that unpacks to a large one is refused before it is in memory',
   ],
   'EGRESS_POLICY.connectionsPerOrigin': [
-    'src/egress/egress.test.ts',
+    'src/egress/notSent.test.ts',
     'a place in the pool that does not get free in time',
   ],
   'EGRESS_POLICY.inFlightPerOrigin': [
-    'src/egress/egress.test.ts',
+    'src/egress/notSent.test.ts',
     'more exchanges than the origin may have in flight',
   ],
   BREAKER_POLICY: [

@@ -253,6 +253,21 @@ export const GOING_OUT: readonly Limit[] = [
     'not sent',
     'EGRESS_POLICY.connectTimeoutMs',
   ],
+  ['the addresses of a name', time(EGRESS_POLICY.nameTimeoutMs), 'not sent', 'EGRESS_POLICY.nameTimeoutMs'],
+  ['a TCP connection', time(EGRESS_POLICY.tcpTimeoutMs), 'not sent', 'EGRESS_POLICY.tcpTimeoutMs'],
+  ['a TLS handshake', time(EGRESS_POLICY.tlsTimeoutMs), 'not sent', 'EGRESS_POLICY.tlsTimeoutMs'],
+  [
+    'until the head of an answer is whole',
+    time(EGRESS_POLICY.firstByteTimeoutMs),
+    'outcome unknown',
+    'EGRESS_POLICY.firstByteTimeoutMs',
+  ],
+  [
+    'silence within the body of an answer',
+    time(EGRESS_POLICY.idleTimeoutMs),
+    'outcome unknown',
+    'EGRESS_POLICY.idleTimeoutMs',
+  ],
   [
     'body of an answer, as received and as unpacked',
     bytes(EGRESS_POLICY.maxBodyBytes),
@@ -264,6 +279,18 @@ export const GOING_OUT: readonly Limit[] = [
     bytes(EGRESS_POLICY.maxHeaderBytes),
     'outcome unknown',
     'EGRESS_POLICY.maxHeaderBytes',
+  ],
+  [
+    'header fields of an answer',
+    count(EGRESS_POLICY.maxHeaders),
+    'outcome unknown',
+    'EGRESS_POLICY.maxHeaders',
+  ],
+  [
+    'informational answers (1xx) before the answer',
+    count(EGRESS_POLICY.maxInformational),
+    'outcome unknown',
+    'EGRESS_POLICY.maxInformational',
   ],
   [
     'unpacked bytes for each packed byte',
