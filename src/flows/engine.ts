@@ -10,15 +10,7 @@ import { claimRuns } from './claim.ts'
 import type { Execution } from './execution.ts'
 import { createLaneHandOver, type LaneHandOver } from './lanes.ts'
 import { Lease } from './lease.ts'
-import {
-  forgetNodes,
-  HEARTBEAT_MS,
-  heartbeat,
-  LEASE_MS,
-  registerNode,
-  rescueRuns,
-  signOff,
-} from './nodes.ts'
+import { forgetNodes, HEARTBEAT_MS, heartbeat, LEASE_MS, registerNode, rescueRuns, signOff } from './nodes.ts'
 import { DRAIN_EVERY_MS, drainOutages, FORGOTTEN_EVERY_MS, wakeForgotten } from './outage.ts'
 import type { LostTime } from './restored.ts'
 import type { ClaimedRun, RunMove } from './run.ts'
