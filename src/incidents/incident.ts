@@ -34,6 +34,8 @@ export interface Condition {
   readonly todo: string
   readonly connectionId?: string | undefined
   readonly flow?: string | undefined
+  /** Of an outage: failing calls to what it names are part of it. As the ledger names targets, such as `hubspot.contacts`. */
+  readonly covers?: { readonly connectionId: string; readonly target: string } | undefined
 }
 
 /** An incident that is not resolved. */

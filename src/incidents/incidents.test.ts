@@ -181,6 +181,57 @@ describe('failing calls', () => {
   })
 })
 
+describe('failing calls that turn out to be an outage', () => {
+  it('are one incident with it: told once when it begins, and once when it is over', async () => {
+    const { pool } = engine.database
+    answer = () => failedFor('http_503', false)
+    await calls('thing.happened', 3)
+    await look()
+    const [before] = await incidents()
+    expect(before).toMatchObject({ kind: 'failing_calls' })
+    await pool.query(
+      `insert into outages (tenant, id, connection_id, op_group, connector, cause, code, reason, opened_by, began_at)
+       values ($1, 'out_1', 'con_acme', '', 'acme', 'failing', 'http_503', 'HTTP 503.', 'system', now())`,
+      [TENANT],
+    )
+    await look()
+    await calls('thing.happened', 3)
+    await look()
+    expect(await incidents()).toMatchObject([
+      {
+        id: before!['id'],
+        kind: 'outage',
+        title: 'Calls to acme.things.upsert fail',
+        what: expect.stringMatching(/^acme does not work since/) as string,
+      },
+    ])
+    await pool.query(`update outages set ended_at = now()`)
+    answer = made
+    await calls()
+    await look()
+    aheadMs = CALM_MS
+    await look()
+    expect(await incidents()).toMatchObject([{ kind: 'outage', state: 'resolved' }])
+    while ((await send()) > 0) {
+      // The end waits for the opening.
+    }
+    expect(mail.mails.map((one) => one.subject)).toEqual([
+      '[Trestle] Calls to acme.things.upsert fail',
+      'Re: [Trestle] Calls to acme.things.upsert fail',
+    ])
+    const entries = await pool.query(
+      `select action from ledger where target = $1 and action like 'incident.%' order by id`,
+      [before!['id']],
+    )
+    expect(entries.rows.map(({ action }: { action: string }) => action)).toEqual([
+      'incident.opened',
+      'incident.changed',
+      'incident.resolved',
+    ])
+    await pool.query('truncate outages')
+  })
+})
+
 describe('dead letters', () => {
   it('are one incident for each flow, until none is left', async () => {
     answer = () => failedFor('not_allowed', false)

@@ -11,9 +11,10 @@ import {
   insertIncident,
   markResolved,
   readOpen,
+  takeOverIncident,
   updateIncident,
 } from './store.ts'
-import { foldCalls } from './streaks.ts'
+import { foldCalls, forgetCovered } from './streaks.ts'
 
 export interface LookOptions {
   readonly database: Pick<Database, 'pool'>
@@ -56,6 +57,7 @@ export function lookOnce(options: LookOptions, everyMs = LOOK_EVERY_MS / 2): Pro
     const looked = new Set(detectors.map((detector) => detector.kind))
     const changes = planChanges(await readOpen(client, tenant), conditions, looked)
     const alerts = await writeChanges(client, changes, options, now)
+    for (const { covers } of conditions) if (covers) await forgetCovered(client, tenant, covers)
     await endTurn(client, reader, turn, now)
     return { as: 'looked', more: turn.more, alerts }
   })
@@ -70,6 +72,10 @@ async function writeChanges(
 ): Promise<number> {
   for (const { incident, now: condition } of changes.update)
     await updateIncident(client, tenant, incident.id, condition, now)
+  for (const { incident, now: condition } of changes.takeOver) {
+    await takeOverIncident(client, tenant, incident.id, condition, now)
+    await writeEntries(client, [incidentEntry(tenant, { ...incident, ...condition }, 'changed', now)])
+  }
   const told = [...changes.open, ...changes.resolve]
   if (told.length === 0) return 0
   const names = await connectionNames(

@@ -20,6 +20,36 @@ const incident = (subject: string, over: Partial<OpenIncident> = {}): OpenIncide
 })
 const LOOKED = new Set<IncidentKind>(['dead_letters'])
 
+describe('an outage', () => {
+  const subject = 'con_1 hubspot.contacts.create'
+  const calls = { kind: 'failing_calls', connectionId: 'con_1' } as const
+  const outage = (target: string, connectionId = 'con_1') =>
+    condition('out_1', { kind: 'outage', connectionId, covers: { connectionId, target } })
+  const looked = new Set<IncidentKind>(['failing_calls', 'outage'])
+
+  it('takes over the incident of the calls that it covers, instead of opening one beside it', () => {
+    const before = incident(subject, calls)
+    for (const target of ['hubspot', 'hubspot.contacts']) {
+      const plan = planChanges([before], [condition(subject, calls), outage(target)], looked)
+      expect(plan.takeOver).toEqual([{ incident: before, now: outage(target) }])
+      expect([plan.open, plan.update, plan.resolve]).toEqual([[], [], []])
+    }
+  })
+
+  it('keeps calls that begin to fail from an incident of their own', () => {
+    const known = { ...outage('hubspot'), id: 'inc_o', state: 'open' } as const
+    const plan = planChanges([known], [outage('hubspot'), condition(subject, calls)], looked)
+    expect(plan).toMatchObject({ open: [], update: [], resolve: [], takeOver: [] })
+  })
+
+  it('leaves other calls alone: of another group, another connection, a longer name', () => {
+    for (const other of [outage('hubspot.deals'), outage('hubspot', 'con_2'), outage('hubspot.contact')]) {
+      const plan = planChanges([], [other, condition(subject, calls)], looked)
+      expect(plan.open).toEqual([other, condition(subject, calls)])
+    }
+  })
+})
+
 describe('the changes of a look', () => {
   it('open one incident for a condition, and none for one that has one', () => {
     const plan = planChanges([incident('a')], [condition('a'), condition('b'), condition('b')], LOOKED)

@@ -98,6 +98,32 @@ export async function updateIncident(
   )
 }
 
+/** The incident goes on as another condition, which it turned out to be. What was told of it keeps its title. */
+export async function takeOverIncident(
+  client: Queryable,
+  tenant: string,
+  id: IncidentId,
+  { kind, subject, connectionId, flow, what, holdsUp, todo }: Condition,
+  now: number,
+): Promise<void> {
+  await client.query(
+    `update incidents set kind = $3, subject = $4, connection_id = $5, flow = $6, what = $7, holds_up = $8, todo = $9, updated_at = $10
+     where tenant = $1 and id = $2`,
+    [
+      tenant,
+      id,
+      kind,
+      storable(subject),
+      connectionId ?? null,
+      flow ?? null,
+      storable(what),
+      storable(holdsUp),
+      storable(todo),
+      new Date(now),
+    ],
+  )
+}
+
 export async function markResolved(
   client: Queryable,
   tenant: string,
@@ -168,14 +194,14 @@ export async function connectionNames(
 export function incidentEntry(
   tenant: string,
   incident: OpenIncident,
-  change: 'opened' | 'resolved',
+  change: 'opened' | 'changed' | 'resolved',
   now: number,
 ): LedgerEntry {
   return {
     tenant,
     at: now,
     actor: 'system',
-    action: change === 'opened' ? 'incident.opened' : 'incident.resolved',
+    action: `incident.${change}`,
     target: incident.id,
     outcome: change,
     ...(incident.connectionId === undefined ? {} : { connectionId: incident.connectionId }),

@@ -94,6 +94,22 @@ export async function foldCalls(client: Queryable, stretch: Stretch, now: number
   }
 }
 
+/**
+ * An outage stands for the calls that it covers, and they are counted anew when it is over. Those that have an incident
+ * of their own, which is told of already, are counted on until that is over.
+ */
+export async function forgetCovered(
+  client: Queryable,
+  tenant: string,
+  { connectionId, target }: { readonly connectionId: string; readonly target: string },
+): Promise<void> {
+  await client.query(
+    `delete from call_streaks s where s.tenant = $1 and s.connection_id = $2 and (s.target = $3 or starts_with(s.target, $3 || '.'))
+       and not exists (select 1 from incidents i where i.tenant = s.tenant and i.kind = 'failing_calls' and i.subject = s.connection_id || ' ' || s.target and i.state <> 'resolved')`,
+    [tenant, connectionId, target],
+  )
+}
+
 function keyOf({ connectionId, target }: { readonly connectionId: string; readonly target: string }): string {
   return `${connectionId} ${target}`
 }

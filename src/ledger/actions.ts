@@ -66,9 +66,11 @@ export type LedgerAction =
   // The installation and its people.
   | 'token.created'
   | 'token.revoked'
+  | 'token.rotated'
   | 'flow.paused'
   | 'flow.resumed'
   | 'incident.opened'
+  | 'incident.changed'
   | 'incident.acknowledged'
   | 'incident.resolved'
   | 'alert.sent'
@@ -92,7 +94,8 @@ export type LedgerAction =
   | 'database.distributed'
 
 /**
- * Who did it: the platform itself, a provider (by connector name), an API token (by id), a person at the command
+ * Who did it: the platform itself, a provider (by connector name), an API token (by id and the role
+ * that it has: `token:tok_…/operator`), a person at the command
  * line (by account name), the business's own app, or a flow.
  */
 export type Actor = 'system' | `${'provider' | 'token' | 'operator' | 'app' | 'flow'}:${string}`

@@ -65,6 +65,7 @@ export const outages = defineDetector<OpenOutage>({
       holdsUp: waitingWords(outage.waiting),
       todo: todoOf(outage),
       connectionId,
+      covers: { connectionId, target: group === '' ? name : `${name}.${group}` },
     }
   },
   over: 'It works again, and what had waited is through.',
