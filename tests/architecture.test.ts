@@ -122,6 +122,8 @@ describe('the architecture', () => {
       'src/runtime/platform.ts',
       'src/runtime/watchdog.ts',
       'src/runtime/watchdogThread.ts',
+      // What a simulated node's database answers goes through it, on this machine.
+      'src/prove/simulation/databaseLine.ts',
       // A text that runs in the browser.
       'src/server/live/script.ts',
     ])

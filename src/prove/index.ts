@@ -9,8 +9,8 @@
  * Invariants
  * 1. Nothing in a proof reaches a provider: every connection is pointed at a twin on this machine, or at nowhere.
  * 2. What counts is what the twins saw. The platform is asked only for its reasons.
- * 3. The same seed and the same flows give the same faults and the same verdicts, and no id, port or time of this machine
- *    is on the page. Simulated times in the logs can differ by a step where budgets settle a conflict in the database.
+ * 3. The same seed, flows and version give the same page, byte for byte: nothing on it is of this machine, no id, port,
+ *    time or order.
  * 4. What could not be exercised is said on the page.
  */
 export type { CreateStandIn, Happening, Person, StandIn } from './standIn.ts'

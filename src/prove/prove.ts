@@ -64,9 +64,7 @@ export async function prove(options: ProveOptions): Promise<ProofReport> {
     onDrill('Undisturbed', 0, 1)
     const { undisturbed, landscape } = await look(stage)
     const titleOf = (connection: string): string => config.connections[connection]!.connector.title
-    const drills = drillsFor(landscape, seed, titleOf).filter(
-      ({ id }) => options.drills === undefined || options.drills.includes(id),
-    )
+    const drills = onlyDrills(drillsFor(landscape, seed, titleOf), options.drills)
     let long: History | undefined
     const reports: DrillReport[] = []
     for (const [i, drill] of drills.entries()) {
@@ -108,8 +106,16 @@ function reportOf(
   undisturbed: History,
 ): DrillReport {
   const verdict = compare(undisturbed, history, new Set(poisoned.keys()))
+  const { id, kind, title, injected, connection, outage } = drill
   return {
-    drill,
+    drill: {
+      id,
+      kind,
+      title,
+      injected,
+      ...(connection !== undefined && { connection }),
+      ...(outage && { outage }),
+    },
     history,
     verdict,
     poisoned: [...poisoned].map(([name, path]) => `${path} of ${name}`),
@@ -127,6 +133,18 @@ function onlyFlows(config: Config, names: readonly string[] | undefined): Config
   if (unknown !== undefined)
     throw new UsageError('flow_unknown', `There is no flow "${unknown}". There are: ${known.join(', ')}.`)
   return { ...config, flows: config.flows.filter(({ name }) => names.includes(name)) }
+}
+
+function onlyDrills(all: readonly Drill[], ids: readonly string[] | undefined): readonly Drill[] {
+  if (ids === undefined || ids.length === 0) return all
+  const known = all.map(({ id }) => id)
+  const unknown = ids.find((id) => !known.includes(id))
+  if (unknown !== undefined)
+    throw new UsageError(
+      'drill_unknown',
+      `There is no drill "${unknown}" for these flows. There are: ${known.join(', ')}.`,
+    )
+  return all.filter(({ id }) => ids.includes(id))
 }
 
 interface Parts {

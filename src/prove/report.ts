@@ -5,7 +5,7 @@ import type { Verdict } from './scenarios/verdict.ts'
 
 /** What one drill came to. */
 export interface DrillReport {
-  readonly drill: Drill
+  readonly drill: Pick<Drill, 'id' | 'kind' | 'title' | 'injected' | 'connection' | 'outage'>
   readonly history: History
   readonly verdict: Verdict
   /** Where something was taken out: what, and from what. */

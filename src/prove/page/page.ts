@@ -165,8 +165,8 @@ function methodSection({ seed, version }: ProofReport): Html {
         killed process and a power cut is tested elsewhere (npm run test:crash).
       </li>
       <li>
-        The same version, flows and seed play the same faults again, to the same verdict: trestle prove --seed
-        ${seed}. Times in the logs may then differ by fractions of a second.
+        The same version, flows and seed make this page again, byte for byte, on any machine: trestle prove
+        --seed ${seed}.
       </li>
     </ul>`
 }

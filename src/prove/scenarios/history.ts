@@ -161,15 +161,19 @@ export function cleaner(standIns: ReadonlyMap<string, StandIn>): (text: string) 
   return (text) => {
     let clean = text
     for (const [address, name] of addresses) clean = clean.replaceAll(address, name)
-    return clean
-      .replace(/https?:\/\/127\.0\.0\.1:\d+/g, 'the platform')
-      .replace(/127\.0\.0\.1:\d+/g, '127.0.0.1')
-      .replace(/, pid \d+/g, '')
-      .replaceAll(hostname(), 'this machine')
-      .replace(
-        /\b(con|ep|dlv|evt|run|stp|att|fnd|inc|led|bat|qrn|nod|tok|hld|out)_[0-9a-hjkmnp-tv-z]{26}\b/g,
-        '$1_…',
-      )
+    return (
+      clean
+        .replace(/https?:\/\/127\.0\.0\.1:\d+/g, 'the platform')
+        .replace(/127\.0\.0\.1:\d+/g, '127.0.0.1')
+        .replace(/, pid \d+/g, '')
+        .replaceAll(hostname(), 'this machine')
+        .replace(
+          /\b(con|ep|dlv|evt|run|stp|att|fnd|inc|led|bat|qrn|nod|tok|hld|out)_[0-9a-hjkmnp-tv-z]{26}\b/g,
+          '$1_…',
+        )
+        // What flows draw by `uuid()` derives from a run's id.
+        .replace(/\b[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\b/g, '…')
+    )
   }
 }
 

@@ -2,6 +2,7 @@ import { openInstallation, createPlatform, type Installation, type Platform } fr
 import type { CallOutcome, CallRequest } from '../../calls/index.ts'
 import type { Config } from '../../define/index.ts'
 import type { EgressRequest, EgressResult } from '../../egress/index.ts'
+import { DatabaseLine } from './databaseLine.ts'
 import { randomOfMoment } from './random.ts'
 import type { SimulatedClock } from './simulatedClock.ts'
 
@@ -35,10 +36,12 @@ export class SimulatedNode {
   #revive: () => void = () => {}
   #installation!: Installation
   #platform!: Platform
+  readonly line: DatabaseLine
   #dead = false
 
-  private constructor({ name, clock }: NodeOptions) {
+  private constructor({ name, clock }: NodeOptions, line: DatabaseLine) {
     this.name = name
+    this.line = line
     this.#clock = clock
     this.#revived = new Promise((resolve) => {
       this.#revive = resolve
@@ -46,15 +49,16 @@ export class SimulatedNode {
   }
 
   static async start(options: NodeOptions): Promise<SimulatedNode> {
-    const node = new SimulatedNode(options)
-    const { config, folder, databaseUrl, clock, name, seed, masterKey } = options
+    const line = await DatabaseLine.open(options.databaseUrl)
+    const node = new SimulatedNode(options, line)
+    const { config, folder, clock, name, seed, masterKey } = options
     const onFault = (what: string, error: unknown): void => {
       if (!node.#dead) options.onFault(what, error)
     }
     const installation = await openInstallation({
       config,
       folder,
-      databaseUrl,
+      databaseUrl: line.url,
       environment: { TRESTLE_MASTER_KEY: masterKey },
       clock: clock.view(name),
       random: randomOfMoment(seed, () => clock.now()),
@@ -79,6 +83,7 @@ export class SimulatedNode {
       })
     } catch (error) {
       await installation.close()
+      await line.close()
       throw error
     }
     return node
@@ -92,30 +97,22 @@ export class SimulatedNode {
     return this.#dead
   }
 
-  get database(): Installation['database'] {
-    return this.#installation.database
-  }
-
   /** Resolves when it is brought back to life: what it was about to do, it does then. */
   get revived(): Promise<void> {
     return this.#revived
-  }
-
-  /** Statements under way. */
-  get busy(): number {
-    const { totalCount, idleCount, waitingCount } = this.#installation.database.pool
-    return totalCount - idleCount + waitingCount
   }
 
   /** From now on nothing of it goes on: no timer fires, no call is made, no answer is heard. It signs nothing off. */
   die(): void {
     this.#dead = true
     this.#clock.stop(this.name)
+    this.line.cut()
   }
 
-  /** It goes on where it stopped, as a process that was only frozen would. */
+  /** It goes on where it stopped, as a process that was only frozen would: its connections are gone meanwhile. */
   revive(): void {
     this.#clock.resume(this.name)
+    this.line.mend()
     this.#revive()
   }
 
@@ -123,5 +120,6 @@ export class SimulatedNode {
     this.revive()
     await this.#platform.stop()
     await this.#installation.close()
+    await this.line.close()
   }
 }

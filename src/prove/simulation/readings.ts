@@ -8,8 +8,6 @@ export interface Standing {
   readonly claimable: number
   /** Runs whose wait is over, which a sweep or a node's own timer finds. */
   readonly overdue: number
-  /** Statements and transactions of anybody else that the server is at, whichever pool they came by. */
-  readonly statements: number
   /** Runs that are neither over nor held for a person. */
   readonly open: number
   /** When the next waiting run is due, in milliseconds since 1970. */
@@ -22,7 +20,6 @@ export async function readStanding(client: Queryable, now: number): Promise<Stan
   const { rows } = await client.query<{
     claimed: string
     claimable: string
-    statements: string
     overdue: string
     open: string
     due_at: Date | null
@@ -36,8 +33,6 @@ export async function readStanding(client: Queryable, now: number): Promise<Stan
        count(*) filter (where node_id is null and is_first and state in ('queued', 'undoing')) as claimable,
        count(*) filter (where node_id is null and is_first and state in ('waiting', 'parked') and due_at <= $1) as overdue,
        count(*) as open,
-       (select count(*) from pg_stat_activity a where a.datname = current_database() and a.pid <> pg_backend_pid()
-         and a.backend_type = 'client backend' and a.state <> 'idle') as statements,
        min(due_at) filter (where node_id is null and is_first and state in ('waiting', 'parked')) as due_at
      from r`,
     [new Date(now)],
@@ -46,7 +41,6 @@ export async function readStanding(client: Queryable, now: number): Promise<Stan
   return {
     claimed: Number(row.claimed),
     claimable: Number(row.claimable),
-    statements: Number(row.statements),
     overdue: Number(row.overdue),
     open: Number(row.open),
     dueAt: row.due_at?.getTime(),

@@ -6,6 +6,7 @@ import { createEgress, type Egress, type EgressRequest, type EgressResult } from
 import type { Database } from '../../db/index.ts'
 import type { SeenEffect, StandIn, TwinFault } from '../standIn.ts'
 import { setDatabaseClock } from './databaseClock.ts'
+import { MARK } from './databaseLine.ts'
 import { Gate } from './gate.ts'
 import { SimulatedNode, type NodeOptions } from './node.ts'
 import { PostOffice } from './postOffice.ts'
@@ -51,14 +52,10 @@ export interface SimulationOptions {
   readonly nodeOptions?: ((options: NodeOptions) => NodeOptions) | undefined
 }
 
+/** Turns of the event loop in which nothing is under way, until nothing will come. */
 const CALM_TURNS = 12
-const PATIENCE_MS = 3
-/** Looks in a row at which the server must be idle: parts of the platform have pools of their own. */
-const STILL_TIMES = 2
-/** For a wake-up that was committed: nothing else goes on meanwhile, and it is hardly ever lost. */
-const WAKE_UP_TIMES = 1000
-/** For a run that a node has claimed and that is neither at the gate nor out: it may wait for the clock. */
-const CLAIMED_TIMES = 100
+/** The same where a run is in its flow's code, which gets its results one a turn. */
+const CALM_TURNS_IN_CODE = 500
 /** First steps while something is under way; they double up to a second. */
 const SHORTEST_STEP_MS = 100
 const LONGEST_LEAP_MS = 30 * MINUTE
@@ -82,6 +79,10 @@ export class Simulation {
   #leapMs = SECOND
   #stepMs = SHORTEST_STEP_MS
   #died = 0
+  /** A node is about to die, once all else is at rest. */
+  #dying = false
+  #marks = 0
+  #askedAtRest = -1
 
   constructor(options: SimulationOptions) {
     this.#options = options
@@ -184,7 +185,7 @@ export class Simulation {
     if (ticket) {
       onAnswer?.(ticket, result)
       const effects = twin.effects().slice(effectsBefore)
-      if (!ticket.owner.dead && diesAfter?.(ticket, effects)) this.#kill(ticket.owner)
+      if (!ticket.owner.dead && diesAfter?.(ticket, effects)) await this.#killAtRest(ticket.owner)
     }
     return result
   }
@@ -224,6 +225,14 @@ export class Simulation {
   }
 
   // --- death ------------------------------------------------------------------------------------------
+
+  /** Everything else is done first: what is under way when a node dies would depend on this machine. */
+  async #killAtRest(node: SimulatedNode): Promise<void> {
+    this.#dying = true
+    await this.#quiet(CALM_TURNS, 'dying')
+    this.#kill(node)
+    this.#dying = false
+  }
 
   #kill(node: SimulatedNode): void {
     node.die()
@@ -299,17 +308,12 @@ export class Simulation {
 
   async #standing(): Promise<Standing> {
     const { pool } = this.#options.database
-    // A wake-up that was committed a moment ago is on its way to its node.
-    let still = 0
-    for (let times = 0; ; times++) {
-      const standing = await readStanding(pool, this.clock.now())
-      still = standing.statements === 0 ? still + 1 : 0
-      if (still >= STILL_TIMES && standing.claimable === 0 && standing.claimed <= this.#runsUnderWay())
-        return standing
-      if (times >= (standing.claimable > 0 ? WAKE_UP_TIMES : CLAIMED_TIMES)) return standing
-      await pause(systemClock, PATIENCE_MS)
-      await this.#quiet()
+    for (let calmTurns = CALM_TURNS; ; calmTurns = CALM_TURNS_IN_CODE) {
+      await this.#quiet(calmTurns)
       if (this.#gate.tickets.length > 0) await this.work()
+      const standing = await readStanding(pool, this.clock.now())
+      // What a node has claimed, and is neither at the gate nor out, waits for the clock or is in its code.
+      if (standing.claimed <= this.#runsUnderWay() || calmTurns === CALM_TURNS_IN_CODE) return standing
     }
   }
 
@@ -353,16 +357,46 @@ export class Simulation {
   // --- rest -------------------------------------------------------------------------------------------
 
   /** Resolves when nothing goes on but what waits for the clock or at the gate. */
-  async #quiet(): Promise<void> {
-    for (let calm = 0; calm < CALM_TURNS;) {
+  async #quiet(calmTurns = CALM_TURNS, of: 'all' | 'dying' = 'all'): Promise<void> {
+    for (;;) {
+      await this.#calm(calmTurns, of)
+      const asked = this.#asked()
+      if (asked === this.#askedAtRest) return
+      // What was committed since may have told somebody, who has not heard of it yet.
+      await this.#hear()
+      await this.#calm(calmTurns, of)
+      if (this.#asked() === asked) this.#askedAtRest = asked
+    }
+  }
+
+  /** Questions that nodes have asked the database so far. */
+  #asked(): number {
+    return this.#nodes.reduce((sum, { line }) => sum + line.asked, 0)
+  }
+
+  /** Resolves when the living have heard of all that was committed. */
+  async #hear(): Promise<void> {
+    const mark = `${MARK}${++this.#marks}`
+    const lines = this.#nodes.filter(({ dead }) => !dead).map(({ line }) => line)
+    const channels = new Set(lines.flatMap((line) => line.channels))
+    const heard = lines.map((line) => line.heard(mark))
+    await this.#options.database.pool.query(
+      'select pg_notify(channel, $2) from unnest($1::text[]) as channel',
+      [[...channels], mark],
+    )
+    await Promise.all(heard)
+  }
+
+  async #calm(turns: number, of: 'all' | 'dying'): Promise<void> {
+    for (let calm = 0; calm < turns;) {
       await turn()
-      calm = this.#isBusy() ? 0 : calm + 1
+      calm = this.#isBusy() || (this.#dying && of !== 'dying') ? 0 : calm + 1
     }
   }
 
   #isBusy(): boolean {
     if (this.post.inFlight > 0) return true
-    if (this.#nodes.some((node) => node.busy > 0)) return true
+    if (this.#nodes.some(({ line }) => line.pending > 0)) return true
     if (this.#exchanges.some((exchange) => !exchange.over && !this.#waitsForTheClock(exchange))) return true
     return [...this.#options.standIns.values()].some(({ twin }) =>
       twin.deliveries().some(({ state, attempts }) => state === 'sending' && attempts.length === 0),
