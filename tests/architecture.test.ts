@@ -117,9 +117,8 @@ describe('the architecture', () => {
     ],
   ])('reads %s in one folder only', (_, pattern, allowed) => {
     const known = new Set([
-      // The port search and the watch of the embedded server, and the server's own listening socket.
+      // The port search and the watch of the embedded server.
       'src/db/embedded/server.ts',
-      'src/runtime/platform.ts',
       'src/runtime/watchdog.ts',
       'src/runtime/watchdogThread.ts',
       // What a simulated node's database answers goes through it, on this machine.

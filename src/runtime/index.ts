@@ -13,11 +13,5 @@ export { findConfig, importFile, loadConfig, type LoadedConfig } from './loadCon
 export { blocksAfter, checkpointFile, newestCheckpoint, putAsideCheckpoints } from './checkpoints.ts'
 export { embeddedFolder, findDatabase, type FoundDatabase } from './findDatabase.ts'
 export { openInstallation, TENANT, type Installation, type InstallationOptions } from './installation.ts'
-export {
-  callsOf,
-  createPlatform,
-  testConnection,
-  type Platform,
-  type PlatformOptions,
-  type Role,
-} from './platform.ts'
+export { callsOf, testConnection } from './calls.ts'
+export { createPlatform, type Platform, type PlatformOptions, type Role } from './platform.ts'

@@ -1,0 +1,103 @@
+import {
+  OutageBoard,
+  OutageKeeper,
+  startSharedBudgets,
+  type Budgets,
+  type CallOutcome,
+  type CallRequest,
+  type Calls,
+} from '../calls/index.ts'
+import { Engine } from '../flows/index.ts'
+import { writeEntries } from '../ledger/index.ts'
+import { BREAKER_POLICY } from '../resilience/index.ts'
+import { callsOf, connectionById, connectionFor } from './calls.ts'
+import { deferredByHold, type HoldWatch } from './hold.ts'
+import type { Installation } from './installation.ts'
+import type { PlatformOptions } from './platform.ts'
+import { startWatchdog, type Watchdog } from './watchdog.ts'
+
+/** What executes runs on this node. */
+export interface Worker {
+  readonly engine: Engine
+  /** A call as runs make it: held back where the platform is in hold. */
+  readonly call: (request: CallRequest) => Promise<CallOutcome>
+  readonly watchdog: Watchdog | undefined
+  /** No further probes; what other nodes do is heard no longer. */
+  readonly stopWatching: () => Promise<void>
+}
+
+/** Starts the engine with what its calls go by: budgets and breakers that all nodes share. */
+export async function startWorker(
+  installation: Installation,
+  options: PlatformOptions,
+  hold: HoldWatch,
+): Promise<Worker> {
+  const { database, clock, random, dispatch, flows, connectorNamed } = installation
+  const onFault = options.onFault ?? (() => {})
+  const shared = startSharedBudgets({
+    clock,
+    random,
+    databaseUrl: database.url,
+    onFault: (error) => onFault('budgets', error),
+  })
+  const { board, calls, keeper } = await watchOutages(installation, hold, shared.budgets, onFault)
+  const watchdog = options.watchdog === false ? undefined : startWatchdog(database.url)
+  const made = (request: CallRequest): Promise<CallOutcome> =>
+    hold.inHold() ? Promise.resolve(deferredByHold(clock.now())) : calls.call(request)
+  const { aroundCall } = options
+  const call = aroundCall
+    ? (request: CallRequest): Promise<CallOutcome> => aroundCall(request, () => made(request))
+    : made
+  const engine = new Engine({
+    database,
+    clock,
+    random,
+    dispatch,
+    flows,
+    connectorNamed,
+    writeEntries,
+    version: options.version,
+    roles: options.roles,
+    call,
+    breakers: () => board.all(),
+    inHold: hold.inHold,
+    lostTimes: hold.lostTimes,
+    connectionFor: (tenant, connector, name) => connectionFor(installation, tenant, connector, name),
+    ...(options.runsAtOnce === undefined ? {} : { runsAtOnce: options.runsAtOnce }),
+    ...(options.leaseMs === undefined ? {} : { leaseMs: options.leaseMs }),
+    ...(watchdog && { entering: (run: string) => watchdog.entering(run) }),
+    onFault,
+  })
+  await engine.start()
+  keeper.start()
+  const stopWatching = async (): Promise<void> => {
+    await keeper.stop()
+    await board.stop()
+    await shared.stop()
+  }
+  return { engine, call, watchdog, stopWatching }
+}
+
+/** Breakers that this node shares with all others, the calls that ask them, and the probing of providers. */
+async function watchOutages(
+  installation: Installation,
+  hold: HoldWatch,
+  budgets: Budgets,
+  onFault: (what: string, error: unknown) => void,
+): Promise<{ readonly board: OutageBoard; readonly calls: Calls; readonly keeper: OutageKeeper }> {
+  const { database, clock } = installation
+  const shared = { database, clock, writeEntries, policy: BREAKER_POLICY, onFault }
+  const board = new OutageBoard(shared)
+  await board.start()
+  const calls = callsOf(installation, board, budgets)
+  const keeper = new OutageKeeper({
+    ...shared,
+    board,
+    connectionById: (tenant, id) => connectionById(installation, tenant, id),
+    probe: (connection) =>
+      hold.inHold()
+        ? Promise.resolve({ outcome: deferredByHold(clock.now()), slow: false })
+        : calls.probe(connection),
+  })
+  return { board, calls, keeper }
+}
