@@ -4,6 +4,7 @@ import { createInbox } from '../inbox/index.ts'
 import { writeEntries, type Actor } from '../ledger/index.ts'
 import { testConnection } from '../runtime/index.ts'
 import { apiRoutes, writeJson, type AnyRoute } from '../server/index.ts'
+import { ALL_RIGHTS } from '../vault/index.ts'
 import type { Session } from './session.ts'
 
 /** What is asked of a route. */
@@ -33,8 +34,8 @@ export interface LocalApi {
   post(path: string, asked?: Asked): Promise<Answer>
 }
 
-/** The routes over an open installation; what is done is done by `actor`. */
-export function createLocalApi(session: Session, actor: Actor): LocalApi {
+/** The routes over an open installation; what is done is done by `actor`, who may all that there is. */
+export function createLocalApi(session: Session, actor: Actor, tenant = session.tenant): LocalApi {
   const routes = apiRoutes(depsOf(session))
   const ask = async (method: AnyRoute['method'], path: string, asked: Asked = {}): Promise<Answer> => {
     const route = routes.find((one) => one.method === method && one.path === path)
@@ -44,7 +45,7 @@ export function createLocalApi(session: Session, actor: Actor): LocalApi {
       params: asked.params ?? {},
       query: route.query?.parse(Object.fromEntries(given)) ?? {},
       body: route.body?.schema.parse(asked.body ?? {}),
-      caller: { tenant: session.tenant, actor },
+      caller: { tenant, actor, rights: ALL_RIGHTS },
       raw: {
         ...(asked.raw ?? { contentType: '', bytes: Buffer.alloc(0) }),
         // Nothing came over HTTP: there are no headers.

@@ -9,7 +9,9 @@ import type { Session } from './session.ts'
 export async function withApi<Result>(
   { withSession, actor }: CommandContext,
   work: (api: LocalApi, session: Session) => Promise<Result>,
+  /** Whose data it is about. Default: that of the command line. */
+  tenant?: string,
 ): Promise<Result> {
   const { createLocalApi } = await import('./localApi.ts')
-  return withSession((session) => work(createLocalApi(session, actor), session))
+  return withSession((session) => work(createLocalApi(session, actor, tenant), session))
 }

@@ -38,6 +38,8 @@ export function createApi(deps: ApiDeps): Api {
     async close() {
       closing = true
       await live.close()
+      // What is not written then is a time of last use, to the minute.
+      await deps.vault.tokens.saveUses().catch(() => {})
     },
   }
 }

@@ -1,5 +1,6 @@
 import { createConfig, lintFromString } from '@redocly/openapi-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { SCOPES, type Scope } from '../vault/index.ts'
 import { apiRoutes } from './index.ts'
 import { openServer, type ServerFixture } from './server.fixture.ts'
 
@@ -16,7 +17,14 @@ interface Document {
     string,
     Record<
       string,
-      { operationId: string; security: unknown; responses: object; parameters: { in: string }[] }
+      {
+        operationId: string
+        description: string
+        security: { token: [Scope] }[]
+        'x-trestle-needs': unknown
+        responses: object
+        parameters: { in: string }[]
+      }
     >
   >
 }
@@ -55,8 +63,13 @@ describe('the OpenAPI document', () => {
     )
     expect(new Set(described.map(({ operation }) => operation.operationId)).size).toBe(described.length)
     for (const { operation } of described) {
-      expect(operation.security).toEqual([{ token: [] }])
-      expect(Object.keys(operation.responses)).toEqual(expect.arrayContaining(['400', '401', '413', '503']))
+      expect(Object.keys(operation.responses)).toEqual(
+        expect.arrayContaining(['400', '401', '403', '413', '503']),
+      )
+      const scope = operation.security[0]!.token[0]
+      const { role } = SCOPES[scope]
+      expect(operation['x-trestle-needs']).toEqual({ scope, role })
+      expect(operation.description).toContain(`Needs the scope \`${scope}\`: the role ${role}`)
     }
   })
 })

@@ -63,7 +63,9 @@ export async function openServer(options: ServerFixtureOptions = {}): Promise<Se
     `insert into connections (tenant, id, name, connector, base_url) values ('default', 'con_app', 'app', 'business-app', 'https://app.example')`,
   )
   const make = (tenant: string): Promise<string> =>
-    vault.tokens.create({ tenant, name: 'test', actor: 'operator:test' }).then(({ token }) => token)
+    vault.tokens
+      .create({ tenant, name: 'test', actor: 'operator:test', grants: { role: 'admin' } })
+      .then(({ token }) => token)
   const [token, foreignToken] = [await make('default'), await make('other')]
   let url = ''
   const deps: ApiDeps = {

@@ -134,7 +134,13 @@ export function createConnectionStore(options: ConnectionStoreOptions): Connecti
     const connection = byName.get(name)
     if (connection) return connection
     const names = [...byName.keys()].join(', ')
-    throw new NotFoundError('connection', name, names === '' ? 'There is none yet.' : `There are: ${names}.`)
+    throw new NotFoundError(
+      'connection',
+      name,
+      names === ''
+        ? 'There is none yet; make one with: trestle connections add NAME'
+        : `Use one of: ${names}.`,
+    )
   }
 
   async function listConnections(tenant: string): Promise<readonly ListedConnection[]> {

@@ -20,6 +20,7 @@
  * 7. Secrets are in memory for 5 s at most after they were read (an OAuth grant: 60 s), and never longer than the
  *    cache's limit allows. A token endpoint's answer that could not be committed is kept until it is.
  * 8. A connection holds the credentials of one scheme: secrets that are complete for another take the former's place.
+ * 9. A token gives no more than it has, nor for longer; of a token only its hash is kept.
  */
 export {
   type AuthorizationContext,
@@ -39,5 +40,23 @@ export { type AfterUnauthorized } from './oauth.ts'
 export { signingKeyOf } from './plan.ts'
 export { type ConnectionRef, type RecordEntry, type VaultStorage } from './storage.ts'
 export { type NewConnection, type SyncedConnection, type SyncResult } from './sync.ts'
-export { type CreatedToken, type ListedToken, type TokenStore, type VerifiedToken } from './tokens.ts'
+export {
+  ALL_RIGHTS,
+  mayUse,
+  rightsOf,
+  SCOPE_NAMES,
+  SCOPES,
+  scopesOf,
+  TOKEN_ROLES,
+  type Rights,
+  type Scope,
+  type TokenRole,
+} from './rights.ts'
+export {
+  type CreatedToken,
+  type JudgedToken,
+  type ListedToken,
+  type TokenStore,
+  type VerifiedToken,
+} from './tokens.ts'
 export { createVault, type InstallationSeal, type Vault, type VaultOptions } from './vault.ts'

@@ -68,6 +68,7 @@ export async function startJourney(seed: string): Promise<Journey> {
   const { token } = await installation.vault.tokens.create({
     tenant: TENANT,
     name: 'journey',
+    grants: { role: 'operator' },
     actor: 'operator:test',
   })
   const url = platform.url!

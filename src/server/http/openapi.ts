@@ -1,5 +1,6 @@
 import type { OpenAPIHono, RouteConfig } from '@hono/zod-openapi'
 import { z } from '@hono/zod-openapi'
+import { SCOPES } from '../../vault/index.ts'
 import type { AnyRoute } from './route.ts'
 
 export const API_PREFIX = '/api/v1'
@@ -27,7 +28,8 @@ const PROBLEM_CONTENT = { 'application/problem+json': { schema: problem } }
 /** What any route may answer. */
 const COMMON: Readonly<Record<number, string>> = {
   400: 'The request cannot be read; the errors say where.',
-  401: 'No API token, or an unknown one.',
+  401: 'No API token, or one that is unknown, expired or revoked.',
+  403: 'The token has not the scope that this needs.',
   413: 'The body is too large.',
   503: 'The database cannot be used now, or did not answer in time. Try again after Retry-After.',
 }
@@ -41,11 +43,20 @@ export function describeRoute(registry: OpenAPIHono['openAPIRegistry'], route: A
     operationId: operationId(route),
     tags: [route.tag],
     summary: route.summary,
-    ...(route.description === undefined ? {} : { description: route.description }),
-    security: [{ token: [] }],
+    description: [...(route.description === undefined ? [] : [route.description]), needsWords(route)].join(
+      '\n\n',
+    ),
+    // OpenAPI 3.1, "Security Requirement Object": of a scheme that is not OAuth, what is needed for the operation.
+    security: [{ token: [route.needs.scope] }],
+    'x-trestle-needs': { scope: route.needs.scope, role: SCOPES[route.needs.scope].role },
     request: requestOf(route),
     responses: responsesOf(route),
   })
+}
+
+function needsWords({ needs: { scope, wholeInstallation } }: AnyRoute): string {
+  const whole = wholeInstallation ? ' The token is one of the installation’s own tenant.' : ''
+  return `Needs the scope \`${scope}\`: the role ${SCOPES[scope].role} or one above it.${whole}`
 }
 
 /** `GET /runs/{id}` is `getRunsById`. */
@@ -90,7 +101,8 @@ export function openApiDocument(app: OpenAPIHono, url: string): Record<string, u
   app.openAPIRegistry.registerComponent('securitySchemes', 'token', {
     type: 'http',
     scheme: 'bearer',
-    description: 'An API token, made with: trestle tokens create NAME',
+    description:
+      'An API token, made with: trestle tokens create NAME --role ROLE --scope SCOPE. What an operation needs stands with it.',
   })
   return app.getOpenAPI31Document({
     openapi: '3.1.0',

@@ -66,6 +66,8 @@ const CONFLICTS: ReadonlySet<string> = new Set([
   'version_conflict',
   'connection_declared',
 ])
+/** The caller has not what it wants to give. */
+const FORBIDDEN: ReadonlySet<string> = new Set(['token_rights_beyond'])
 /** Well said, but it cannot be done with what is configured or stored. */
 const UNPROCESSABLE: ReadonlySet<string> = new Set([
   'still_quarantined',
@@ -112,6 +114,7 @@ function expectedError(thrown: unknown, clock: Clock): HttpError | undefined {
 
 function statusOf(code: string): number {
   if (CONFLICTS.has(code)) return 409
+  if (FORBIDDEN.has(code)) return 403
   return UNPROCESSABLE.has(code) ? 422 : 400
 }
 

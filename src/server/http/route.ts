@@ -3,6 +3,7 @@ import { z } from '@hono/zod-openapi'
 import { escapePointer, parseJson, type JsonValue } from '../../base/index.ts'
 import type { Caller } from './bearer.ts'
 import { contentTypeOf, readBody, refuseCompressed } from './body.ts'
+import type { Needs } from './permission.ts'
 import { HttpError, type InputMistake } from './problem.ts'
 
 type Shape = z.ZodObject
@@ -18,6 +19,8 @@ export interface RouteDefinition<
   /** Below `/api/v1`, as OpenAPI writes it: `/runs/{id}`. */
   readonly path: string
   readonly tag: string
+  /** What a token needs to use it. */
+  readonly needs: Needs
   /** One line, as in a table of contents. */
   readonly summary: string
   readonly description?: string

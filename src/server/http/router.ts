@@ -5,6 +5,7 @@ import { jsonAnswer, problemAnswer } from './answers.ts'
 import { authenticate, type Caller } from './bearer.ts'
 import { within } from './deadline.ts'
 import { API_PREFIX, describeRoute, openApiDocument } from './openapi.ts'
+import { refuseOpen, refuseWithout } from './permission.ts'
 import { HttpError, httpErrorOf } from './problem.ts'
 import { ANSWER_LIMIT_MS, readInput, type AnyRoute } from './route.ts'
 import type { ApiDeps } from '../deps.ts'
@@ -29,10 +30,14 @@ export function createRouter({ clock, onFault }: Pick<ApiDeps, 'clock' | 'onFaul
 export function addApi(router: Router, routes: readonly AnyRoute[], deps: ApiDeps): void {
   const { vault, clock, publicUrl } = deps
   router.use(`${API_PREFIX}/*`, async (context, next) => {
-    context.set('caller', await authenticate(context.req.header('authorization'), vault.tokens, clock))
+    const caller = await authenticate(context.req.header('authorization'), vault.tokens, clock)
+    context.set('caller', caller)
     await next()
+    // Whoever uses a token learns in time that it ends.
+    if (caller.expiresAt) context.res.headers.set('trestle-token-expires', caller.expiresAt.toISOString())
   })
   for (const route of routes) {
+    refuseOpen(route)
     describeRoute(router.openAPIRegistry, route)
     router.on(route.method.toUpperCase(), API_PREFIX + honoPath(route.path), (context) =>
       answerRoute(route, context, deps),
@@ -45,7 +50,12 @@ export function addApi(router: Router, routes: readonly AnyRoute[], deps: ApiDep
   })
 }
 
-async function answerRoute(route: AnyRoute, context: ServerContext, { clock }: ApiDeps): Promise<Response> {
+async function answerRoute(
+  route: AnyRoute,
+  context: ServerContext,
+  { clock, tenant }: ApiDeps,
+): Promise<Response> {
+  refuseWithout(route, context.get('caller'), tenant)
   const input = await readInput(route, {
     params: context.req.param(),
     query: new URL(context.req.url).searchParams,

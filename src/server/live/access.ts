@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { HOUR, MINUTE, parseJson, type Clock, type Random } from '../../base/index.ts'
 import type { Queryable } from '../../db/index.ts'
-import type { TokenStore } from '../../vault/index.ts'
+import { mayUse, type TokenStore } from '../../vault/index.ts'
 
 /** One-time links to the live page. */
 export interface LiveAccess {
@@ -20,7 +20,7 @@ export interface Viewer {
 export interface LiveDoor extends LiveAccess {
   /** The secret of a new session, for a code of {@link LiveAccess.issue}; `undefined` where that is not good. */
   enterByCode(code: string): Promise<string | undefined>
-  /** The same for an API token. The session ends with the token. */
+  /** The same for an API token that has `live:read`. The session ends with the token. */
   enterByToken(token: string): Promise<string | undefined>
   /** Whose session this is; `undefined` where there is none, or no longer. */
   viewerOf(session: string): Promise<Viewer | undefined>
@@ -45,7 +45,7 @@ interface StoredSession {
 /** Codes are in this process; sessions are in the database, so that they outlive it. Both as hashes only. */
 export function createLiveDoor(options: {
   readonly database: Queryable
-  readonly tokens: Pick<TokenStore, 'verify' | 'list'>
+  readonly tokens: Pick<TokenStore, 'verify' | 'inForce'>
   readonly clock: Clock
   readonly random: Random
   readonly tenant: string
@@ -85,8 +85,9 @@ export function createLiveDoor(options: {
       return until >= clock.now() ? open({ tenant }) : undefined
     },
     async enterByToken(token) {
-      const owner = await tokens.verify(token)
-      return owner && open({ tenant: owner.tenant, token: owner.id })
+      const judged = await tokens.verify(token)
+      if (judged.as !== 'in_force' || !mayUse(judged.token.rights, 'live:read')) return undefined
+      return open({ tenant: judged.token.tenant, token: judged.token.id })
     },
     async viewerOf(session) {
       if (!SECRET.test(session)) return undefined
@@ -97,19 +98,13 @@ export function createLiveDoor(options: {
       if (!rows[0]) return undefined
       const stored = parseJson(rows[0].value) as unknown as StoredSession
       if (stored.until < clock.now()) return undefined
-      if (stored.token !== undefined && !(await isInForce(tokens, stored.tenant, stored.token)))
-        return undefined
+      if (stored.token !== undefined && !(await tokens.inForce(stored.tenant, stored.token))) return undefined
       return { tenant: stored.tenant }
     },
     async leave(session) {
       await database.query('delete from installation where name = $1', [SESSION + hashOf(session)])
     },
   }
-}
-
-async function isInForce(tokens: Pick<TokenStore, 'list'>, tenant: string, id: string): Promise<boolean> {
-  const all = await tokens.list(tenant)
-  return all.some((token) => token.id === id && token.revokedAt === undefined)
 }
 
 /** SHA-256 is enough: there are 256 random bits. Looking up by it tells nothing by its time. */

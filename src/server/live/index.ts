@@ -58,7 +58,9 @@ export function createLive(deps: ApiDeps): Live {
     if (session === undefined)
       return pageAnswer(
         401,
-        signInPage('That link or token is not good, or no longer: a link works once, within 10 minutes.'),
+        signInPage(
+          'That link or token is not good, or no longer: a link works once, within 10 minutes; a token needs the scope live:read.',
+        ),
       )
     setCookie(context, cookieName(context), session, {
       httpOnly: true,

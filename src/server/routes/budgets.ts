@@ -55,6 +55,7 @@ export function budgetRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'get',
       path: '/budgets',
       tag: 'Budgets',
+      needs: { scope: 'connections:read' },
       summary: "What is used of the providers' limits, by whom, and where that leads",
       query: z.strictObject({ connection: connectionFilter }),
       result: z.object({ items: z.array(budget) }).openapi('Budgets'),

@@ -51,6 +51,7 @@ export function connectionRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'get',
       path: '/connections',
       tag: 'Connections',
+      needs: { scope: 'connections:read' },
       summary: 'List connections',
       result: z.object({ items: z.array(connection) }),
       async answer({ caller: { tenant } }) {
@@ -62,6 +63,7 @@ export function connectionRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'get',
       path: '/connections/{name}',
       tag: 'Connections',
+      needs: { scope: 'connections:read' },
       summary: 'Show a connection',
       params: nameParams,
       result: connection,
@@ -78,6 +80,7 @@ export function connectionRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'post',
       path: '/connections/{name}/test',
       tag: 'Connections',
+      needs: { scope: 'connections:test' },
       summary: "Test a connection: make the connector's check, a cheap read",
       params: nameParams,
       body: { schema: z.strictObject({}), optional: true },

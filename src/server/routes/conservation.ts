@@ -33,6 +33,7 @@ export function conservationRoutes({
       method: 'get',
       path: '/conservation',
       tag: 'Conservation',
+      needs: { scope: 'runs:read' },
       summary: 'Counts that must balance: per day, connection and flow',
       description:
         'Events and runs as they are in the tables, against what the ledger says came to be. Nodes count them anew all the time, an hour of data at a time.',

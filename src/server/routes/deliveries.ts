@@ -73,6 +73,7 @@ export function deliveryRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'get',
       path: '/deliveries',
       tag: 'Deliveries',
+      needs: { scope: 'events:read' },
       summary: 'List deliveries, newest first',
       description:
         'Deliveries are listed by their ids. To follow what comes in without missing anything, follow the events.',
@@ -91,6 +92,7 @@ export function deliveryRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'get',
       path: '/deliveries/{id}',
       tag: 'Deliveries',
+      needs: { scope: 'events:read' },
       summary: 'Show a delivery with its headers and its body as they came',
       params: idParams,
       result: deliveryDetail,
@@ -198,6 +200,7 @@ function rejectedCountsRoute({ database: { pool }, clock }: ApiDeps): AnyRoute {
     method: 'get',
     path: '/deliveries/rejected',
     tag: 'Deliveries',
+    needs: { scope: 'events:read' },
     summary: 'Count rejected deliveries per endpoint, minute and reason, newest first',
     description:
       'What fails verification never becomes an event. It is counted, and of each reason the newest few are kept as samples.',
@@ -240,6 +243,7 @@ function rejectedSamplesRoute({ database: { pool } }: ApiDeps): AnyRoute {
     method: 'get',
     path: '/deliveries/rejected/samples',
     tag: 'Deliveries',
+    needs: { scope: 'events:read' },
     summary: 'Show samples of rejected deliveries, newest first',
     query: z.strictObject({ reason: filterText(100).optional(), limit: pagingQuery.limit }),
     result: z.object({ items: z.array(rejectedSample) }),

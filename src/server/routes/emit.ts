@@ -68,6 +68,7 @@ export function emitRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'post',
       path: '/events',
       tag: 'Events',
+      needs: { scope: 'events:emit' },
       summary: 'Emit events as CloudEvents 1.0',
       description:
         'One event or a batch, for the connection whose connector takes CloudEvents. Answered once it is committed. The same source and id is the same event, so repeat it after a 503 or where no answer came. An event of a batch that cannot be read is quarantined and fails no other.',

@@ -74,6 +74,7 @@ export function eventRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'get',
       path: '/events',
       tag: 'Events',
+      needs: { scope: 'events:read' },
       summary: 'List events',
       query: z.strictObject({
         ...pagingQuery,
@@ -105,6 +106,7 @@ export function eventRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'get',
       path: '/events/{id}',
       tag: 'Events',
+      needs: { scope: 'events:read' },
       summary: 'Show an event with its data, its delivery and its runs',
       params: idParams,
       result: eventDetail,

@@ -31,6 +31,7 @@ export function flowRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'get',
       path: '/flows/in-flight',
       tag: 'Flows',
+      needs: { scope: 'runs:read' },
       summary: 'Compare the flows with the runs in flight, and name those that cannot go on',
       query: z.strictObject({
         compare: z.coerce.number().int().min(0).max(MOST_COMPARED).default(500).openapi({

@@ -78,6 +78,7 @@ export function holdRoutes({
       method: 'get',
       path: '/hold',
       tag: 'Hold',
+      needs: { scope: 'hold:read', wholeInstallation: true },
       summary: 'Whether the platform is in hold, and what is in doubt',
       result: report,
       answer: async ({ caller }) => asReport(await reportHold(pool, caller.tenant)),
@@ -86,6 +87,7 @@ export function holdRoutes({
       method: 'post',
       path: '/hold',
       tag: 'Hold',
+      needs: { scope: 'hold:write', wholeInstallation: true },
       summary: 'Begin a hold: what comes in is kept, nothing is claimed, nothing leaves',
       description:
         'With "restored", the database was put back from a copy by other means than "trestle restore": every run in flight is in doubt from then on.',
@@ -127,6 +129,7 @@ export function holdRoutes({
       method: 'post',
       path: '/hold/release',
       tag: 'Hold',
+      needs: { scope: 'hold:write', wholeInstallation: true },
       summary: 'Release: runs are claimed again from now on',
       body: { schema: z.strictObject({}), optional: true },
       result: z.object({ released: z.array(z.string()) }).openapi('HoldReleased'),

@@ -71,6 +71,7 @@ export function incidentRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'get',
       path: '/incidents',
       tag: 'Incidents',
+      needs: { scope: 'incidents:read' },
       summary: 'List incidents, newest first',
       query: z.strictObject({
         limit: pagingQuery.limit,
@@ -101,6 +102,7 @@ export function incidentRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'get',
       path: '/incidents/{id}',
       tag: 'Incidents',
+      needs: { scope: 'incidents:read' },
       summary: 'Show an incident with its alerts and its ledger entries',
       params: idParams,
       result: incidentDetail,
@@ -111,6 +113,7 @@ export function incidentRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'post',
       path: '/incidents/{id}/acknowledge',
       tag: 'Incidents',
+      needs: { scope: 'incidents:acknowledge' },
       summary: 'Acknowledge: somebody takes care of it; it stays until it is over',
       params: idParams,
       body: { schema: z.strictObject({}), optional: true },

@@ -16,6 +16,7 @@ import { quarantineRoutes } from './quarantine.ts'
 import { runActionRoutes } from './runActions.ts'
 import { runRoutes } from './runs.ts'
 import { scheduleRoutes } from './schedules.ts'
+import { tokenRoutes } from './tokens.ts'
 
 /** Every route below `/api/v1`, but for the document that describes them. */
 export function apiRoutes(deps: ApiDeps): readonly AnyRoute[] {
@@ -36,5 +37,6 @@ export function apiRoutes(deps: ApiDeps): readonly AnyRoute[] {
     ...outageRoutes(deps),
     ...scheduleRoutes(deps),
     ...holdRoutes(deps),
+    ...tokenRoutes(deps),
   ]
 }

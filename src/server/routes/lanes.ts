@@ -31,6 +31,7 @@ export function laneRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'get',
       path: '/lanes',
       tag: 'Runs',
+      needs: { scope: 'runs:read' },
       summary: 'List lanes in which runs wait for the first, the longest first',
       query: z.strictObject({
         flow: filterText(200).optional(),

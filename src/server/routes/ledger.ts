@@ -32,6 +32,7 @@ export function ledgerRoutes({
       method: 'get',
       path: '/ledger',
       tag: 'Ledger',
+      needs: { scope: 'ledger:read' },
       summary: 'List what was exchanged and done',
       query: z.strictObject({
         ...pagingQuery,

@@ -73,6 +73,7 @@ export function outageRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'get',
       path: '/outages',
       tag: 'Outages',
+      needs: { scope: 'connections:read' },
       summary: 'List outages of providers, newest first',
       query: z.strictObject({
         state: z.enum(['open', 'all']).default('open').openapi({ description: 'open: those not over.' }),
@@ -93,6 +94,7 @@ export function outageRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'post',
       path: '/connections/{name}/isolate',
       tag: 'Outages',
+      needs: { scope: 'connections:isolate' },
       summary: 'Hold back all calls over a connection, or of one group of its operations, on every node',
       params: nameParams,
       body: { schema: byHand, optional: true },
@@ -107,6 +109,7 @@ export function outageRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'post',
       path: '/connections/{name}/release',
       tag: 'Outages',
+      needs: { scope: 'connections:isolate' },
       summary: 'Let go what was held back by hand: first one run, then more',
       params: nameParams,
       body: { schema: byHand, optional: true },

@@ -43,6 +43,7 @@ export function scheduleRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'get',
       path: '/schedules',
       tag: 'Schedules',
+      needs: { scope: 'schedules:read' },
       summary: 'List schedules and polls',
       result: z.object({ items: z.array(schedule) }),
       async answer({ caller: { tenant } }) {
@@ -54,6 +55,7 @@ export function scheduleRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'post',
       path: '/schedules/{name}/run',
       tag: 'Schedules',
+      needs: { scope: 'schedules:run' },
       summary: 'Run a schedule now, besides its times; have a poll read now',
       params: nameParams,
       body: { schema: z.strictObject({}), optional: true },
@@ -76,6 +78,7 @@ export function scheduleRoutes(deps: ApiDeps): readonly AnyRoute[] {
       method: 'post',
       path: '/schedules/{name}/move',
       tag: 'Schedules',
+      needs: { scope: 'schedules:move' },
       summary: "Move a poll's cursor: read again from a time, or go on from a later one",
       description: 'Items that made an event once make no second one.',
       params: nameParams,
