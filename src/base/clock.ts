@@ -35,6 +35,19 @@ export function pause(clock: Clock, ms: number, options?: { keepAlive?: boolean 
   })
 }
 
+/**
+ * Resolves when the work has settled, well or not, and at the latest after `ms` milliseconds. The process does not end
+ * under it, and is not kept alive by it any longer.
+ */
+export async function settledWithin(clock: Clock, ms: number, work: Promise<unknown>): Promise<void> {
+  let cancel: () => void = () => {}
+  const over = new Promise<void>((resolve) => {
+    cancel = clock.after(ms, resolve, { keepAlive: true })
+  })
+  await Promise.race([Promise.allSettled([work]), over])
+  cancel()
+}
+
 /** Resolves after one turn of the event loop, when everything that was already due has run. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => {

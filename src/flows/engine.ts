@@ -1,4 +1,13 @@
-import { crashPoint, DAY, MINUTE, pause, SECOND, type Clock, type Random } from '../base/index.ts'
+import {
+  crashPoint,
+  DAY,
+  MINUTE,
+  pause,
+  SECOND,
+  settledWithin,
+  type Clock,
+  type Random,
+} from '../base/index.ts'
 import type { CallConnection, CallOutcome, CallRequest, SharedBreaker } from '../calls/index.ts'
 import { asUnavailable, openDatabase, transaction, type Database, type Queryable } from '../db/index.ts'
 import type { AnyConnector } from '../define/index.ts'
@@ -173,7 +182,7 @@ export class Engine {
     await this.#settledWithin(ATTEMPT_LIMIT_MS, (execution) => execution?.mustFinish === true)
     await Promise.allSettled([this.#writer.drain(), this.#lanes.drain()])
     await this.#within(STOP_LIMIT_MS, [...this.#background])
-    await this.#options.dispatch.stop()
+    await this.#options.dispatch.stop().catch((error: unknown) => this.#fault('stop the wake-ups', error))
     // Runs that did not settle in time are others' at once: nothing more of this node counts.
     this.#stopHeart()
     this.#lease.end()
@@ -193,8 +202,7 @@ export class Engine {
   }
 
   async #within(ms: number, work: readonly Promise<void>[]): Promise<void> {
-    if (work.length === 0) return
-    await Promise.race([Promise.allSettled(work), pause(this.#options.clock, ms, { keepAlive: true })])
+    if (work.length > 0) await settledWithin(this.#options.clock, ms, Promise.allSettled(work))
   }
 
   // --- taking runs ------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 import { hostname } from 'node:os'
-import { pause, reasonOf, SECOND, type Clock, type Random } from '../base/index.ts'
+import { reasonOf, SECOND, settledWithin, type Clock, type Random } from '../base/index.ts'
 import { transaction, type Database } from '../db/index.ts'
 import { beginReading } from '../ledger/index.ts'
 import type { Channel } from './alerts/channel.ts'
@@ -61,7 +61,7 @@ export class Watch {
     this.#cancel()
     this.#cancelCheck()
     const under = Promise.allSettled([this.#looking, this.#away.settled(), ...this.#sending])
-    await Promise.race([under, pause(this.#options.clock, STOP_LIMIT_MS, { keepAlive: true })])
+    await settledWithin(this.#options.clock, STOP_LIMIT_MS, under)
   }
 
   #schedule(ms: number): void {

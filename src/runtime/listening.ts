@@ -1,6 +1,6 @@
 import { createServer, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { pause, RetryableError, SECOND } from '../base/index.ts'
+import { RetryableError, SECOND, settledWithin } from '../base/index.ts'
 import { openDatabase } from '../db/index.ts'
 import type { Inbox } from '../inbox/index.ts'
 import { createApi, createProbes } from '../server/index.ts'
@@ -82,15 +82,17 @@ export async function startServer(
   server.keepAliveTimeout = 65 * SECOND
   server.headersTimeout = 20 * SECOND
   server.requestTimeout = 30 * SECOND
-  url = await listen(server, options.port ?? 3000, options.host ?? '127.0.0.1')
-  return {
-    url,
-    liveLink: api && (() => `${url}/live/enter?code=${api.liveAccess.issue()}`),
-    async close() {
-      await closeServer(server, rejections, installation, api)
-      await reading.close()
-    },
+  const close = async (): Promise<void> => {
+    await closeServer(server, rejections, installation, api)
+    await reading.close()
   }
+  try {
+    url = await listen(server, options.port ?? 3000, options.host ?? '127.0.0.1')
+  } catch (error) {
+    await close()
+    throw error
+  }
+  return { url, liveLink: api && (() => `${url}/live/enter?code=${api.liveAccess.issue()}`), close }
 }
 
 async function closeServer(
@@ -104,10 +106,8 @@ async function closeServer(
   })
   await api?.close()
   server.closeIdleConnections()
-  await Promise.race([
-    closed,
-    pause(clock, CLOSE_LIMIT_MS, { keepAlive: true }).then(() => server.closeAllConnections()),
-  ])
+  await settledWithin(clock, CLOSE_LIMIT_MS, closed)
+  server.closeAllConnections()
   await closed
   await rejections.stop()
 }

@@ -1,7 +1,8 @@
 import { pause } from '../base/index.ts'
 import type { CallOutcome, CallRequest } from '../calls/index.ts'
 import { wakeWaiting } from '../flows/index.ts'
-import { createInbox } from '../inbox/index.ts'
+import type { Dispatch } from '../dispatch/index.ts'
+import { createInbox, type Inbox } from '../inbox/index.ts'
 import { writeEntries } from '../ledger/index.ts'
 import type { Scheduler } from '../schedules/index.ts'
 import { connectionFor } from './calls.ts'
@@ -13,7 +14,7 @@ import { startServer, type Listening } from './listening.ts'
 import { noticesOfRunsInFlight } from './runsInFlight.ts'
 import { startSchedules } from './schedules.ts'
 import { startWatching } from './watching.ts'
-import { startWorker } from './worker.ts'
+import { startWorker, type Worker } from './worker.ts'
 
 /** What one process does: takes webhooks, executes runs, answers the API. */
 export const ROLES = ['intake', 'worker', 'api'] as const
@@ -58,15 +59,46 @@ export async function createPlatform(
   installation: Installation,
   options: PlatformOptions,
 ): Promise<Platform> {
-  const { config, database, vault, flows, dispatch, clock } = installation
-  const onFault = options.onFault ?? (() => {})
+  const { config, vault } = installation
   await vault.checkMasterKey()
   await vault.syncDeclared(TENANT, config.connections)
-  const stops: (() => Promise<unknown>)[] = []
+  const running: Running = { others: [] }
+  let stopped: Promise<void> | undefined
+  const stop = (): Promise<void> => (stopped ??= stopParts(running, installation, options))
+  try {
+    await startParts(running, installation, options, () => stopped !== undefined)
+  } catch (error) {
+    // A port in use, say: what runs already must not go on behind the error.
+    await stop()
+    throw error
+  }
+  const { server, worker } = running
+  return { url: server?.url, node: worker?.engine.node, liveLink: server?.liveLink, stop }
+}
+
+/** What was started so far. */
+interface Running {
+  worker?: Worker
+  inbox?: Inbox
+  schedules?: Scheduler
+  server?: Listening
+  /** What everything else needs: it is ended last, and in the reverse order. */
+  readonly others: (() => unknown)[]
+}
+
+/** Starts the parts in the order in which they need each other. */
+async function startParts(
+  running: Running,
+  installation: Installation,
+  options: PlatformOptions,
+  stopping: () => boolean,
+): Promise<void> {
+  const { database, clock } = installation
+  const onFault = options.onFault ?? (() => {})
   // A promise of a flow's own that nobody awaits must not end the node and every run on it.
   const onRejection = (error: unknown): void => onFault('a promise that nobody awaited', error)
   process.on('unhandledRejection', onRejection)
-  stops.push(() => Promise.resolve(process.off('unhandledRejection', onRejection)))
+  running.others.push(() => process.off('unhandledRejection', onRejection))
 
   await holdWhereRolledBack(installation, await newestCheckpoint(installation.folder))
   const hold = await startHoldWatch({
@@ -75,71 +107,87 @@ export async function createPlatform(
     onFault: (error) => onFault('look for a hold', error),
     onChange: (open) => options.onNotice?.(open ? holdWords(open) : 'The hold was released: runs go on.'),
   })
-  stops.push(() => Promise.resolve(hold.stop()))
+  running.others.push(() => hold.stop())
   const held = hold.open()
   if (held) options.onNotice?.(holdWords(held))
 
   const sealer = await startSealer(installation, onFault)
-  stops.push(() => sealer.stop())
-  stops.push(startLedgerDays(installation, onFault))
+  running.others.push(() => sealer.stop(), startLedgerDays(installation, onFault))
+
+  stops.push(
+    repeat(
+      installation,
+      REFRESH_AHEAD_EVERY_MS,
+      () => (hold.inHold() ? Promise.resolve() : vault.refreshAhead()),
+      (error) => onFault('refresh credentials ahead', error),
+    ),
+  )
 
   const watching = await startWatching(installation, hold.inHold, onFault)
-  stops.push(() => watching.stop())
+  running.others.push(() => watching.stop())
   for (const notice of await noticesOfRunsInFlight({ ...installation, client: database.pool }))
     options.onNotice?.(notice)
+
   const worker = options.roles.includes('worker') ? await startWorker(installation, options, hold) : undefined
-  const inbox = createInbox({
+  if (worker) running.worker = worker
+  const inbox = inboxOf(installation, worker, onFault)
+  running.inbox = inbox
+  if (worker)
+    running.schedules = await startSchedules(installation, {
+      node: () => worker.engine.node,
+      call: worker.call,
+      connectionFor: (tenant, connector, name) => connectionFor(installation, tenant, connector, name),
+      acceptWithin: (client, delivery) => inbox.acceptWithin(client, delivery),
+      inHold: hold.inHold,
+      onFault,
+    })
+  if (options.roles.some((role) => role !== 'worker'))
+    running.server = await startServer(installation, inbox, options, stopping, hold)
+}
+
+/** Runs first, while intake still answers; then intake. What cannot be ended keeps nothing else from it. */
+async function stopParts(
+  { schedules, worker, server, inbox, others }: Running,
+  { dispatch, clock }: Installation,
+  options: PlatformOptions,
+): Promise<void> {
+  const end = async (what: string, work: () => unknown): Promise<void> => {
+    try {
+      await work()
+    } catch (error) {
+      options.onFault?.(`stop ${what}`, error)
+    }
+  }
+  const lingered =
+    server && options.lingerMs ? pause(clock, options.lingerMs, { keepAlive: true }) : undefined
+  await end('the schedules', () => schedules?.stop())
+  await end('the worker', () => worker?.stop())
+  await lingered
+  await end('the server', () => server?.close())
+  await end('the inbox', () => inbox?.drain())
+  for (const other of others.toReversed()) await end('the upkeep', other)
+  if (!worker) await end('the wake-ups', () => dispatch.stop())
+}
+
+/** The door for work. Whoever waits for an event is woken here, or by the worker of this process. */
+function inboxOf(
+  { database, clock, flows, dispatch }: Installation,
+  worker: Worker | undefined,
+  onFault: (what: string, error: unknown) => void,
+): Inbox {
+  const wake: Dispatch['wake'] = (client, runs) => dispatch.wake(client, runs)
+  return createInbox({
     database,
     clock,
     flows,
     writeEntries,
-    wake: (client, runs) => dispatch.wake(client, runs),
+    wake,
     onEvents: (events) =>
       worker
         ? worker.engine.arrived(events)
-        : void wakeWaiting(events, { database, wake: (client, runs) => dispatch.wake(client, runs) }).catch(
+        : void wakeWaiting(events, { database, wake }).catch(
             // Committed it is, and workers look for what was missed.
             (error: unknown) => onFault('wake waiting runs', error),
           ),
   })
-  let stopped: Promise<void> | undefined
-  let server: Listening | undefined
-  let schedules: Scheduler | undefined
-  const stop = async (): Promise<void> => {
-    // Runs first, while intake still answers; then intake, which waits for what it has begun to commit.
-    const lingered =
-      server && options.lingerMs ? pause(clock, options.lingerMs, { keepAlive: true }) : undefined
-    await schedules?.stop()
-    await worker?.engine.stop()
-    await worker?.stopWatching()
-    await worker?.watchdog?.stop()
-    await lingered
-    await server?.close()
-    await inbox.drain()
-    for (const end of stops.reverse()) await end().catch((error: unknown) => onFault('stop', error))
-    if (!worker) await dispatch.stop()
-  }
-  try {
-    if (worker)
-      schedules = await startSchedules(installation, {
-        node: () => worker.engine.node,
-        call: worker.call,
-        connectionFor: (tenant, connector, name) => connectionFor(installation, tenant, connector, name),
-        acceptWithin: (client, delivery) => inbox.acceptWithin(client, delivery),
-        inHold: hold.inHold,
-        onFault,
-      })
-    if (options.roles.some((role) => role !== 'worker'))
-      server = await startServer(installation, inbox, options, () => stopped !== undefined, hold)
-  } catch (error) {
-    // A port in use, say: what runs already must not go on behind the error.
-    await stop()
-    throw error
-  }
-  return {
-    url: server?.url,
-    node: worker?.engine.node,
-    liveLink: server?.liveLink,
-    stop: () => (stopped ??= stop()),
-  }
 }

@@ -14,16 +14,15 @@ import { callsOf, connectionById, connectionFor } from './calls.ts'
 import { deferredByHold, type HoldWatch } from './hold.ts'
 import type { Installation } from './installation.ts'
 import type { PlatformOptions } from './platform.ts'
-import { startWatchdog, type Watchdog } from './watchdog.ts'
+import { startWatchdog } from './watchdog.ts'
 
 /** What executes runs on this node. */
 export interface Worker {
   readonly engine: Engine
   /** A call as runs make it: held back where the platform is in hold. */
   readonly call: (request: CallRequest) => Promise<CallOutcome>
-  readonly watchdog: Watchdog | undefined
-  /** No further probes; what other nodes do is heard no longer. */
-  readonly stopWatching: () => Promise<void>
+  /** Runs are handed back, then probes and the hearing of other nodes end. What cannot be ended keeps nothing else from it. */
+  stop(): Promise<void>
 }
 
 /** Starts the engine with what its calls go by: budgets and breakers that all nodes share. */
@@ -40,7 +39,7 @@ export async function startWorker(
     databaseUrl: database.url,
     onFault: (error) => onFault('budgets', error),
   })
-  const { board, calls, keeper } = await watchOutages(installation, hold, shared.budgets, onFault)
+  const { board, calls, keeper } = watchOutages(installation, hold, shared.budgets, onFault)
   const watchdog = options.watchdog === false ? undefined : startWatchdog(database.url)
   const made = (request: CallRequest): Promise<CallOutcome> =>
     hold.inHold() ? Promise.resolve(deferredByHold(clock.now())) : calls.call(request)
@@ -68,27 +67,31 @@ export async function startWorker(
     ...(watchdog && { entering: (run: string) => watchdog.entering(run) }),
     onFault,
   })
-  await engine.start()
-  keeper.start()
-  const stopWatching = async (): Promise<void> => {
-    await keeper.stop()
-    await board.stop()
-    await shared.stop()
+  const stop = async (): Promise<void> => {
+    for (const part of [engine, keeper, board, shared, watchdog])
+      await part?.stop().catch((error: unknown) => onFault('stop a part of the worker', error))
   }
-  return { engine, call, watchdog, stopWatching }
+  try {
+    await board.start()
+    await engine.start()
+    keeper.start()
+  } catch (error) {
+    await stop()
+    throw error
+  }
+  return { engine, call, stop }
 }
 
 /** Breakers that this node shares with all others, the calls that ask them, and the probing of providers. */
-async function watchOutages(
+function watchOutages(
   installation: Installation,
   hold: HoldWatch,
   budgets: Budgets,
   onFault: (what: string, error: unknown) => void,
-): Promise<{ readonly board: OutageBoard; readonly calls: Calls; readonly keeper: OutageKeeper }> {
+): { readonly board: OutageBoard; readonly calls: Calls; readonly keeper: OutageKeeper } {
   const { database, clock } = installation
   const shared = { database, clock, writeEntries, policy: BREAKER_POLICY, onFault }
   const board = new OutageBoard(shared)
-  await board.start()
   const calls = callsOf(installation, board, budgets)
   const keeper = new OutageKeeper({
     ...shared,

@@ -1,4 +1,4 @@
-import { codeOf, pause, reasonOf, SECOND, type Clock, type Random } from '../base/index.ts'
+import { codeOf, reasonOf, SECOND, settledWithin, type Clock, type Random } from '../base/index.ts'
 import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
 import { asUnavailable, type Database, type Queryable } from '../db/index.ts'
 import type { AnyConnector } from '../define/index.ts'
@@ -74,10 +74,8 @@ export class Scheduler {
   async stop(): Promise<void> {
     this.#stopping = true
     this.#cancel()
-    await Promise.race([
-      Promise.allSettled([this.#look, ...this.#polls.values()]),
-      pause(this.#options.clock, STOP_LIMIT_MS, { keepAlive: true }),
-    ])
+    const under = Promise.allSettled([this.#look, ...this.#polls.values()])
+    await settledWithin(this.#options.clock, STOP_LIMIT_MS, under)
   }
 
   #again(): void {
