@@ -1,4 +1,4 @@
-import { MINUTE } from '../base/index.ts'
+import { HOUR, MINUTE } from '../base/index.ts'
 import { forgetSpending } from '../calls/index.ts'
 import { transaction } from '../db/index.ts'
 import {
@@ -11,7 +11,9 @@ import {
 import { appendCheckpoint, newestCheckpoint } from './checkpoints.ts'
 import type { Installation } from './installation.ts'
 
-const PARTITIONS_EVERY_MS = 60 * MINUTE
+/** After the start there is more urgent work. */
+const FIRST_AFTER_MS = MINUTE
+const EVERY_MS = HOUR
 
 /** Signs the ledger's batches, and takes each checkpoint out of the database. */
 export async function startSealer(
@@ -32,50 +34,38 @@ export async function startSealer(
   return sealer
 }
 
-/** Makes the ledger's days to come and drops those that are kept no longer, until stopped. */
+/**
+ * Makes the ledger's days to come and drops those that are kept no longer, until stopped: soon after the start, so that
+ * a node which is restarted often does it too, and every hour.
+ */
 export function startLedgerDays(
   installation: Installation,
   onFault: (what: string, error: unknown) => void,
 ): () => Promise<void> {
-  return repeat(
-    installation,
-    PARTITIONS_EVERY_MS,
-    () => keepLedgerDays(installation),
-    (error) => onFault('ledger partitions', error),
-  )
-}
-
-/** Makes the days to come, and drops those that are kept no longer. What is busy now is dropped an hour later. */
-async function keepLedgerDays({ database, clock }: Installation): Promise<void> {
-  await ensurePartitions(database.pool, clock.now())
-  await forgetSpending(database.pool)
-  while ((await transaction(database.pool, (client) => dropExpired(client, clock.now()))).more) {
-    // One day at a time, so that writers wait for none of it.
-  }
-}
-
-/** Does something every now and then until stopped. */
-function repeat(
-  { clock }: Installation,
-  everyMs: number,
-  work: () => Promise<unknown>,
-  onError: (error: unknown) => void,
-): () => Promise<void> {
   let stopped = false
+  let under: Promise<void> = Promise.resolve()
   let cancel: () => void = () => {}
-  const schedule = (): void => {
-    cancel = clock.after(everyMs, () => {
-      work()
-        .catch(onError)
-        .finally(() => {
-          if (!stopped) schedule()
-        })
+  const schedule = (ms: number): void => {
+    if (stopped) return
+    cancel = installation.clock.after(ms, () => {
+      under = keepLedgerDays(installation, () => stopped)
+        .catch((error: unknown) => onFault('ledger partitions', error))
+        .finally(() => schedule(EVERY_MS))
     })
   }
-  schedule()
+  schedule(FIRST_AFTER_MS)
   return () => {
     stopped = true
     cancel()
-    return Promise.resolve()
+    return under
   }
+}
+
+/** Makes the days to come, and drops those that are kept no longer. What is busy now is dropped an hour later. */
+async function keepLedgerDays({ database, clock }: Installation, stopped: () => boolean): Promise<void> {
+  await ensurePartitions(database.pool, clock.now())
+  await forgetSpending(database.pool)
+  // One day at a time, so that writers wait for none of it.
+  for (let more = true; more && !stopped();)
+    ({ more } = await transaction(database.pool, (client) => dropExpired(client, clock.now())))
 }
