@@ -60,4 +60,5 @@ function requireId<P extends IdPrefix>(prefix: P, what: string, text: string): I
 export const runId = (text: string): RunId => requireId('run', 'a run', text)
 export const eventId = (text: string): EventId => requireId('evt', 'an event', text)
 export const incidentId = (text: string): string => requireId('inc', 'an incident', text)
+export const tokenId = (text: string): string => requireId('tok', 'a token', text)
 export const quarantineId = (text: string): string => requireId('qrn', 'something quarantined', text)

@@ -230,3 +230,27 @@ export interface BudgetView {
     readonly share: number
   }[]
 }
+
+export interface CreatedTokenView {
+  readonly id: string
+  readonly name: string
+  readonly role: string
+  readonly scopes: readonly string[]
+  /** Whether it may less than its role. */
+  readonly narrowed: boolean
+  readonly expiresAt: string | null
+  readonly token: string
+}
+
+export interface ListedTokenView extends Omit<CreatedTokenView, 'token'> {
+  readonly start: string | null
+  readonly state: 'in_force' | 'expired' | 'revoked'
+  readonly lastUsedAt: string | null
+  readonly revokedAt: string | null
+  readonly replacedBy: string | null
+}
+
+export interface RotatedTokenView {
+  readonly made: CreatedTokenView
+  readonly old: { readonly id: string; readonly expiresAt: string }
+}

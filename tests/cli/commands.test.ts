@@ -315,8 +315,30 @@ describe('a token', () => {
     expect((await run('tokens')).stdout).toMatch(/a test.*revoked/)
   })
 
+  it('may no more than it was given, and is rotated with an overlap', async () => {
+    const wish = 'tokens create --name ci --role operator --scope runs:retry --scope runs:read --expires 30d'
+    const made = await json<{ id: string; token: string; scopes: string[] }>(...wish.split(' '))
+    expect(made.scopes).toEqual(['runs:read', 'runs:retry'])
+    const ask = (path: string, token = made.token): Promise<number> =>
+      fetch(`${url}/api/v1${path}`, { headers: { authorization: `Bearer ${token}` } }).then(
+        (answer) => answer.status,
+      )
+    expect([await ask('/runs'), await ask('/events')]).toEqual([200, 403])
+    expect((await run('tokens')).stdout).toMatch(/ci +trs_\w{6}… +operator: runs:read runs:retry/)
+    const rotated = await json<{ made: { token: string } }>('tokens', 'rotate', made.id, '--overlap', '1h')
+    expect([await ask('/runs'), await ask('/runs', rotated.made.token)]).toEqual([200, 200])
+    expect((await run('tokens')).stdout).toMatch(/ci .*in force, rotated: tok_/)
+    expect((await run('tokens', 'create', 'x', '--role', 'owner')).stderr).toContain('viewer, operator')
+    expect((await run('tokens', 'create', 'x', '--scope', 'runs:fly')).stderr).toContain('runs:retry')
+    expect((await run('tokens', 'create', 'x', '--expires', 'soon')).code).toBe(2)
+    expect((await run('tokens', 'create')).stderr).toContain('Say what the token is for')
+    const foreign = await json<{ id: string }>('tokens', 'create', 'x', '--tenant', 'other')
+    expect((await run('tokens')).stdout).not.toContain(foreign.id)
+    expect((await run('tokens', '--tenant', 'other')).stdout).toContain(foreign.id)
+  })
+
   it('alone is printed for scripts', async () => {
-    expect((await run('tokens', 'create', 'script', '--quiet')).stdout).toMatch(/^trs_[\w-]{43}\n$/)
+    expect((await run('tokens', 'create', 'script', '--quiet')).stdout).toMatch(/^trs_[0-9A-Za-z]{49}\n$/)
   })
 })
 

@@ -37,6 +37,7 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
   'trestle connections release': 'name of the connection',
   'trestle connections remove': 'name of the connection',
   'trestle tokens create': 'a name to know it by; quote one with spaces',
+  'trestle tokens rotate': 'id of the token, `tok_…`',
   'trestle tokens revoke': 'id of the token, `tok_…`',
   'trestle backup': 'the folder to make; it must not be there, or be empty',
   'trestle restore': 'the folder of a backup',
