@@ -81,8 +81,8 @@ async function threeDays(
   await until(stage, clock, async () => ((await stage.counts())['parked'] ?? 0) >= customers)
   // From one probe to the next the clock is put forward, as on a machine that slept: nothing is due in between.
   while (clock.now() - began < OUTAGE_MS) {
-    clock.set(clock.now() + 110 * SECOND)
-    await stage.step(clock, 10 * SECOND)
+    clock.set(Math.max(clock.now(), (await nextProbe(stage)) - SECOND))
+    await stage.step(clock, 2.5 * SECOND)
   }
   const calls = stage.provider.seen.length - before
   const [outage] = await query<{ probes: string }>(stage, 'select sum(probes) as probes from outages')
@@ -156,6 +156,12 @@ async function until(
   stepsBetween = 1,
 ): Promise<void> {
   while (!(await isSo())) for (let i = 0; i < stepsBetween; i++) await stage.step(clock, STEP_MS)
+}
+
+/** When the provider is probed next, in milliseconds since 1970. */
+async function nextProbe(stage: OutageStage): Promise<number> {
+  const [next] = await query<{ until: Date | null }>(stage, 'select min(until) as until from breakers')
+  return next?.until?.getTime() ?? 0
 }
 
 const breakers = (stage: OutageStage): Promise<readonly Record<string, unknown>[]> =>

@@ -84,6 +84,8 @@ export interface OutageProvider {
 
 export const TENANT = 'default'
 export const CONNECTION = 'con_books'
+/** As nodes have it: a call waits for its turn so long before its run is put aside. */
+const PATIENCE_MS = 1000
 
 export interface OutageStageOptions {
   readonly databaseUrl: string
@@ -136,10 +138,12 @@ export async function setOutageStage(options: OutageStageOptions): Promise<Outag
     const board = over.shares === false ? new DeafBoard(shared) : new OutageBoard(shared)
     await board.start()
     const egress = createEgress({ clock })
+    const budgets = new Budgets({ clock, authority, maxConnections: 10, patienceMs: PATIENCE_MS })
+    budgets.start()
     const calls = createCalls({
       clock,
       board,
-      budgets: new Budgets({ clock, authority, maxConnections: 10 }),
+      budgets,
       breakerPolicy: policy,
       send: (request) => egress.send(request),
       authorize: (_, request) =>
@@ -178,6 +182,7 @@ export async function setOutageStage(options: OutageStageOptions): Promise<Outag
       engine,
       async stop() {
         await engine.stop()
+        await budgets.stop()
         await keeper.stop()
         await board.stop()
         await egress.destroy()

@@ -35,6 +35,7 @@ export {
   OutageBoard,
   OutageKeeper,
   parkedFor,
+  readCorrectedLimits,
   readOutages,
   readWaiting,
   releaseByHand,

@@ -4,6 +4,7 @@ import {
   closeBreaker,
   groupsOf,
   parkedFor,
+  readCorrectedLimits,
   WHOLE,
   type BreakerKey,
   type SharedBreaker,
@@ -65,12 +66,13 @@ async function drainOne(
 ): Promise<void> {
   const { database, clock, wake, writeEntries, connectorNamed, ramp = RAMP_POLICY } = deps
   const connector = connectorNamed(key.connector)
-  const budget = connector && budgetPerSecond(connector, key.group)
   const names = namesOf(key, connector, others)
   await transaction(database.pool, async (client) => {
     const now = clock.now()
     const row = await lockTurn(client, key, now)
     if (row === undefined) return
+    const budget =
+      connector && budgetPerSecond(connector, key.group, await readCorrectedLimits(client, key, connector))
     const underWay = await countUnderWay(client, key.tenant, names)
     const state = {
       returnedAt: row.returned_at.getTime(),

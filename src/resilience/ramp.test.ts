@@ -58,4 +58,11 @@ describe('a ramp', () => {
     expect(paceAt(RAMP_POLICY, 10 * SECOND, undefined)).toBe(200)
     expect(paceAt(RAMP_POLICY, 100 * SECOND, undefined)).toBe(1100)
   })
+
+  it('lets nobody go while the provider wants nothing sent', () => {
+    const given = { now: START + 10 * SECOND, underWay: 0, budget: 0 }
+    const state = { returnedAt: START, usedUntil: START, released: 0 }
+    expect(releaseNow(RAMP_POLICY, state, given)).toEqual({ count: 0, usedUntil: given.now, full: false })
+    expect(releaseNow(RAMP_POLICY, state, { ...given, budget: 5 }).count).toBe(1)
+  })
 })

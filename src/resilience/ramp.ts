@@ -36,7 +36,7 @@ export interface Release {
   readonly full: boolean
 }
 
-/** Calls in a second, `sinceMs` after the provider came back. `budget`: what its limits allow; `undefined`: it has none. */
+/** Calls in a second, `sinceMs` after the provider came back. `budget`: what its limits allow; `undefined`: it has none; 0: it wants nothing sent. */
 export function paceAt(policy: RampPolicy, sinceMs: number, budget: number | undefined): number {
   const ramped = policy.firstPerSecond * 2 ** Math.min(60, Math.max(0, sinceMs) / policy.doublesMs)
   const most = budget ?? policy.unlimitedPerSecond + (UNLIMITED_GROWTH * Math.max(0, sinceMs)) / SECOND
@@ -56,6 +56,7 @@ export function releaseNow(
   const { now, underWay, budget } = given
   const sinceMs = now - state.returnedAt
   const pace = paceAt(policy, sinceMs, budget)
+  if (pace <= 0) return { count: 0, usedUntil: now, full: false }
   const from = Math.max(state.usedUntil, now - Math.max(LONGEST_BURST_MS, (2 * SECOND) / pace))
   const due = state.released === 0 ? 1 : Math.floor(((now - from) * pace) / SECOND)
   const through = Math.max(0, state.released - underWay)

@@ -13,7 +13,7 @@
 export { OutageBoard } from './board.ts'
 export { groupOf, groupsOf, parkedFor, WHOLE, type OutageRef } from './group.ts'
 export { OutageKeeper } from './keeper.ts'
-export { budgetPerSecond, drainMs } from './pace.ts'
+export { budgetPerSecond, drainMs, readCorrectedLimits } from './pace.ts'
 export { readOutages, readWaiting, type OutageRecord, type WaitingRuns } from './records.ts'
 export {
   closeBreaker,

@@ -1,5 +1,11 @@
 import { z } from '@hono/zod-openapi'
-import { drainMs, readOutages, readWaiting, type OutageRecord } from '../../calls/index.ts'
+import {
+  drainMs,
+  readCorrectedLimits,
+  readOutages,
+  readWaiting,
+  type OutageRecord,
+} from '../../calls/index.ts'
 import { RAMP_POLICY } from '../../resilience/index.ts'
 import type { ApiDeps } from '../deps.ts'
 import { defineRoute, type AnyRoute } from '../http/route.ts'
@@ -131,7 +137,11 @@ async function asOutage(
   const found = one.state === 'over' ? [] : await readWaiting(database.pool, tenant, one)
   const runs = found.reduce((sum, { count }) => sum + count, 0)
   const inWords = waitingWords(found, (name) => flows.byName(name))
-  const drain = drainMs(runs, connectorNamed(one.connector), one.group, RAMP_POLICY.unlimitedPerSecond)
+  const connector = connectorNamed(one.connector)
+  const limits =
+    connector &&
+    (await readCorrectedLimits(database.pool, { tenant, connectionId: one.connectionId }, connector))
+  const drain = drainMs(runs, connector, one.group, RAMP_POLICY.unlimitedPerSecond, limits)
   const oldest = found[0]?.oldest
   return {
     id: one.id,
