@@ -8,6 +8,7 @@ import { cardView } from './views/card.ts'
 import { textOf } from './views/html.ts'
 import { runView } from './views/runPage.ts'
 import { summaryView } from './views/summary.ts'
+import { endWithSession } from './sessionWatch.ts'
 import { ViewerStream } from './viewerStream.ts'
 
 /** Cards on the page. */
@@ -51,12 +52,15 @@ export class Feed {
     return this.#viewers.size
   }
 
-  /** A stream of server-sent events; of one run's page where `run` is given. */
-  open(run: string | undefined): ReadableStream<Uint8Array> {
+  /**
+   * A stream of server-sent events; of one run's page where `run` is given. It ends once `isStillIn` says no.
+   */
+  open(run: string | undefined, isStillIn?: () => Promise<boolean>): ReadableStream<Uint8Array> {
     const viewer = new ViewerStream(run, () => this.#leave(viewer))
     this.#viewers.add(viewer)
     const cancel = this.#options.clock.after(STREAM_FOR_MS, () => viewer.end())
     viewer.onEnd(cancel)
+    if (isStillIn) endWithSession(viewer, { ...this.#options, isStillIn })
     void this.#welcome(viewer)
     return viewer.stream
   }

@@ -122,7 +122,12 @@ export function createLive(deps: ApiDeps): Live {
           throw new HttpError(405, 'method_not_allowed', 'A stream is read with GET.', {
             headers: { allow: 'GET' },
           })
-        return openStream(viewer, context.req.query('run'))
+        const session = getCookie(context, cookieName(context))!
+        return openStream(
+          viewer,
+          context.req.query('run'),
+          async () => (await door.viewerOf(session)) !== undefined,
+        )
       }),
     )
     router.get(
@@ -135,7 +140,7 @@ export function createLive(deps: ApiDeps): Live {
     )
   }
 
-  function openStream(viewer: Viewer, run: string | undefined): Response {
+  function openStream(viewer: Viewer, run: string | undefined, isStillIn: () => Promise<boolean>): Response {
     if (run !== undefined && !RUN_ID.test(run)) throw new HttpError(404, 'not_found', 'There is no such run.')
     const viewers = [...feeds.values()].reduce((sum, feed) => sum + feed.size, 0)
     if (closed || viewers >= VIEWERS_LIMIT)
@@ -145,7 +150,7 @@ export function createLive(deps: ApiDeps): Live {
         closed ? 'This node is stopping.' : `${VIEWERS_LIMIT} viewers watch already. Try again later.`,
         { headers: { 'retry-after': '30' } },
       )
-    return new Response(feedOf(viewer).open(run), {
+    return new Response(feedOf(viewer).open(run, isStillIn), {
       headers: {
         'content-type': 'text/event-stream',
         'cache-control': 'no-store',
