@@ -24,7 +24,22 @@ export const CRASH_POINTS = [
   'run.moved',
   'rescue.before_commit',
 ] as const
-export type CrashPoint = (typeof CRASH_POINTS)[number]
+
+/**
+ * The same for the refresh of an OAuth grant, whose answers no sender repeats.
+ *
+ * - `refresh.taken`: the turn is committed, and the token endpoint was not asked yet.
+ * - `refresh.answered`: it has answered, and nobody wrote it down yet: the one place at which an answer can be lost.
+ * - `refresh.kept`: the sealed answer is committed, and nobody has read it yet.
+ * - `refresh.saved`: the new grant is committed, and nobody has used it yet.
+ */
+export const REFRESH_CRASH_POINTS = [
+  'refresh.taken',
+  'refresh.answered',
+  'refresh.kept',
+  'refresh.saved',
+] as const
+export type CrashPoint = (typeof CRASH_POINTS)[number] | (typeof REFRESH_CRASH_POINTS)[number]
 
 /** Crash tests subscribe to it (node:diagnostics_channel) and end the process, at once, at the point that they want. */
 export const CRASH_CHANNEL = 'trestle:crash-point'

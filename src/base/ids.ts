@@ -20,6 +20,7 @@ export type IdPrefix =
   | 'nod' // node
   | 'tok' // API token
   | 'hld' // hold
+  | 'rfr' // refresh of an OAuth grant
 
 export type Id<P extends IdPrefix> = `${P}_${string}`
 export type RunId = Id<'run'>

@@ -9,6 +9,7 @@ import * as hold from './migrations/0006-hold.ts'
 import * as schedules from './migrations/0005-schedules.ts'
 import * as runs from './migrations/0008-runs.ts'
 import * as held from './migrations/0009-held.ts'
+import * as oauth from './migrations/0011-oauth.ts'
 import * as access from './migrations/0010-access.ts'
 import { asUnavailable } from './transaction.ts'
 
@@ -23,6 +24,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0008-runs': { up: (db) => runs.up(db) },
   '0009-held': { up: (db) => held.up(db) },
   '0010-access': { up: (db) => access.up(db) },
+  '0011-oauth': { up: (db) => oauth.up(db) },
 }
 
 /** Names of all that this version knows. */

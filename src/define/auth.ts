@@ -29,11 +29,38 @@ export interface OAuth2Scheme {
   readonly clientAuth: 'basic' | 'post'
   /** Seconds before expiry at which the token is refreshed ahead of use. Default 120. */
   readonly refreshAheadSeconds?: number
+  /** Where the provider's token endpoint differs from the standard. Default: nowhere. */
+  readonly quirks?: OAuth2Quirks
   /**
    * Schemes that a connection may use instead, such as the token of a HubSpot private app. {@link authFor} chooses
    * by the secrets that the connection has.
    */
   readonly alternatives?: readonly AuthScheme[]
+}
+
+/**
+ * How a provider's OAuth differs from RFC 6749, as a table: nothing in it is code. Refresh tokens that are good once
+ * need no entry, since every refresh is treated as if they were.
+ */
+export interface OAuth2Quirks {
+  /** The answer has no `token_type`, or another word for it: its access token is a bearer token all the same. */
+  readonly tokenTypeMissing?: boolean
+  /** Where answers say what went wrong, if not in `error`: such as `status` for HubSpot. */
+  readonly errorField?: string
+  /** An answer with status 200 may be an error: it is one wherever the error's field holds a text. */
+  readonly errorsIn200?: boolean
+  /** Error codes, beside `invalid_grant`, that say that the grant is over. */
+  readonly grantIsOver?: readonly string[]
+  /**
+   * When the access token ends, if `expires_in` does not say it in seconds. `at`: the field holds a moment, as seconds
+   * or milliseconds since 1970 or as an ISO 8601 date. `assumed`: the provider says nothing, and its documentation does.
+   */
+  readonly expiry?:
+    | { readonly kind: 'seconds'; readonly field: string }
+    | { readonly kind: 'at'; readonly field: string; readonly as: 'seconds' | 'milliseconds' | 'date' }
+    | { readonly kind: 'assumed'; readonly seconds: number }
+  /** Seconds that the refresh token lives, such as Intuit's `x_refresh_token_expires_in`. */
+  readonly refreshTokenLifetimeField?: string
 }
 
 /** Names of the secret fields that a connection with this scheme must have. */

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { UsageError, type Clock, type Random } from '../base/index.ts'
+import { pause, SECOND, UsageError, type Clock, type Random } from '../base/index.ts'
 import { migrate, openDatabase, readBackend, transaction, type Database } from '../db/index.ts'
 import type { AnyConnector, Config } from '../define/index.ts'
 import { createDispatch, installDispatch, type Dispatch } from '../dispatch/index.ts'
@@ -44,6 +44,8 @@ export interface Installation {
 }
 
 export const TENANT = 'default'
+/** A little longer than a token endpoint may take. */
+const DRAIN_LIMIT_MS = 25 * SECOND
 
 /** Opens the database, brings it up to date, and builds what is shared. The configuration is not applied yet. */
 export async function openInstallation(options: InstallationOptions): Promise<Installation> {
@@ -107,6 +109,8 @@ export async function openInstallation(options: InstallationOptions): Promise<In
     random,
     environment,
     async close() {
+      // What a token endpoint is answering now may be the only good refresh token: it is waited for.
+      await Promise.race([vault.drain(), pause(clock, DRAIN_LIMIT_MS, { keepAlive: true })])
       await egress.close()
       await database.close()
     },

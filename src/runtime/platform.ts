@@ -7,6 +7,7 @@ import { writeEntries } from '../ledger/index.ts'
 import type { Scheduler } from '../schedules/index.ts'
 import { connectionFor } from './calls.ts'
 import { newestCheckpoint } from './checkpoints.ts'
+import { startCredentialUpkeep } from './credentials.ts'
 import { holdWhereRolledBack, holdWords, startHoldWatch } from './hold.ts'
 import { TENANT, type Installation } from './installation.ts'
 import { startLedgerDays, startSealer } from './ledgerUpkeep.ts'
@@ -114,14 +115,7 @@ async function startParts(
   const sealer = await startSealer(installation, onFault)
   running.others.push(() => sealer.stop(), startLedgerDays(installation, onFault))
 
-  stops.push(
-    repeat(
-      installation,
-      REFRESH_AHEAD_EVERY_MS,
-      () => (hold.inHold() ? Promise.resolve() : vault.refreshAhead()),
-      (error) => onFault('refresh credentials ahead', error),
-    ),
-  )
+  running.others.push(startCredentialUpkeep(installation, hold.inHold, onFault))
 
   const watching = await startWatching(installation, hold.inHold, onFault)
   running.others.push(() => watching.stop())

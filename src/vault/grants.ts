@@ -1,4 +1,4 @@
-import type { Clock, Random } from '../base/index.ts'
+import { PermanentError, type Clock, type Random } from '../base/index.ts'
 import type { ConnectionState } from '../define/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { MasterKey } from './masterKey.ts'
@@ -177,4 +177,26 @@ export function shouldRefresh(grant: Grant, now: number, aheadMs: number): boole
 /** Whether the token may still be sent, when a new one cannot be had now. */
 export function isUsable(grant: Grant, now: number): boolean {
   return grant.accessToken !== undefined && (grant.expiresAt === undefined || now < grant.expiresAt)
+}
+
+/** The grant to work with. Throws where a person must authorize first. */
+export function grantOf(
+  connection: { readonly name: string },
+  reading: GrantReading | undefined,
+): VersionedGrant {
+  if (reading === undefined || reading.state === 'revoked')
+    throw new PermanentError(
+      'connection_revoked',
+      `Connection "${connection.name}" was removed. Add it again with: trestle connections add ${connection.name}`,
+    )
+  if (reading.state === 'needs_reauthorization' || reading.grant === undefined)
+    throw needsReauthorization(connection, 'Its grant was refused, or it never had one.')
+  return reading.grant
+}
+
+export function needsReauthorization(connection: { readonly name: string }, why: string): PermanentError {
+  return new PermanentError(
+    'needs_reauthorization',
+    `Connection "${connection.name}" must be authorized again. ${why} Authorize Trestle at the provider with: trestle connections add ${connection.name}`,
+  )
 }

@@ -12,10 +12,11 @@
  * 2. Opened secrets leave this folder in three ways: in the headers that `authorize` names as secret, as
  *    `webhookSecrets`, and as `secretValuesOf` for redaction. No error, ledger entry or listing holds one.
  * 3. A change of a credential or connection and its ledger entry are one transaction.
- * 4. An OAuth grant has one refresh at a time over all nodes, by the lock on its row; a refresh that lost its lock
- *    writes nothing, by the grant's version. A new token is committed before it is used.
- * 5. A grant is believed dead only if the provider says `invalid_grant` to the grant that is still current; nothing
- *    of it is deleted then.
+ * 4. An OAuth grant has one refresh at a time over all nodes, by a lease that outlives the slowest answer; one that
+ *    lost its lease replaces nothing, by the grant's version. Nothing is locked while a token endpoint thinks. What it
+ *    answers is sealed and committed before it is read, and a new grant is committed before it is used.
+ * 5. A grant is believed dead only if the provider says `invalid_grant` to the grant that is still current, and no
+ *    other answer for it is there to be read; nothing of it is deleted then.
  * 6. With another master key than the one that sealed what is there, nothing is written.
  * 7. Secrets are in memory for 5 s at most after they were read (an OAuth grant: 60 s), and never longer than the
  *    cache's limit allows. A token endpoint's answer that could not be committed is kept until it is.
@@ -59,4 +60,10 @@ export {
   type TokenStore,
   type VerifiedToken,
 } from './tokens.ts'
-export { createVault, type InstallationSeal, type Vault, type VaultOptions } from './vault.ts'
+export {
+  createVault,
+  REFRESH_AHEAD_EVERY_MS,
+  type InstallationSeal,
+  type Vault,
+  type VaultOptions,
+} from './vault.ts'

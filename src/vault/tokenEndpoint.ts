@@ -1,15 +1,20 @@
 import * as oauth from 'oauth4webapi'
-import { parseJson, reasonOf, type JsonValue } from '../base/index.ts'
-import type { OAuth2Scheme } from '../define/index.ts'
+import { parseJson, PermanentError, reasonOf, type JsonValue } from '../base/index.ts'
+import type { OAuth2Quirks, OAuth2Scheme } from '../define/index.ts'
 import type { Egress, EgressResult } from '../egress/index.ts'
+import type { Connection } from './connections.ts'
+import { tokenUrlOf } from './plan.ts'
+import type { KeptAnswer } from './refreshes.ts'
+import { expiryIn, textOf, usualAnswer, type AnswerFields } from './tokenQuirks.ts'
 
-/** Longest that a token endpoint may take. The grant's row is locked meanwhile. */
+/** Longest that a token endpoint may take. Nothing is locked meanwhile. */
 export const TOKEN_TIMEOUT_MS = 20_000
 
 export interface TokenQuestion {
   /** Absolute. */
   readonly tokenUrl: string
   readonly clientAuth: OAuth2Scheme['clientAuth']
+  readonly quirks: OAuth2Quirks
   readonly allowPrivateNetwork: boolean
   readonly clientId: string
   readonly clientSecret: string
@@ -28,15 +33,46 @@ export type TokenAnswer =
       readonly as: 'granted'
       readonly accessToken?: string
       readonly refreshToken?: string
-      readonly lifetimeMs?: number
+      /** Milliseconds since 1970. */
+      readonly expiresAt?: number
+      /** When the refresh token ends, where the provider says so. */
+      readonly refreshExpiresAt?: number
       readonly raw: string
       readonly complaint?: string
     }
   | { readonly as: 'refused'; readonly code: string; readonly reason: string }
   | { readonly as: 'unavailable'; readonly code: string; readonly reason: string; readonly retryAt?: number }
 
+export function oauthOf(connection: Connection): OAuth2Scheme {
+  if (connection.auth?.kind === 'oauth2') return connection.auth
+  throw new PermanentError(
+    'connector_unknown',
+    `Connection "${connection.name}" is not authorized by OAuth 2.0. Check that trestle.config.ts declares its connector.`,
+  )
+}
+
+export function questionOf(
+  connection: Connection,
+  client: { readonly clientId: string; readonly clientSecret: string },
+  refreshToken: string,
+): TokenQuestion {
+  const scheme = oauthOf(connection)
+  return {
+    ...client,
+    tokenUrl: tokenUrlOf(scheme, connection),
+    clientAuth: scheme.clientAuth,
+    quirks: scheme.quirks ?? {},
+    allowPrivateNetwork: connection.allowPrivateNetwork,
+    refreshToken,
+  }
+}
+
 /** Asks for new tokens (RFC 6749, 6), once. */
-export async function askForTokens(send: Egress['send'], question: TokenQuestion): Promise<EgressResult> {
+export async function askForTokens(
+  send: Egress['send'],
+  question: TokenQuestion,
+  around: { readonly mayLeave: () => boolean; readonly onSent: () => void },
+): Promise<EgressResult> {
   let result: EgressResult | undefined
   const client: oauth.Client = { client_id: question.clientId }
   const authenticate = question.clientAuth === 'basic' ? oauth.ClientSecretBasic : oauth.ClientSecretPost
@@ -56,6 +92,7 @@ export async function askForTokens(send: Egress['send'], question: TokenQuestion
           body: Buffer.from(String(request.body)),
           timeoutMs: TOKEN_TIMEOUT_MS,
           allowPrivate: question.allowPrivateNetwork,
+          ...around,
         })
         return new Response(null, { status: 502 }) // Not looked at: the answer is judged from `result`.
       },
@@ -69,43 +106,40 @@ function serverOf(question: TokenQuestion): oauth.AuthorizationServer {
 }
 
 /** Judges what came back. No text in it holds a token or the client's secret. */
-export async function judgeTokenAnswer(
-  result: EgressResult,
-  question: TokenQuestion,
-  now: number,
-): Promise<TokenAnswer> {
-  if (result.as !== 'answered')
-    return { as: 'unavailable', code: result.code, reason: `The token endpoint: ${result.reason}` }
-  const text = result.body.toString()
-  const fields = fieldsOf(result.body)
-  if (result.status === 200) return judgeGranted(text, fields, question)
+export async function judgeTokenAnswer(answer: KeptAnswer, question: TokenQuestion): Promise<TokenAnswer> {
+  const { quirks } = question
+  const fields = fieldsOf(answer.body)
+  const error = textOf(fields[quirks.errorField ?? 'error']) ?? textOf(fields['error'])
+  const isError = answer.status !== 200 || (quirks.errorsIn200 === true && error !== undefined)
+  if (!isError) return judgeGranted(answer, fields, question)
 
-  const error = textOf(fields['error'])
-  const said = [error, textOf(fields['error_description'])].filter((part) => part !== undefined).join(': ')
+  const said = [error, textOf(fields['error_description']) ?? textOf(fields['message'])]
+    .filter((part) => part !== undefined)
+    .join(': ')
   const reason = withoutSecrets(
-    `The token endpoint answered ${result.status}${said ? ` (${said})` : ''}.`,
+    `The token endpoint answered ${answer.status}${said ? ` (${said})` : ''}.`,
     question,
   )
-  if (error === 'invalid_grant' && (result.status === 400 || result.status === 401))
+  const speaksOfGrant = answer.status === 400 || answer.status === 401 || answer.status === 200
+  if (
+    speaksOfGrant &&
+    error !== undefined &&
+    ['invalid_grant', ...(quirks.grantIsOver ?? [])].includes(error)
+  )
     return { as: 'refused', code: 'invalid_grant', reason }
-  const retryAt = retryAtOf(result.headers['retry-after'], now)
+  const retryAt = retryAtOf(answer.retryAfter, answer.at)
+  const clientRefused = error === 'invalid_client' || error === 'unauthorized_client'
   return {
     as: 'unavailable',
-    code:
-      error === 'invalid_client' || error === 'unauthorized_client'
-        ? 'client_refused'
-        : 'token_endpoint_failed',
-    reason:
-      error === 'invalid_client' || error === 'unauthorized_client'
-        ? `${reason} Check clientId and clientSecret of the connection.`
-        : reason,
+    code: clientRefused ? 'client_refused' : 'token_endpoint_failed',
+    reason: clientRefused ? `${reason} Check clientId and clientSecret of the connection.` : reason,
     ...(retryAt === undefined ? {} : { retryAt }),
   }
 }
 
 async function judgeGranted(
-  raw: string,
-  fields: Readonly<Record<string, JsonValue>>,
+  { body: raw, at }: KeptAnswer,
+  fields: AnswerFields,
   question: TokenQuestion,
 ): Promise<TokenAnswer> {
   const refreshToken = textOf(fields['refresh_token'])
@@ -118,17 +152,17 @@ async function judgeGranted(
     }
   const kept = { as: 'granted' as const, raw, ...(refreshToken === undefined ? {} : { refreshToken }) }
   try {
-    // An id token says who the person is; we asked for access only, and providers send it unasked (OpenID scopes).
-    const { id_token: _, ...access } = JSON.parse(raw) as Record<string, unknown>
     const tokens = await oauth.processRefreshTokenResponse(
       serverOf(question),
       { client_id: question.clientId },
-      new Response(JSON.stringify(access), { headers: { 'content-type': 'application/json' } }),
+      new Response(JSON.stringify(usualAnswer(JSON.parse(raw) as object, question.quirks)), {
+        headers: { 'content-type': 'application/json' },
+      }),
     )
     return {
       ...kept,
       accessToken: headerToken(tokens.access_token),
-      ...(tokens.expires_in === undefined ? {} : { lifetimeMs: tokens.expires_in * 1000 }),
+      ...expiryIn(fields, question.quirks, at),
     }
   } catch (error) {
     // The library's error carries the body; only its words go on.
@@ -145,7 +179,7 @@ function headerToken(token: string): string {
 }
 
 /** The answer's fields; none if it is not a JSON object. */
-function fieldsOf(body: Buffer): Readonly<Record<string, JsonValue>> {
+function fieldsOf(body: string): AnswerFields {
   try {
     const value = parseJson(body)
     return value !== null && typeof value === 'object' && !Array.isArray(value)
@@ -154,10 +188,6 @@ function fieldsOf(body: Buffer): Readonly<Record<string, JsonValue>> {
   } catch {
     return {}
   }
-}
-
-function textOf(value: JsonValue | undefined): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined
 }
 
 function withoutSecrets(text: string, question: TokenQuestion): string {

@@ -7,7 +7,7 @@ import {
   type WebhookDefinition,
 } from '../define/index.ts'
 import { openDatabase, transaction, type Database, type Queryable } from '../db/index.ts'
-import { createEgress } from '../egress/index.ts'
+import { createEgress, type Egress } from '../egress/index.ts'
 import { writeEntries, type LedgerEntry } from '../ledger/index.ts'
 import { createFakeClock, type FakeClock } from '../testing/fakeClock.ts'
 import { createTestDatabase } from '../../tests/support/database.ts'
@@ -23,6 +23,7 @@ export interface VaultFixture {
   readonly storage: VaultStorage
   readonly database: Database
   readonly key: MasterKey
+  readonly send: Egress['send']
   /** Another node's vault: its own pool, its own memory. */
   node(changes?: Partial<VaultOptions>): Vault
   /** Everything that the ledger was told, oldest first. */
@@ -48,6 +49,7 @@ export async function openVaultFixture(): Promise<VaultFixture> {
       storage: storageOf(database),
       key,
       clock,
+      pollClock: systemClock,
       random: systemRandom,
       record: (client, entry) => writeEntries(client, [entry]),
       send: (request) => egress.send(request),
@@ -63,6 +65,7 @@ export async function openVaultFixture(): Promise<VaultFixture> {
     vault,
     clock,
     key,
+    send: (request) => egress.send(request),
     database,
     storage: storageOf(database),
     node,
@@ -73,6 +76,7 @@ export async function openVaultFixture(): Promise<VaultFixture> {
     async clear() {
       await database.pool.query('delete from connections')
       await database.pool.query('delete from secrets')
+      await database.pool.query('delete from grant_refreshes')
       await database.pool.query('delete from endpoints')
       await database.pool.query('delete from tokens')
       await database.pool.query('delete from ledger')

@@ -1,4 +1,4 @@
-import { PermanentError, type Clock, type Random } from '../base/index.ts'
+import { PermanentError, SECOND, type Clock, type Random } from '../base/index.ts'
 import type { AuthScheme } from '../define/index.ts'
 import type { Egress } from '../egress/index.ts'
 import { createAuthorizer, type Authorizer } from './authorize.ts'
@@ -6,12 +6,18 @@ import { createConnectionStore, type ConnectionStore } from './connections.ts'
 import { createGrantStore } from './grants.ts'
 import type { MasterKey } from './masterKey.ts'
 import { createGrantKeeper } from './oauth.ts'
+import { createRefresher } from './refresh.ts'
+import { createRefreshAhead } from './refreshAhead.ts'
+import { createRefreshStore } from './refreshes.ts'
 import type { Environment } from './plan.ts'
 import { keyHeader, open, seal } from './seal.ts'
 import { createSecretStore } from './secrets.ts'
 import type { ConnectionRef, RecordEntry, VaultStorage } from './storage.ts'
 import { createConnectionSync, type ConnectionSync } from './sync.ts'
 import { createTokenStore, type TokenStore } from './tokens.ts'
+
+/** How often a node looks for grants to refresh ahead, in milliseconds. */
+export const REFRESH_AHEAD_EVERY_MS = 10 * SECOND
 
 export interface VaultOptions {
   readonly storage: VaultStorage
@@ -26,6 +32,8 @@ export interface VaultOptions {
   readonly authOf: (connector: string) => AuthScheme | undefined
   /** Where declared secrets are read from: `process.env`. */
   readonly environment: Environment
+  /** By which a refresh that another node does is waited for. Default: `clock`. */
+  readonly pollClock?: Clock
 }
 
 /** The two functions for a secret that another folder keeps; see the ledger's `KeySeal`. */
@@ -43,6 +51,13 @@ export interface Vault extends Authorizer, ConnectionSync, Omit<ConnectionStore,
    */
   checkMasterKey(): Promise<void>
   readonly tokens: TokenStore
+  /**
+   * Looks once for grants that near their end, whether they are in use or not, and for refreshes that lost their node;
+   * gives how many there were. Every node calls it every {@link REFRESH_AHEAD_EVERY_MS}.
+   */
+  refreshAhead(): Promise<number>
+  /** Resolves when every refresh that this process began is over: what a token endpoint answers then is not lost. */
+  drain(): Promise<void>
   /** Seals a secret of the installation itself, such as the ledger's signing key. `name` tells it from others. */
   installationSeal(name: string): InstallationSeal
 }
@@ -54,15 +69,19 @@ export function createVault(options: VaultOptions): Vault {
   const grants = createGrantStore({ key, random, clock })
   const connections = createConnectionStore({ storage, secrets, authOf: options.authOf, clock, record })
   const forget = (connection: ConnectionRef): void => connections.forget(connection)
-  const keeper = createGrantKeeper({
+  const refresher = createRefresher({
     storage,
     grants,
+    refreshes: createRefreshStore({ key, random }),
     readSecrets: (connection) => secrets.read(connection),
     send,
     clock,
+    random,
+    pollClock: options.pollClock ?? clock,
     record,
     onStateChanged: forget,
   })
+  const keeper = createGrantKeeper({ storage, grants, refresher, clock })
   const authorizer = createAuthorizer({
     secrets,
     grants: keeper,
@@ -87,6 +106,14 @@ export function createVault(options: VaultOptions): Vault {
     ...sync,
     ...connections,
     checkMasterKey,
+    refreshAhead: createRefreshAhead({
+      storage,
+      keeper,
+      refresher,
+      clock,
+      loadConnectionById: (tenant, id) => connections.loadConnectionById(tenant, id),
+    }),
+    drain: () => keeper.drain(),
     tokens: createTokenStore({ storage, clock, random, record }),
     installationSeal(name) {
       const place = { tenant: '', record: 'installation', field: name }

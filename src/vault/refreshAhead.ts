@@ -1,0 +1,81 @@
+import { createHash } from 'node:crypto'
+import { MINUTE, SECOND, type Clock } from '../base/index.ts'
+import type { Connection } from './connections.ts'
+import type { GrantKeeper } from './oauth.ts'
+import type { Refresher } from './refresh.ts'
+import { GRANT_FIELD } from './secrets.ts'
+import type { VaultStorage } from './storage.ts'
+
+/** Grants that end within this time are looked at: twice the longest `refreshAheadSeconds` that has an effect here. */
+const HORIZON_MS = 10 * MINUTE
+/** Grants that one look takes up, and refreshes that it makes at a time. */
+const AT_ONCE = 200
+const REFRESHES_AT_ONCE = 8
+/** An answer that lies unread for so long has lost the node that kept it. */
+const UNREAD_FOR_MS = 5 * SECOND
+
+export interface RefreshAheadOptions {
+  readonly storage: VaultStorage
+  readonly keeper: GrantKeeper
+  readonly refresher: Refresher
+  readonly clock: Clock
+  readonly loadConnectionById: (tenant: string, id: string) => Promise<Connection>
+}
+
+/**
+ * Looks once for grants that nobody is calling with: those that near their end, and what a node left behind that died
+ * in a refresh. Gives how many it took up. Every node may look; each grant has one refresh all the same.
+ */
+export function createRefreshAhead(options: RefreshAheadOptions): () => Promise<number> {
+  const { storage, keeper, refresher, clock } = options
+
+  interface Found {
+    readonly tenant: string
+    readonly id: string
+    readonly version: string
+    /** What is left to do: see to the end of its token, of a refresh without an answer, or of one with an answer. */
+    readonly todo: 'expiring' | 'lost' | 'unread'
+  }
+
+  async function find(): Promise<readonly Found[]> {
+    const expiring = await storage.reader.query<Found>(
+      `select s.tenant, s.connection_id as id, s.version::text, 'expiring' as todo from secrets s
+         join connections c on c.tenant = s.tenant and c.id = s.connection_id and c.state = 'active'
+       where s.field = '${GRANT_FIELD}' and s.expires_at < $1 order by s.expires_at limit ${AT_ONCE}`,
+      [new Date(clock.now() + HORIZON_MS)],
+    )
+    const left = await storage.reader.query<Found>(
+      `select r.tenant, r.connection_id as id, r.replaces::text as version,
+         case r.state when 'answered' then 'unread' else 'lost' end as todo
+       from grant_refreshes r join connections c on c.tenant = r.tenant and c.id = r.connection_id
+       where (r.state = 'asking' and r.lease_until <= clock_timestamp() and c.state = 'active')
+          or (r.state = 'answered' and r.lease_until <= clock_timestamp() - ${UNREAD_FOR_MS} * interval '1 millisecond')
+       order by r.lease_until limit ${AT_ONCE}`,
+    )
+    return [...left.rows, ...expiring.rows]
+  }
+
+  async function takeUp({ tenant, id, version, todo }: Found): Promise<void> {
+    const connection = await options.loadConnectionById(tenant, id).catch(() => undefined)
+    if (connection?.auth?.kind !== 'oauth2') return
+    if (todo === 'unread') await refresher.recover(connection)
+    else if (todo === 'lost') await keeper.refreshLost(connection, version)
+    else await keeper.refreshAhead(connection, scatterOf(id, version))
+  }
+
+  return async () => {
+    const found = await find()
+    const waiting = [...found]
+    const work = async (): Promise<void> => {
+      for (let one = waiting.shift(); one !== undefined; one = waiting.shift())
+        await takeUp(one).catch(() => undefined)
+    }
+    await Promise.all(Array.from({ length: REFRESHES_AT_ONCE }, work))
+    return found.length
+  }
+}
+
+/** From 0 to 1, the same on every node: grants that were made together do not end together. */
+function scatterOf(id: string, version: string): number {
+  return createHash('sha256').update(`${id}/${version}`).digest().readUInt32LE(0) / 2 ** 32
+}
