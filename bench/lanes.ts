@@ -6,9 +6,9 @@ import type { Child } from './parts/child.ts'
 const ROUNDS = 4
 
 /**
- * Flows per second of 49 lanes while the fiftieth is poisoned: its first run is refused by the provider for now and
- * keeps its lane, and the others of that lane pile up behind it. Beside the same lanes, all healthy. Only webhooks of
- * the 49 count, until the last of their runs has ended.
+ * Flows per second of 490 lanes, as many as the machine can do, while one more is poisoned that gets every fiftieth
+ * webhook: its first run is refused by the provider for now and keeps its lane, and the others of that lane pile up
+ * behind it. Beside the same lanes, all healthy. Only runs of the 490 count, until the last of them has ended.
  */
 export async function lanes(seconds: number): Promise<Record<string, unknown>> {
   const stage = await setStage()
