@@ -74,7 +74,7 @@ export function brokenPromises(
           'was given up, though the provider came back',
           'were given up, though the provider came back',
         )),
-    ...(refused === 0 ? [] : [`${refused} webhooks were never taken.`]),
+    ...(refused === 0 ? [] : [`${refused} ${refused === 1 ? 'webhook was' : 'webhooks were'} never taken.`]),
     ...list(history.faults, 'fault of the platform itself', 'faults of the platform itself'),
   ]
 }

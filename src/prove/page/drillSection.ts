@@ -3,7 +3,7 @@ import type { History } from '../scenarios/history.ts'
 import type { IncidentTold } from '../simulation/readings.ts'
 import { html, type Html } from './html.ts'
 import { timeline } from './timeline.ts'
-import { countWords, momentWords } from './words.ts'
+import { commandWords, countWords, momentWords } from './words.ts'
 
 /** Lines of a log on the page; what is beyond is counted. */
 const LOG_LINES = 400
@@ -40,11 +40,11 @@ export function drillSection(report: DrillReport, seed: string, startMs: number)
         doubt: ${history.inDoubt}.
       </p>
     </details>
-    <details>
-      <summary>The witness’s log: what the twins saw</summary>
+    <details id="${`log-${drill.id}`}">
+      <summary>The witness’s log: what the twins saw, ${countWords(logLength(history), 'line')}</summary>
       <pre>${logLines(history).join('\n')}</pre>
     </details>
-    <p class="soft">Seed ${seed}. Again: trestle prove --seed ${seed} --drill ${drill.id}</p>
+    <p class="soft">Seed ${seed}. To play it again: <code>${commandWords(seed, drill.id)}</code></p>
   </section>`
 }
 
@@ -106,6 +106,10 @@ function alerts(incidents: readonly IncidentTold[], startMs: number): Html {
           </li>`,
       )}
     </ul>`
+}
+
+function logLength({ requests, effects }: History): number {
+  return requests.length + effects.length
 }
 
 function logLines({ requests, effects }: History): string[] {

@@ -1,10 +1,10 @@
-import type { ProofReport } from '../report.ts'
+import type { DrillReport, ProofReport } from '../report.ts'
 import { START_MS } from '../scenarios/play.ts'
 import { drillSection, mark } from './drillSection.ts'
 import { Html, html } from './html.ts'
-import { sentencesFor } from './sentences.ts'
+import { sentencesFor, type Sentence } from './sentences.ts'
 import { STYLE } from './style.ts'
-import { countWords } from './words.ts'
+import { commandWords, countWords, momentWords } from './words.ts'
 
 /** The whole page: one file, nothing from elsewhere, no script. The same report gives the same bytes. */
 export function writePage(report: ProofReport): string {
@@ -31,7 +31,8 @@ export function writePage(report: ProofReport): string {
             ${countWords(report.integrations.length, 'integration')} ·
             ${countWords(report.drills.length, 'drill')}
           </p>
-          ${verdictSection(report)} ${exercisedSection(report)} ${notShownSection(report)}
+          ${verdictSection(report)} ${glanceSection(report)} ${exercisedSection(report)}
+          ${notShownSection(report)}
           <h2>Each integration</h2>
           ${report.integrations.map((integration) => integrationSection(integration, report))}
           <h2>The drills</h2>
@@ -56,6 +57,40 @@ function verdictSection({ ok, broken, drills, undisturbed }: ProofReport): Html 
       ${broken.map((reason) => html`<li>${reason}</li>`)}
     </ul>
   </div>`
+}
+
+/** All drills in one table. */
+function glanceSection({ drills }: ProofReport): Html {
+  return html`<h2>At a glance</h2>
+    <div class="wide">
+      <table>
+        <thead>
+          <tr>
+            <th>what went wrong</th>
+            <th class="n">effects</th>
+            <th class="n">exactly once</th>
+            <th class="n">lost</th>
+            <th class="n">twice</th>
+            <th class="n">kept for a person</th>
+            <th>promise held</th>
+          </tr>
+        </thead>
+        <tbody>
+          ${drills.map(
+            ({ drill, verdict, broken }) =>
+              html`<tr>
+                <td><a href="${`#${drill.id}`}">${drill.title}</a></td>
+                <td class="n">${verdict.expected}</td>
+                <td class="n">${verdict.once}</td>
+                <td class="n">${verdict.lost.length}</td>
+                <td class="n">${verdict.twice.length}</td>
+                <td class="n">${keptOf(verdict)}</td>
+                <td>${mark(broken.length === 0)}</td>
+              </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>`
 }
 
 function exercisedSection({ flows }: ProofReport): Html {
@@ -102,44 +137,70 @@ function notShownSection({ unexercised, notShown }: ProofReport): Html {
     }`
 }
 
-function integrationSection(integration: ProofReport['integrations'][number], { drills }: ProofReport): Html {
-  const sentences = sentencesFor(integration, drills)
+/** How its failures are handled, what happens when it is away for long, what is logged, what is alerted. */
+function integrationSection(integration: ProofReport['integrations'][number], report: ProofReport): Html {
   const { connection, title, calls, effects } = integration
-  const alerted = [
-    ...new Set(
-      drills
-        .filter(({ drill }) => drill.connection === connection)
-        .flatMap(({ history }) => history.incidents.map((incident) => incident.title)),
-    ),
-  ]
-  const logged = drills.find(({ drill }) => drill.connection === connection)?.history.ledger ?? []
-  return html`<h3 id="${`integration-${connection}`}">
+  const sentences = sentencesFor(integration, report.drills)
+  const away = sentences.filter(({ drill }) => drill.drill.kind === 'outage')
+  const failures = sentences.filter(({ drill }) => drill.drill.kind !== 'outage')
+  return html`<section id="${`integration-${connection}`}">
+    <h3>
       ${title}
       <span class="soft"
         >(${connection}: ${countWords(calls, 'request')} and ${countWords(effects, 'effect')}
         undisturbed)</span
       >
     </h3>
-    <ul>
-      ${sentences.map(({ text, drill }) => html`<li>${mark(drill.broken.length === 0)} ${text} <a href="#${drill.drill.id}">drill</a></li>`)}
-    </ul>
+    <h4>How its failures are handled</h4>
+    ${failures.length === 0 ? html`<p>None of the drills disturbed what the flows do here.</p>` : sentenceList(failures, report.seed)}
     ${
-      logged.length === 0
+      away.length === 0
         ? html``
-        : html`<p>
-            <strong>Logged</strong> while it was away:
-            ${logged.map(({ name, times }) => `${name} (${times})`).join(', ')}. Each entry names who did what
-            to what, when, and how it ended.
-          </p>`
+        : html`<h4>When it is away for long</h4>
+            ${sentenceList(away, report.seed)}${away.map(({ drill }) => recordOf(drill))}`
     }
-    ${
-      sentences.some(({ drill }) => drill.drill.kind === 'outage')
-        ? html`<p>
-            <strong>Alerted</strong> while it was away:
-            ${alerted.length === 0 ? 'nobody was told' : alerted.join(' ')}
-          </p>`
-        : html``
-    }`
+  </section>`
+}
+
+/** Each sentence with what showed it: the drill, its seed, its figures and its witness's log. */
+function sentenceList(sentences: readonly Sentence[], seed: string): Html {
+  return html`<ul>
+    ${sentences.map(
+      ({ text, drill: { drill, verdict, broken } }) =>
+        html`<li>
+          ${mark(broken.length === 0)} ${text}
+          <span class="soft"
+            >Drill <a href="${`#${drill.id}`}">${drill.id}</a>, seed ${seed}: ${verdict.once} of
+            ${verdict.expected} effects exactly once, ${verdict.lost.length} lost, ${verdict.twice.length}
+            twice, ${keptOf(verdict)} kept; <a href="${`#log-${drill.id}`}">witness’s log</a>.</span
+          >
+        </li>`,
+    )}
+  </ul>`
+}
+
+/** What is on record of its outage, and who was told. */
+function recordOf({ history }: DrillReport): Html {
+  return html`<p>
+      <strong>Logged:</strong>
+      ${history.ledger.map(({ name, times }) => `${name} (${times})`).join(', ')}. Each entry names who did
+      what to what, when, and how it ended.
+    </p>
+    <p>
+      <strong>Alerted:</strong>
+      ${history.incidents.length === 0 ? 'nobody was told.' : ''}
+      ${history.incidents.map(
+        ({ title, openedAt, resolvedAt }) =>
+          html`${title}
+            <span class="soft"
+              >(${momentWords(openedAt - START_MS)}${resolvedAt === null ? ', open at the end' : `, over ${momentWords(resolvedAt - START_MS)}`})</span
+            > `,
+      )}
+    </p>`
+}
+
+function keptOf({ accounted }: DrillReport['verdict']): number {
+  return accounted.filter(({ how }) => how !== 'skipped').length
 }
 
 function methodSection({ seed, version }: ProofReport): Html {
@@ -165,8 +226,8 @@ function methodSection({ seed, version }: ProofReport): Html {
         killed process and a power cut is tested elsewhere (npm run test:crash).
       </li>
       <li>
-        The same version, flows and seed make this page again, byte for byte, on any machine: trestle prove
-        --seed ${seed}.
+        The same version, flows and seed make this page again, byte for byte, on any machine:
+        <code>${commandWords(seed)}</code>
       </li>
     </ul>`
 }

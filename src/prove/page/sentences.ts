@@ -68,17 +68,26 @@ function outageSentence({ drill, history, verdict }: DrillReport, title: string)
   const last = lastEffectMs(history)
   const after =
     last > toMs ? ` The last of what had waited was done ${durationWords(last - toMs)} after its return.` : ''
-  return `When ${title} is away for ${durationWords(toMs - fromMs)}, work for it waits in the database (${countWords(most, 'run')} at most) and the rest goes on. It was asked ${countWords(refused, 'time')} in vain, and afterwards ${verdict.once} of ${verdict.expected} effects are there exactly once${keptWords(verdict)}; ${verdict.lost.length} lost, ${verdict.twice.length} twice.${after}`
+  return `When ${title} is away for ${durationWords(toMs - fromMs)}, work for it waits in the database (${countWords(most, 'run')} at most) and the rest goes on. It was asked ${countWords(refused, 'time')} in vain; in the end ${outcomeWords(verdict, '')}${keptWords(verdict)}.${after}`
 }
 
 function lastEffectMs(history: History): number {
   return Math.max(0, ...history.effects.filter(({ run }) => run !== undefined).map(({ atMs }) => atMs))
 }
 
+/** How it ended, as the figures have it: never better than they are. */
 function endWords({ verdict, history }: DrillReport, connection: string | undefined): string {
   const here =
-    connection === undefined ? '' : `, ${countWords(effectsAt(history, connection), 'effect')} here`
-  return `${verdict.once} of ${verdict.expected} effects are there exactly once${here}${keptWords(verdict)}; ${verdict.lost.length} lost, ${verdict.twice.length} twice.`
+    connection === undefined ? '' : ` here (${countWords(effectsAt(history, connection), 'effect')})`
+  return `${outcomeWords(verdict, here)}${keptWords(verdict)}.`
+}
+
+function outcomeWords({ lost, twice, once, expected }: DrillReport['verdict'], here: string): string {
+  if (lost.length + twice.length > 0)
+    return `${lost.length} effects were lost, ${twice.length} happened twice`
+  return once === expected
+    ? `what was to happen${here} happened exactly once`
+    : `${once} of ${expected} effects happened exactly once, none twice`
 }
 
 function keptWords({ accounted }: DrillReport['verdict']): string {

@@ -28,9 +28,14 @@ summary { cursor: pointer; font-weight: 600; }
 pre { background: var(--wash); padding: .7rem; border-radius: .3rem; font: 12px/1.5 ui-monospace, monospace; overflow-x: auto; white-space: pre; max-height: 28rem; }
 svg { display: block; width: 100%; height: auto; margin: .6rem 0; }
 svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); gap: .5rem; margin: .6rem 0; }
+.figures { display: grid; grid-template-columns: repeat(4, 1fr); gap: .5rem; margin: .6rem 0; }
 .figures div { background: var(--wash); border-radius: .3rem; padding: .4rem .6rem; }
+@media (max-width: 40rem) { .figures { grid-template-columns: repeat(2, 1fr); } }
+code { font: .92em ui-monospace, monospace; background: var(--wash); border-radius: .2rem; padding: 0 .25rem; }
 .figures b { display: block; font-size: 1.15rem; font-variant-numeric: tabular-nums; }
-@media print { main { max-width: none; padding: 0; } pre { max-height: none; white-space: pre-wrap; font-size: 9px; }
-  details { break-inside: avoid-page; } h2, h3 { break-after: avoid; } a { color: inherit; } }
+@media print { :root { color-scheme: light; --ink: #000; --soft: #444; --paper: #fff; } body { font-size: 10.5pt; }
+  main { max-width: none; padding: 0; } pre { max-height: none; white-space: pre-wrap; font-size: 7pt; }
+  details::details-content { content-visibility: visible; block-size: auto; } details, .wide { overflow: visible; }
+  .figures div, .verdict, tr, li, svg { break-inside: avoid; } h2, h3, h4, summary { break-after: avoid; } a { color: inherit; } }
+@page { margin: 16mm; }
 `

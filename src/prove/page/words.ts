@@ -13,3 +13,9 @@ export { durationWords }
 export function countWords(count: number, one: string, many = `${one}s`): string {
   return `${count} ${count === 1 ? one : many}`
 }
+
+/** The command that plays a drill again, or everything, as it is typed into a shell. */
+export function commandWords(seed: string, drill?: string): string {
+  const quoted = /^[\w.:-]+$/.test(seed) ? seed : `'${seed.replaceAll("'", `'\\''`)}'`
+  return `trestle prove --seed ${quoted}${drill === undefined ? '' : ` --drill ${drill}`}`
+}
