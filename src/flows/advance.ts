@@ -2,7 +2,6 @@ import { MINUTE, reasonOf, SECOND } from '../base/index.ts'
 import { asUnavailable } from '../db/index.ts'
 import { mayMove, type AnyFlow, type FlowEvent } from '../define/index.ts'
 import { eventOf } from '../inbox/index.ts'
-import type { LedgerAction, LedgerEntry } from '../ledger/index.ts'
 import { VersionConflictError } from './errors.ts'
 import { Execution, type ExecutionDeps } from './execution.ts'
 import type { ClaimedRun, JournalRow, PendingStep, RunMove } from './run.ts'
@@ -172,7 +171,7 @@ function executionOf(
 
 async function settle(run: ClaimedRun, move: RunMove, deps: AdvanceDeps): Promise<Advanced> {
   if (!mayMove(run.state, move.to)) throw new Error(`A run that is ${run.state} may not become ${move.to}.`)
-  const answer = await deps.write(run, { move, entries: entriesOf(run, move, deps.clock.now()) })
+  const answer = await deps.write(run, { move, entries: [] })
   return answer === 'fenced' ? undefined : move
 }
 
@@ -186,8 +185,7 @@ async function giveUp(
   const journal = wholeJournal(run, execution)
   const move = threw(run, error, !(error instanceof VersionConflictError) && stepsToUndo(journal).length > 0)
   if (move.to !== 'undoing') return settle(run, move, deps)
-  if ((await deps.write(run, { move, entries: entriesOf(run, move, deps.clock.now()) })) === 'fenced')
-    return undefined
+  if ((await deps.write(run, { move, entries: [] })) === 'fenced') return undefined
   return undo(
     { ...run, pending: [], reasonCode: move.reasonCode, reason: move.reason },
     'undone',
@@ -222,8 +220,7 @@ async function giveUpLate(
   const error = tooLong(run, flow, deps.clock.now())
   const move = threw(run, error, stepsToUndo(run.journal).length > 0 || mayHoldDoubts(run))
   if (move.to !== 'undoing') return settle(run, move, deps)
-  if ((await deps.write(run, { move, entries: entriesOf(run, move, deps.clock.now()) })) === 'fenced')
-    return undefined
+  if ((await deps.write(run, { move, entries: [] })) === 'fenced') return undefined
   const { reasonCode, reason } = move
   return cancelOrUndo({ ...run, undoTo: 'undone', reasonCode, reason }, undefined, flow, event, deps)
 }
@@ -314,35 +311,4 @@ async function undo(
 
 function wholeJournal(run: ClaimedRun, execution: Execution): readonly JournalRow[] {
   return [...run.journal, ...execution.live]
-}
-
-const RUN_ACTIONS: Partial<Record<RunMove['to'], LedgerAction>> = {
-  succeeded: 'run.succeeded',
-  undone: 'run.undone',
-  dead_lettered: 'run.dead_lettered',
-  cancelled: 'run.cancelled',
-  held: 'run.held',
-  parked: 'run.parked',
-  undoing: 'run.gave_up',
-}
-
-/** Ends and stops that people ask about are in the ledger; moves between queued, running and waiting are not. */
-function entriesOf(run: ClaimedRun, move: RunMove, now: number): LedgerEntry[] {
-  const action = move.event?.as === 'stale' ? 'run.found_stale' : RUN_ACTIONS[move.to]
-  if (!action) return []
-  return [
-    {
-      tenant: run.tenant,
-      at: now,
-      actor: `flow:${run.flow}`,
-      action,
-      target: run.id,
-      outcome: move.to,
-      runId: run.id,
-      detail: {
-        flow: run.flow,
-        ...(move.reasonCode === undefined ? {} : { code: move.reasonCode, reason: move.reason }),
-      },
-    },
-  ]
 }

@@ -17,6 +17,7 @@ import type { LedgerEntry } from '../ledger/index.ts'
 import { advanceRun, type AdvanceDeps } from './advance.ts'
 import { claimRuns } from './claim.ts'
 import type { Execution } from './execution.ts'
+import { moveEntries } from './landing.ts'
 import { createLaneHandOver, type LaneHandOver } from './lanes.ts'
 import { Lease } from './lease.ts'
 import { forgetNodes, HEARTBEAT_MS, heartbeat, LEASE_MS, registerNode, rescueRuns, signOff } from './nodes.ts'
@@ -405,13 +406,18 @@ export class Engine {
 
   /** The run was released when its flow's code, from an await of its own, asked for a step: it gives up. */
   #askedAfterEnd(run: ClaimedRun, step: string): void {
-    const { database, dispatch } = this.#options
+    const { database, dispatch, clock, writeEntries } = this.#options
     const reason = `The step "${step}" was asked for after the flow had awaited something that is no step. Put that into step(name, work).`
     const giveUp = async (client: Queryable): Promise<void> => {
       const { rows } = await client.query<RunRef>(
         `update runs set undo_to = 'undone', state = 'undoing', reason_code = 'awaited_outside_step', reason = $4, due_at = now(), updated_at = now()
          where tenant = $1 and id = $2 and fence = $3 and node_id is null and state in ('waiting', 'parked') returning tenant, id`,
         [run.tenant, run.id, run.fence, reason],
+      )
+      const why = { to: 'undoing', undoTo: 'undone', reasonCode: 'awaited_outside_step', reason } as const
+      await writeEntries(
+        client,
+        rows.flatMap(() => moveEntries(run, why, clock.now())),
       )
       await dispatch.wake(client, rows)
     }

@@ -12,12 +12,13 @@ import {
 import type { AttemptState } from '../define/index.ts'
 import type { RunRef } from '../dispatch/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
-import type { JournalRow, PendingStep, RunMove } from './run.ts'
+import { landing, moveEntries } from './landing.ts'
+import type { ClaimedRun, JournalRow, PendingStep, RunMove } from './run.ts'
 import { noteEvents } from './stale.ts'
 
 /** What one execution wants to write at once: all of it, or nothing where the run was taken from it. */
 export interface RunWrite {
-  readonly run: RunRef
+  readonly run: RunRef & Pick<ClaimedRun, 'flow'>
   readonly node: string
   readonly fence: string
   readonly journal?: JournalRow
@@ -28,6 +29,7 @@ export interface RunWrite {
   readonly move?: RunMove
   /** The version of the flow that wrote this, where the run began with another one. */
   readonly flowVersion?: number
+  /** Besides the move's own, which are written with it. */
   readonly entries: readonly LedgerEntry[]
 }
 
@@ -83,11 +85,13 @@ interface Item extends RunWrite {
 
 const RETRY_MS = 200
 
-export function createRunWriter(options: {
+interface RunWriterOptions {
   readonly database: Database
   readonly clock: Clock
   readonly writeEntries: (client: Queryable, entries: readonly LedgerEntry[]) => Promise<void>
-}): RunWriter {
+}
+
+export function createRunWriter(options: RunWriterOptions): RunWriter {
   const commit = createGroupCommit<Item, RunWriteAnswer>({
     key: (item) => item.run.tenant + item.run.id,
     apart: tenantsApart(options.database, (item) => item.run.tenant),
@@ -96,8 +100,7 @@ export function createRunWriter(options: {
       (item.journal?.undo?.length ?? 0) +
       (item.quarantine?.payload.length ?? 0) +
       (item.attempt?.request?.length ?? 0),
-    flush: (batch) =>
-      transaction(options.database.pool, (client) => writeBatch(client, batch, options.writeEntries)),
+    flush: (batch) => transaction(options.database.pool, (client) => writeBatch(client, batch, options)),
   })
   return {
     async write(write) {
@@ -128,21 +131,33 @@ interface LockedRun {
   readonly node_id: string | null
   readonly undo_to: string | null
   readonly state: string
+  readonly reason_code: string | null
+  readonly reason: string | null
 }
 
 /** One transaction: lock the runs in order → drop what is fenced → journal, attempts, quarantine, moves, ledger. */
 async function writeBatch(
   client: Queryable,
   batch: readonly Item[],
-  writeEntries: (client: Queryable, entries: readonly LedgerEntry[]) => Promise<void>,
+  { clock, writeEntries }: RunWriterOptions,
 ): Promise<RunWriteAnswer[]> {
   const locked = await lockRuns(client, batch)
-  const journaled = await alreadyJournaled(
+  const rowOf = (item: Item): LockedRun | undefined => locked.get(refKey(item.run))
+  const answers = batch.map((item) => answerTo(item, rowOf(item)))
+  const valid = batch.filter((_, i) => answers[i] !== 'fenced')
+  const there = await alreadyThere(
     client,
-    batch.filter((item) => item.repeated),
+    valid.filter((item) => item.repeated),
+    rowOf,
   )
-  const answers = batch.map((item) => answerTo(item, locked.get(refKey(item.run))))
-  const kept = batch.filter((item, i) => answers[i] !== 'fenced' && !journaled.has(item))
+  const now = clock.now()
+  const kept = valid
+    .filter((item) => !there.has(item))
+    .map((item) => (item.move ? { ...item, move: landing(item.move, rowOf(item)!, now) } : item))
+  const entries = kept.flatMap((item) => [
+    ...item.entries,
+    ...(item.move ? moveEntries(item.run, item.move, now, rowOf(item)!.state) : []),
+  ])
   await Promise.all([
     insertJournal(client, kept),
     upsertAttempts(client, kept),
@@ -153,12 +168,7 @@ async function writeBatch(
     stampVersions(client, kept),
     writeWaits(client, kept),
     noteEvents(client, kept),
-    kept.some((item) => item.entries.length > 0)
-      ? writeEntries(
-          client,
-          kept.flatMap((item) => item.entries),
-        )
-      : undefined,
+    entries.length > 0 ? writeEntries(client, entries) : undefined,
   ])
   crashPoint('writes.before_commit')
   return answers
@@ -174,7 +184,7 @@ async function lockRuns(client: Queryable, batch: readonly Item[]): Promise<Read
   const refs = distinctRefs(batch)
   const { rows } = await client.query<LockedRun & { tenant: string; id: string }>({
     name: 'lock_runs',
-    text: `select r.tenant, r.id, r.fence, r.node_id, r.undo_to, r.state
+    text: `select r.tenant, r.id, r.fence, r.node_id, r.undo_to, r.state, r.reason_code, r.reason
       from (select tenant, id from unnest($1::text[], $2::text[]) as w(tenant, id) order by tenant, id) w
       cross join lateral (
         select r.* from runs r where r.tenant = w.tenant and r.id = w.id for no key update of r) r`,
@@ -191,17 +201,39 @@ function refKey(run: { readonly tenant: string; readonly id: string }): string {
   return `${run.tenant} ${run.id}`
 }
 
-async function alreadyJournaled(client: Queryable, repeated: readonly Item[]): Promise<ReadonlySet<Item>> {
+/** Those of which an earlier try was committed, although nobody heard of it: they are in the ledger already. */
+async function alreadyThere(
+  client: Queryable,
+  repeated: readonly Item[],
+  rowOf: (item: Item) => LockedRun | undefined,
+): Promise<ReadonlySet<Item>> {
   const found = new Set<Item>()
-  for (const item of repeated) {
-    if (!item.journal) continue
+  for (const item of repeated) if (await isThere(client, item, rowOf(item)!)) found.add(item)
+  return found
+}
+
+async function isThere(
+  client: Queryable,
+  { run, journal, attempt, move }: Item,
+  row: LockedRun,
+): Promise<boolean> {
+  if (journal) {
     const { rows } = await client.query(
       'select 1 from journal where tenant = $1 and run_id = $2 and name = $3 and ordinal = $4',
-      [item.run.tenant, item.run.id, item.journal.name, item.journal.ordinal],
+      [run.tenant, run.id, journal.name, journal.ordinal],
     )
-    if (rows.length > 0) found.add(item)
+    return rows.length > 0
   }
-  return found
+  if (attempt) {
+    const { rows } = await client.query(
+      `select 1 from attempts where tenant = $1 and run_id = $2 and name = $3 and ordinal = $4 and number = $5 and id = $6
+         and state is not distinct from $7`,
+      [run.tenant, run.id, attempt.name, attempt.ordinal, attempt.number, attempt.id, attempt.state ?? null],
+    )
+    return rows.length > 0
+  }
+  // Every other move ends the claim, and fences what is repeated.
+  return move?.keepsClaim === true && row.state === move.to
 }
 
 async function insertJournal(client: Queryable, batch: readonly Item[]): Promise<void> {
@@ -311,15 +343,13 @@ async function keepWaits(client: Queryable, batch: readonly Item[]): Promise<voi
   }
 }
 
-/** `claims` goes back to 0: the run settled by itself. What an operator asked meanwhile (undo_to) is kept. */
+/** `claims` goes back to 0: the run settled by itself. */
 async function moveRuns(client: Queryable, batch: readonly Item[]): Promise<void> {
   const rows = batch.flatMap((item) => (item.move ? [{ run: item.run, move: item.move }] : []))
   if (rows.length === 0) return
   await client.query({
     name: 'move_runs',
-    text: `update runs r set state = case when r.undo_to is not null and u.undo_to is null and u.state in ('queued', 'waiting', 'held', 'parked') then 'undoing'
-                            when r.undo_to = 'cancelled' and u.undo_to is null and u.state = 'dead_lettered' then 'cancelled' else u.state end,
-        due_at = case when r.undo_to is not null and u.state in ('queued', 'waiting', 'held', 'parked') and u.undo_to is null then now() else u.due_at end,
+    text: `update runs r set state = u.state, due_at = u.due_at,
         waits = u.waits, parked_for = u.parked_for, undo_to = coalesce(u.undo_to, r.undo_to), reason_code = u.reason_code, reason = u.reason, failed_step = u.failed_step,
         result = coalesce(u.result, r.result), lane_open = r.lane_open and u.holds_lane,
         node_id = case when u.keeps_claim then r.node_id end, claims = case when u.keeps_claim then r.claims when r.claims >= 5 then 1 else 0 end,
