@@ -55,8 +55,12 @@ it('every statement on the path of a delivery names the tenant of each table', a
     ],
     idle: true,
   })
-  // Connections to come are read; the engine and the inbox share the pool.
-  engine.database.pool.on('connect', (client) => readStatements(client, statements))
+  // The engine and the inbox share the pool; some of its connections are open already.
+  const read = new WeakSet<pg.PoolClient>()
+  engine.database.pool.on('acquire', (client) => {
+    if (!read.has(client)) readStatements(client, statements)
+    read.add(client)
+  })
   try {
     await engine.engine.start()
     const { runs } = await engine.deliver('thing.happened', { n: 1, customer: 'c' })
