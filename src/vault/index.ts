@@ -30,6 +30,7 @@ export {
   type UnauthorizedRequest,
 } from './authorize.ts'
 export { type Connection, type ListedConnection } from './connections.ts'
+export { weaknessOfKey } from './keyStrength.ts'
 export {
   readMasterKey,
   type FoundMasterKey,
@@ -38,6 +39,7 @@ export {
   type MasterKeyOptions,
 } from './masterKey.ts'
 export { type AfterUnauthorized } from './oauth.ts'
+export { type RefreshTiming } from './refresh.ts'
 export { signingKeyOf } from './plan.ts'
 export { type ConnectionRef, type RecordEntry, type VaultStorage } from './storage.ts'
 export { type NewConnection, type SyncedConnection, type SyncResult } from './sync.ts'

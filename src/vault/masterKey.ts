@@ -82,7 +82,8 @@ export function masterKeyOf(text: string, source: string, random: Random): Maste
   return localMasterKey(bytes, random)
 }
 
-function decodeKey(text: string): Buffer | undefined {
+/** The 32 bytes of a key's text; `undefined` where it is none. */
+export function decodeKey(text: string): Buffer | undefined {
   if (/^[0-9a-f]{64}$/i.test(text)) return Buffer.from(text, 'hex')
   if (!/^[A-Za-z0-9+/_-]{43}=?$/.test(text)) return undefined
   const bytes = Buffer.from(text, 'base64')

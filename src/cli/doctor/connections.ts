@@ -1,6 +1,7 @@
 import { reasonOf } from '../../base/index.ts'
 import { TENANT, type Installation } from '../../runtime/index.ts'
 import type { ListedConnection } from '../../vault/index.ts'
+import { encryptionFindings, type OutwardAddress } from './encryption.ts'
 import { fail, ok, warn, type Finding } from './findings.ts'
 
 /** Whether the secrets open, what state each connection is in, and where its webhooks come in. */
@@ -15,6 +16,7 @@ export async function lookAtConnections(installation: Installation): Promise<rea
   return [
     sealed,
     ...listed.map((one) => connectionFinding(one, installation)),
+    ...encryptionFindings(addressesOf(listed, installation)),
     ...missing.map((name) =>
       warn(
         `Connection ${name}`,
@@ -26,6 +28,21 @@ export async function lookAtConnections(installation: Installation): Promise<rea
       config.publicUrl,
       listed.filter((one) => one.endpoint !== undefined).map((one) => one.name),
     ),
+  ]
+}
+
+/** Where connections and alerts send to. */
+function addressesOf(
+  listed: readonly ListedConnection[],
+  { config }: Installation,
+): readonly OutwardAddress[] {
+  const hook = config.alerts?.webhook
+  return [
+    ...listed.flatMap(({ name, baseUrl, tokenUrl }) => [
+      { what: `Connection ${name}`, url: baseUrl },
+      ...(tokenUrl === undefined ? [] : [{ what: `Connection ${name}, tokens`, url: tokenUrl }]),
+    ]),
+    ...(hook ? [{ what: 'Alerts by webhook', url: hook.url }] : []),
   ]
 }
 

@@ -19,7 +19,8 @@ import { lookAtConnections } from './connections.ts'
 import { lookAtConservation } from './conservation.ts'
 import { databaseAway, lookAtLedger, lookAtNodes, lookAtServer, lookAtWork } from './database.ts'
 import { fail, ok, warn, type Finding } from './findings.ts'
-import { lookAtDisk, lookAtFiles, lookAtMasterKey, lookAtVersions } from './machine.ts'
+import { lookAtFiles } from './files.ts'
+import { lookAtDisk, lookAtMasterKey, lookAtVersions } from './machine.ts'
 
 /** Looks at everything that a start needs, and at what waits for people. Changes nothing. */
 export async function lookAtInstallation(context: CommandContext): Promise<readonly Finding[]> {

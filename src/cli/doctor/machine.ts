@@ -1,7 +1,7 @@
-import { stat, statfs } from 'node:fs/promises'
+import { readFile, statfs } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { codeOf, reasonOf, systemRandom } from '../../base/index.ts'
-import { readMasterKey } from '../../vault/index.ts'
+import { readMasterKey, weaknessOfKey } from '../../vault/index.ts'
 import { version } from '../version.ts'
 import { fail, ok, warn, type Finding } from './findings.ts'
 
@@ -30,7 +30,8 @@ export async function lookAtMasterKey(folder: string, environment: NodeJS.Proces
       mayGenerate: false,
       random: systemRandom,
     })
-    return ok('Master key', from === 'environment' ? 'from TRESTLE_MASTER_KEY' : file)
+    const text = from === 'environment' ? environment['TRESTLE_MASTER_KEY']! : await readFile(file, 'utf8')
+    return keyFinding(from === 'environment' ? 'TRESTLE_MASTER_KEY' : file, weaknessOfKey(text))
   } catch (error) {
     if (codeOf(error, '') === 'master_key_missing')
       return fail(
@@ -42,28 +43,14 @@ export async function lookAtMasterKey(folder: string, environment: NodeJS.Proces
   }
 }
 
-/** Files that hold secrets, and must be this user's alone. */
-export async function lookAtFiles(folder: string): Promise<readonly Finding[]> {
-  if (process.platform === 'win32') return [] // It keeps no such bits.
-  const findings: Finding[] = []
-  for (const name of ['.env', '.trestle']) {
-    const path = resolve(folder, name)
-    const found = await stat(path).catch(() => undefined)
-    if (found === undefined) continue
-    const mode = (found.mode & 0o777).toString(8)
-    // The folder holds files that are closed by themselves; only writing into it must be its owner's.
-    const open = found.isDirectory() ? found.mode & 0o022 : found.mode & 0o077
-    findings.push(
-      open === 0
-        ? ok(name, `mode ${mode}`)
-        : warn(
-            name,
-            `mode ${mode}: other users can ${found.isDirectory() ? 'write into' : 'read'} it`,
-            `chmod ${found.isDirectory() ? '700' : '600'} ${path}`,
-          ),
-    )
-  }
-  return findings
+function keyFinding(where: string, weakness: string | undefined): Finding {
+  return weakness === undefined
+    ? ok('Master key', `from ${where}`)
+    : warn(
+        'Master key',
+        `${where} ${weakness}`,
+        'Make a random one with: openssl rand -base64 32. What was sealed under this one opens under this one alone, so keep it until nothing is.',
+      )
 }
 
 /** Room on the disk that the embedded database is on. */

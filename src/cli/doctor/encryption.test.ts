@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest'
+import { encryptionFindings } from './encryption.ts'
+
+describe('the doctor, of addresses that are asked', () => {
+  it('is content where all of them are https', () => {
+    const addresses = [
+      { what: 'Connection books', url: 'https://books.example' },
+      { what: 'Alerts by webhook', url: 'https://pager.example/hook' },
+    ]
+    expect(encryptionFindings(addresses)).toEqual([
+      { level: 'ok', what: 'Encryption', found: 'everything goes out by https' },
+    ])
+  })
+
+  it('warns of each that is http, without its path and whoever is named in it, and says what to do', () => {
+    const addresses = [
+      { what: 'Connection books', url: 'https://books.example' },
+      { what: 'Connection crm', url: 'http://user:hunter2@10.0.0.7:8080/v1?key=hunter2' },
+      { what: 'Connection x, tokens', url: 'http://[fd00::1]/token' },
+      { what: 'Connection y', url: 'http://localhost.example.com' },
+    ]
+    const findings = encryptionFindings(addresses)
+    expect(findings).toMatchObject([
+      {
+        level: 'warn',
+        what: 'Connection crm',
+        found: expect.stringMatching(/^http:\/\/10\.0\.0\.7:8080 is asked by http: /) as string,
+        todo: expect.stringContaining('https://') as string,
+      },
+      { level: 'warn', what: 'Connection x, tokens' },
+      { level: 'warn', what: 'Connection y' },
+    ])
+    expect(JSON.stringify(findings)).not.toContain('hunter2')
+  })
+
+  it.each(['http://localhost:4010', 'http://127.0.0.1:1', 'http://127.8.0.1', 'http://[::1]:80'])(
+    'minds %s not: that is this machine',
+    (url) => {
+      expect(encryptionFindings([{ what: 'Connection twin', url }])).toMatchObject([{ level: 'ok' }])
+    },
+  )
+})

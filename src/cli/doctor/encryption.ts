@@ -1,0 +1,33 @@
+import { ok, warn, type Finding } from './findings.ts'
+
+/** An address that secrets or data are sent to. */
+export interface OutwardAddress {
+  /** Such as `Connection books`, or `Alerts by webhook`. */
+  readonly what: string
+  readonly url: string
+}
+
+/** Names and addresses that never leave the machine. */
+const THIS_MACHINE = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
+
+/** Whether everything that goes out is encrypted on its way: by http, whoever is in between reads the credentials. */
+export function encryptionFindings(addresses: readonly OutwardAddress[]): readonly Finding[] {
+  const plain = addresses.filter(({ url }) => isPlain(url))
+  return plain.length === 0
+    ? [ok('Encryption', 'everything goes out by https')]
+    : plain.map(({ what, url }) => plainFinding(what, new URL(url)))
+}
+
+function isPlain(url: string): boolean {
+  return URL.canParse(url) && new URL(url).protocol === 'http:'
+}
+
+function plainFinding(what: string, { origin, hostname }: URL): Finding {
+  return THIS_MACHINE.test(hostname)
+    ? ok(what, `${origin} by http, which does not leave this machine`)
+    : warn(
+        what,
+        `${origin} is asked by http: whoever is in between reads what is sent, credentials too`,
+        'Write https:// in trestle.config.ts; in a private network put TLS in front of that system.',
+      )
+}
