@@ -101,7 +101,7 @@ const project = ({ root, project }: WorkFolder): string[] => [
 async function createToken(work: WorkFolder, environment: NodeJS.ProcessEnv): Promise<string> {
   const { stdout } = await promisify(execFile)(
     process.execPath,
-    [cli(work), 'tokens', 'create', 'the business', '--quiet', ...project(work)],
+    [cli(work), 'tokens', 'create', 'the business', '--role', 'operator', '--quiet', ...project(work)],
     { env: environment },
   )
   return stdout.trim()

@@ -22,15 +22,15 @@ export interface TokenRow {
 const COLUMNS =
   'tenant, id, name, role, scopes, start, created_at, created_by, expires_at, last_used_at, revoked_at, replaced_by'
 
-/** Tokens of one listing: beyond, the oldest are left out. */
-export const TOKENS_LISTED = 1_000
+/** Tokens of one listing: beyond, of those that were revoked the oldest are left out. */
+export const TOKENS_LISTED = 2_000
 
 export async function readTokens(client: Queryable, tenant: string): Promise<readonly TokenRow[]> {
   const { rows } = await client.query<TokenRow>(
-    `select ${COLUMNS} from tokens where tenant = $1 order by id desc limit ${TOKENS_LISTED}`,
+    `select ${COLUMNS} from tokens where tenant = $1 order by revoked_at is not null, id desc limit ${TOKENS_LISTED}`,
     [tenant],
   )
-  return rows.toReversed()
+  return rows.toSorted((a, b) => (a.id < b.id ? -1 : 1))
 }
 
 /** `lock`: until the end of the transaction. */

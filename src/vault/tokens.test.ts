@@ -2,7 +2,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { DAY, systemRandom } from '../base/index.ts'
 import { isTokenText, newTokenText } from './tokenText.ts'
 import { USES_EVERY_MS } from './tokenUses.ts'
-import { OVERLAP_MS, VERIFIED_FOR_MS, type NewToken } from './tokens.ts'
+import { TOKENS_LISTED } from './tokenRows.ts'
+import { MOST_TOKENS, OVERLAP_MS, VERIFIED_FOR_MS, type NewToken } from './tokens.ts'
 import { openVaultFixture, type VaultFixture } from './vault.fixture.ts'
 
 let fixture: VaultFixture
@@ -162,6 +163,24 @@ describe('an API token', () => {
     await expect(tokens.revoke('default', id, 'operator:ada')).rejects.toMatchObject({ code: 'not_found' })
     await expect(create('  ')).rejects.toMatchObject({ code: 'token_name_invalid' })
     await expect(create('a\0b')).rejects.toMatchObject({ code: 'token_name_invalid' })
+  })
+
+  it('is not made beyond 1,000 in force, and all in force are listed', async () => {
+    const fill = (from: number, to: number, state: string): Promise<unknown> =>
+      fixture.database.pool.query(
+        `insert into tokens (tenant, id, name, hash, revoked_at)
+         select 'default', 'tok_' || lpad(n::text, 6, '0'), 'n', sha256(n::text::bytea), ${state}
+         from generate_series(${from}, ${to}) n`,
+      )
+    await fill(1, MOST_TOKENS - 1, 'null')
+    await fill(MOST_TOKENS, MOST_TOKENS + TOKENS_LISTED, 'now()')
+    const last = await create('last')
+    await expect(create('beyond')).rejects.toMatchObject({ code: 'state_conflict' })
+    const listed = await fixture.vault.tokens.list('default')
+    expect(listed).toHaveLength(TOKENS_LISTED)
+    expect(listed.filter(({ revokedAt }) => revokedAt === undefined)).toHaveLength(MOST_TOKENS)
+    await fixture.vault.tokens.revoke('default', last.id, 'operator:ada')
+    await create('again')
   })
 
   it('does not exist if its ledger entry cannot be written', async () => {

@@ -100,7 +100,7 @@ export interface TokenStore {
   verify(text: string): Promise<JudgedToken>
   /** The same for a token whose id is known, such as that of a session that it opened. */
   inForce(tenant: string, id: string): Promise<boolean>
-  /** Oldest first; the newest {@link TOKENS_LISTED} of them. */
+  /** Oldest first; at most `TOKENS_LISTED`, all that were not revoked among them. */
   list(tenant: string): Promise<readonly ListedToken[]>
   /** By id. Other nodes see it within {@link VERIFIED_FOR_MS}. */
   revoke(tenant: string, id: string, actor: Actor): Promise<void>

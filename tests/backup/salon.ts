@@ -81,7 +81,7 @@ export async function openSalonWorld(home: string, seed: string): Promise<SalonW
       forked.once('exit', (code) => reject(new Error(`The node did not start (${code}): ${said}`)))
     })
     if (api) return
-    const { stdout } = await trestle('tokens', 'create', 'drill', '--quiet')
+    const { stdout } = await trestle('tokens', 'create', 'drill', '--role', 'operator', '--quiet')
     api = connectToApi(ready.url, stdout.trim())
     twins.sendTo({ url: ready.url, token: stdout.trim() })
   }

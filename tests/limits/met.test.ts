@@ -191,6 +191,23 @@ const MET: Readonly<Record<string, readonly [file: string, test: string]>> = {
     'src/vault/tokens.test.ts',
     'that is revoked is refused here at once, and on other nodes when their memory of it ends',
   ],
+  SESSION_CHECK_MS: [
+    'src/server/live/sessionWatch.test.ts',
+    'asks again and again while the viewer may watch or nobody knows, and ends the stream once they may not',
+  ],
+  MOST_TOKENS: ['src/vault/tokens.test.ts', 'is not made beyond 1,000 in force, and all in force are listed'],
+  TOKENS_LISTED: [
+    'src/vault/tokens.test.ts',
+    'is not made beyond 1,000 in force, and all in force are listed',
+  ],
+  LONGEST_LIFE_MS: [
+    'src/vault/tokens.test.ts',
+    'ends at its time to the millisecond, also where it was verified a moment before',
+  ],
+  LONGEST_OVERLAP_MS: [
+    'src/vault/tokens.test.ts',
+    'is refused of one that is over, was rotated already, or is of another tenant',
+  ],
 
   KEEP_DAYS: ['src/ledger/verify.test.ts', 'drops what is old, and the verifier reports a stated gap'],
   'GROUP_COMMIT_DEFAULTS.waiting': [

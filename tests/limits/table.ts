@@ -46,9 +46,11 @@ import { READY_LIMIT_MS } from '../../src/server/http/readiness.ts'
 import { ANSWER_LIMIT_MS } from '../../src/server/http/route.ts'
 import { CODE_FOR_MS, SESSION_FOR_MS } from '../../src/server/live/access.ts'
 import { VIEWERS_LIMIT } from '../../src/server/live/index.ts'
+import { SESSION_CHECK_MS } from '../../src/server/live/sessionWatch.ts'
 import { MOST_WEBHOOK_SECRETS } from '../../src/vault/plan.ts'
 import { SEALED_VALUE_LIMIT } from '../../src/vault/seal.ts'
-import { VERIFIED_FOR_MS } from '../../src/vault/tokens.ts'
+import { TOKENS_LISTED } from '../../src/vault/tokenRows.ts'
+import { LONGEST_LIFE_MS, LONGEST_OVERLAP_MS, MOST_TOKENS, VERIFIED_FOR_MS } from '../../src/vault/tokens.ts'
 import { ANSWER_LIMITS } from '../../src/webhooks/exchange.ts'
 import { RECEIVE_LIMITS } from '../../src/webhooks/receive.ts'
 import { SAMPLE_BODY_BYTES } from '../../src/webhooks/rejections.ts'
@@ -340,6 +342,21 @@ export const API: readonly Limit[] = [
     'refused',
     'VERIFIED_FOR_MS',
   ],
+  [
+    'time until a stream of the live page ends with its session',
+    time(SESSION_CHECK_MS),
+    'ended',
+    'SESSION_CHECK_MS',
+  ],
+  ['tokens in force of a tenant', count(MOST_TOKENS), '409', 'MOST_TOKENS'],
+  [
+    'tokens that are listed',
+    count(TOKENS_LISTED),
+    'of those revoked the oldest are left out',
+    'TOKENS_LISTED',
+  ],
+  ['life of a token that ends', time(LONGEST_LIFE_MS), '400', 'LONGEST_LIFE_MS'],
+  ['time for which a rotated token stays good', time(LONGEST_OVERLAP_MS), '400', 'LONGEST_OVERLAP_MS'],
 ]
 
 export const KEEPING: readonly Limit[] = [
