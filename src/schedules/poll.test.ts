@@ -359,6 +359,32 @@ describe('a provider that does not answer', () => {
     expect(await ledgerOf(node.database)).toEqual(['schedule.added active'])
   })
 
+  it('is asked after an outage as one who waited for its end, for one page: the rest is as whatever comes now', async () => {
+    const clock = clockAt()
+    for (const id of ['a', 'b', 'c']) list.put(id)
+    let away = true
+    const waited: (boolean | undefined)[] = []
+    const node = await start({
+      clock,
+      call: (request) => {
+        waited.push(request.waited)
+        // The drain lets go who waited for the outage, and holds back who comes now.
+        return away || request.waited !== true
+          ? { as: 'parked', code: 'circuit_open', reason: 'Connection "books" is away' }
+          : list.call(request)
+      },
+    })
+    await node.look()
+    away = false
+    await clock.advance(5 * MINUTE)
+    await node.look()
+    expect(await seen(node)).toEqual(['a.1', 'b.1'])
+    expect(waited).toEqual([undefined, true, undefined])
+    await clock.advance(5 * MINUTE)
+    await node.look()
+    expect(await seen(node)).toEqual(['a.1', 'b.1', 'c.1'])
+  })
+
   it('is not asked every second where something of ours fails, and the row says what', async () => {
     const clock = clockAt()
     let asked = 0

@@ -24,6 +24,8 @@ const RETRY_CAP_MS = 15 * MINUTE
 
 /** What budgets answer to a call that is to wait. */
 const OF_BUDGETS: ReadonlySet<string> = new Set(['rate_limited', 'concurrency_reached'])
+/** What a breaker answers while its provider is away, and while those who waited for it are let go. */
+const OF_OUTAGES = 'circuit_open'
 
 /** A poll that this node has claimed. Every write carries the fence: one that was claimed by another writes nothing. */
 interface Claim {
@@ -32,6 +34,8 @@ interface Claim {
   readonly stuck: { readonly delivery: string; readonly digest: Buffer } | undefined
   /** The time that a budget gave it when it said wait. */
   readonly promisedAt: number | undefined
+  /** It waited for an outage: its next page goes with those who did, and is not held back until the last is through. */
+  readonly waited: boolean
 }
 
 /**
@@ -56,7 +60,7 @@ export async function pollDue(poll: DeclaredPoll, deps: PollDeps): Promise<void>
 async function readPages(poll: DeclaredPoll, from: Position, held: Claim, deps: PollDeps): Promise<void> {
   let position = from
   for (let page = 1; ; page++) {
-    const read = await readNext(poll, position, held, deps)
+    const read = await readNext(poll, position, page === 1 ? held : { ...held, waited: false }, deps)
     if (read === undefined) return
     position = read.position
     if (!read.more) return
@@ -98,7 +102,11 @@ async function claim(
   const { fence, failures, stuck_delivery: delivery, stuck_digest: digest } = row
   const stuck = delivery === null || digest === null ? undefined : { delivery, digest }
   const promisedAt = OF_BUDGETS.has(row.error_code ?? '') ? row.due_at.getTime() : undefined
-  return { claim: { fence, failures, stuck, promisedAt }, position: JSON.parse(row.position) as Position }
+  const waited = row.error_code === OF_OUTAGES
+  return {
+    claim: { fence, failures, stuck, promisedAt, waited },
+    position: JSON.parse(row.position) as Position,
+  }
 }
 
 /** Asked apart: nodes belong to no tenant, and where tables are distributed by tenant they lie elsewhere. */
@@ -165,7 +173,7 @@ type Asked =
 async function askProvider(
   { name, trigger, priority }: DeclaredPoll,
   ask: PollAsk,
-  { promisedAt }: Claim,
+  { promisedAt, waited }: Claim,
   deps: PollDeps,
 ): Promise<Asked> {
   const { tenant, clock, connectorNamed, connectionFor } = deps
@@ -195,6 +203,7 @@ async function askProvider(
     flow: name,
     priority,
     ...(promisedAt === undefined ? {} : { promisedAt }),
+    ...(waited ? { waited } : {}),
     stepName: `poll ${name}`,
     attempt: 1,
     kind: 'send',
