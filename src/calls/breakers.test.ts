@@ -4,27 +4,36 @@ import { BREAKER_POLICY, type Breaker } from '../resilience/index.ts'
 import { createFakeClock } from '../testing/index.ts'
 import { Breakers, type SeenCall } from './breakers.ts'
 import { callOf, connectionTo, connectorOf, createThing, type Kind } from './calls.fixture.ts'
+import type { GroupHealth, HealthSource } from './outages/health.ts'
 import type { OutageBoard } from './outages/index.ts'
 import type { CallRequest } from './request.ts'
 
 const BOUND_MS = 30 * SECOND
 
 /** What a node concludes from its calls, without nodes beside it: the board only remembers what it is told. */
-function set(kind: Kind = 'natural', shut?: { breaker: Breaker; backlog?: boolean }) {
+type Shut = { breaker: Breaker; backlog?: boolean } | undefined
+
+function set(kind: Kind = 'natural', given?: Shut | (() => Shut)) {
   const clock = createFakeClock()
+  let health: HealthSource | undefined
   const trips: Parameters<OutageBoard['open']>[0][] = []
   const board = {
-    breakerOf: () =>
-      shut && {
-        tenant: 'default',
-        connectionId: 'con_1',
-        group: '',
-        connector: 'acme',
-        outageId: 'out_1',
-        backlog: true,
-        ...shut,
-      },
+    breakerOf: () => {
+      const shut = typeof given === 'function' ? given() : given
+      return (
+        shut && {
+          tenant: 'default',
+          connectionId: 'con_1',
+          group: '',
+          connector: 'acme',
+          outageId: 'out_1',
+          backlog: true,
+          ...shut,
+        }
+      )
+    },
     open: (trip: (typeof trips)[number]) => void trips.push(trip),
+    shareHealth: (source: HealthSource) => void (health = source),
   } as unknown as OutageBoard
   const breakers = new Breakers(clock, BREAKER_POLICY, 10, board)
   const call = callOf(connectionTo('http://127.0.0.1:1', connectorOf(createThing(kind))), createThing(kind))
@@ -43,7 +52,15 @@ function set(kind: Kind = 'natural', shut?: { breaker: Breaker; backlog?: boolea
       })
     }
   }
-  return { clock, trips, breakers, call, see }
+  return {
+    clock,
+    trips,
+    breakers,
+    call,
+    see,
+    tell: () => health!.tell(),
+    hear: (others: readonly GroupHealth[]) => health!.hear(others),
+  }
 }
 
 describe('what calls show of a provider', () => {
@@ -95,6 +112,78 @@ describe('what calls show of a provider', () => {
     await clock.advance(SECOND)
     see(1, { health: 'failure', words: 'The provider answered 502.' })
     expect(trips).toHaveLength(1)
+  })
+})
+
+describe('what the calls of several nodes show', () => {
+  const failed = {
+    health: 'failure',
+    code: 'provider_unavailable',
+    words: 'The provider answered 503.',
+  } as const
+
+  /** Results of other nodes, as this one hears of them. */
+  function others(
+    results: readonly (readonly [times: number, seen: Partial<SeenCall>])[],
+  ): readonly GroupHealth[] {
+    const elsewhere = set()
+    for (const [times, seen] of results) elsewhere.see(times, seen)
+    return elsewhere.tell()
+  }
+
+  it('counts together: failures that are too few on each open the breaker, with the last answer here', () => {
+    const { trips, see, hear } = set()
+    see(4, failed)
+    hear(others([[5, failed]]))
+    expect(trips).toEqual([])
+    hear(others([[6, failed]]))
+    expect(trips).toMatchObject([{ cause: 'failing', reason: 'The provider answered 503.' }])
+  })
+
+  it('counts with the next call, too', () => {
+    const { trips, see, hear } = set()
+    hear(others([[9, failed]]))
+    expect(trips).toEqual([])
+    see(1, failed)
+    expect(trips).toHaveLength(1)
+  })
+
+  it('stays healthy where the others’ calls succeed', () => {
+    const { trips, see, hear } = set()
+    see(8, failed)
+    hear(
+      others([
+        [1, failed],
+        [20, {}],
+      ]),
+    )
+    see(1, failed)
+    expect(trips).toEqual([])
+  })
+
+  it('is told where something is wrong, here or elsewhere, and else not', () => {
+    const { see, tell, hear } = set()
+    see(20, {})
+    expect(tell()).toEqual([])
+    hear(others([[1, failed]]))
+    expect(tell()).toMatchObject([{ connectionId: 'con_1', group: '' }])
+    hear([])
+    expect(tell()).toEqual([])
+    see(1, failed)
+    expect(tell()).toHaveLength(1)
+  })
+
+  it('is forgotten when the breaker opens, wherever that was', () => {
+    const shut = { breaker: { state: 'open', until: 0, openings: 1 } as Breaker }
+    const now: { shut?: typeof shut } = {}
+    const { trips, see, tell, hear } = set('natural', () => now.shut)
+    see(8, failed)
+    now.shut = shut
+    expect(tell()).toEqual([])
+    delete now.shut
+    hear(others([[5, failed]]))
+    see(1, failed)
+    expect(trips).toEqual([])
   })
 })
 

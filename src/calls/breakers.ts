@@ -13,7 +13,14 @@ import {
   type HealthResult,
   type Latencies,
 } from '../resilience/index.ts'
-import { groupOf, WHOLE, type OutageBoard, type OutageRef, type SharedBreaker } from './outages/index.ts'
+import {
+  groupOf,
+  WHOLE,
+  type GroupHealth,
+  type OutageBoard,
+  type OutageRef,
+  type SharedBreaker,
+} from './outages/index.ts'
 import type { CallRequest } from './request.ts'
 
 /** Whether a call may go out, as far as the provider's health is concerned. */
@@ -40,9 +47,9 @@ export interface SeenCall {
 const HARMLESS = new Set(['natural', 'key'])
 
 /**
- * The health of providers as this node's own traffic shows it, by connection and group of operations, and what the
- * board says that all nodes know. At most `most` connections' worth is kept; of the rest the longest unused is
- * forgotten, and its counts begin anew. Without a board nothing is held back.
+ * The health of providers as the traffic of all nodes shows it, by connection and group of operations: this node's own,
+ * and what the board hears of the others where something is wrong. At most `most` connections' worth is kept; of the
+ * rest the longest unused is forgotten, and its counts begin anew. Without a board nothing is held back.
  */
 export class Breakers {
   readonly #clock: Clock
@@ -50,6 +57,8 @@ export class Breakers {
   readonly #board: OutageBoard | undefined
   readonly #health: Bounded<Map<string, Seen>>
   readonly #latencies: Bounded<Latencies>
+  /** What the calls of other nodes show, by connection and group. */
+  #elsewhere: ReadonlyMap<string, readonly Health[]> = new Map()
 
   constructor(clock: Clock, policy: BreakerPolicy, most: number, board: OutageBoard | undefined) {
     this.#clock = clock
@@ -57,6 +66,7 @@ export class Breakers {
     this.#board = board
     this.#health = new Bounded(most)
     this.#latencies = new Bounded(most)
+    board?.shareHealth({ tell: () => this.#tell(), hear: (others) => this.#hear(others) })
   }
 
   /** Asks for leave to make one attempt. A probe has it always. */
@@ -109,38 +119,86 @@ export class Breakers {
     group: string,
     seen: Omit<SeenCall, 'health'> & { readonly health: HealthResult; readonly now: number },
   ): void {
-    const { connection } = call
-    const { now } = seen
-    const groups = this.#groupsOf(connection)
-    const shared = board.breakerOf({ tenant: connection.tenant, connectionId: connection.id, group })
+    const { tenant, id: connectionId, connector } = call.connection
+    const groups = this.#groupsOf(call.connection)
+    const shared = board.breakerOf({ tenant, connectionId, group })
     // Results of calls from before it opened, that come late, say nothing new.
     if (shared !== undefined && shared.breaker.state !== 'half_open') return
     const life = shared?.breaker.state === 'half_open' ? shared.breaker.since : 0
-    const before = groups.get(group)
-    const health = counted(
-      before?.life === life ? before.health : unknownHealth,
-      this.#policy,
-      seen.health,
-      now,
-    )
-    groups.set(group, { health, life })
-    // One that has just come back is held to its first answers.
-    const verdict = verdictOf(health, this.#policy, now, life === 0 ? undefined : 1)
+    const known = groups.get(group)
+    const before = known?.life === life ? known : undefined
+    const after: Seen = {
+      tenant,
+      connectionId,
+      group,
+      connector: connector.name,
+      life,
+      health: counted(before?.health ?? unknownHealth, this.#policy, seen.health, seen.now),
+      trouble:
+        seen.health === 'success' ? before?.trouble : { ms: seen.ms, code: seen.code, words: seen.words },
+    }
+    groups.set(group, after)
+    this.#conclude(board, after, groups, seen.now)
+  }
+
+  /** Opens the breaker where the results of all nodes together say so. One that has just come back is held to its first answers. */
+  #conclude(board: OutageBoard, seen: Seen, groups: Map<string, Seen>, now: number): void {
+    if (seen.trouble === undefined) return
+    const verdict =
+      seen.life === 0
+        ? verdictOf(seen.health, this.#policy, now, undefined, this.#elsewhere.get(keyOf(seen)))
+        : verdictOf(seen.health, this.#policy, now, 1)
     if (verdict === 'healthy') return
+    const { tenant, connectionId, group, connector, trouble } = seen
     groups.delete(group)
     board.open({
-      tenant: connection.tenant,
-      connectionId: connection.id,
+      tenant,
+      connectionId,
       group,
-      connector: connection.connector.name,
+      connector,
       cause: verdict,
-      code: verdict === 'slow' ? 'slow' : seen.code,
+      code: verdict === 'slow' ? 'slow' : trouble.code,
       reason:
         verdict === 'slow'
-          ? `Answers take much longer than usual, the last one ${Math.round(seen.ms)} ms.`
-          : seen.words,
+          ? `Answers take much longer than usual, the last one ${Math.round(trouble.ms)} ms.`
+          : trouble.words,
       known: this.#known(groups, now),
     })
+  }
+
+  // --- with the other nodes -----------------------------------------------------------------------------
+
+  /** What is wrong here, and what this node knows of groups that others told of. */
+  #tell(): readonly GroupHealth[] {
+    const now = this.#clock.now()
+    return this.#all().flatMap(({ seen, groups }) => {
+      const shared = this.#board?.breakerOf(seen)
+      // It was opened, here or elsewhere: what was counted before that says nothing new afterwards.
+      if (shared !== undefined && shared.breaker.state !== 'half_open') {
+        groups.delete(seen.group)
+        return []
+      }
+      if (seen.life !== 0) return []
+      const { all, succeeded } = totals(seen.health, this.#policy, now)
+      const worthTelling = all > succeeded || (all > 0 && this.#elsewhere.has(keyOf(seen)))
+      const { tenant, connectionId, group, health } = seen
+      return worthTelling ? [{ tenant, connectionId, group, health }] : []
+    })
+  }
+
+  #hear(others: readonly GroupHealth[]): void {
+    const elsewhere = new Map<string, Health[]>()
+    for (const one of others) elsewhere.set(keyOf(one), [...(elsewhere.get(keyOf(one)) ?? []), one.health])
+    this.#elsewhere = elsewhere
+    if (others.length === 0 || this.#board === undefined) return
+    const now = this.#clock.now()
+    for (const { seen, groups } of this.#all())
+      if (this.#elsewhere.has(keyOf(seen)) && this.#board.breakerOf(seen) === undefined)
+        this.#conclude(this.#board, seen, groups, now)
+  }
+
+  #all(): { readonly seen: Seen; readonly groups: Map<string, Seen> }[] {
+    return [...this.#health.all()].flatMap((groups) => [...groups.values()].map((seen) => ({ seen, groups })))
   }
 
   #known(groups: ReadonlyMap<string, Seen>, now: number): ReadonlySet<string> {
@@ -158,9 +216,11 @@ export class Breakers {
 }
 
 /** Results of a group. `life`: when the provider came back, while it is tried; results from before do not count. */
-interface Seen {
-  readonly health: Health
+interface Seen extends GroupHealth {
+  readonly connector: string
   readonly life: number
+  /** The last answer that was none, or slow. */
+  readonly trouble: Pick<SeenCall, 'ms' | 'code' | 'words'> | undefined
 }
 
 /** Why the call is held back; `undefined`: it is not. */
@@ -181,6 +241,14 @@ function refusal({ breaker, backlog, group }: SharedBreaker, call: CallRequest):
   }
 }
 
+function keyOf({
+  tenant,
+  connectionId,
+  group,
+}: Pick<GroupHealth, 'tenant' | 'connectionId' | 'group'>): string {
+  return `${tenant}|${connectionId}|${group}`
+}
+
 function latencyKey({ connection, operationName, kind }: CallRequest): string {
   return `${connection.tenant}|${connection.id}|${kind}|${operationName}`
 }
@@ -196,6 +264,10 @@ class Bounded<Value> {
 
   get(key: string): Value | undefined {
     return this.#values.get(key)
+  }
+
+  all(): Iterable<Value> {
+    return this.#values.values()
   }
 
   set(key: string, value: Value): void {

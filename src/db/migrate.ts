@@ -11,6 +11,7 @@ import * as runs from './migrations/0008-runs.ts'
 import * as held from './migrations/0009-held.ts'
 import * as oauth from './migrations/0011-oauth.ts'
 import * as access from './migrations/0010-access.ts'
+import * as health from './migrations/0012-health.ts'
 import { asUnavailable } from './transaction.ts'
 
 /** In order; a migration that was released is never changed. */
@@ -25,6 +26,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0009-held': { up: (db) => held.up(db) },
   '0010-access': { up: (db) => access.up(db) },
   '0011-oauth': { up: (db) => oauth.up(db) },
+  '0012-health': { up: (db) => health.up(db) },
 }
 
 /** Names of all that this version knows. */

@@ -67,4 +67,16 @@ describe('most groups fail', () => {
     expect(mostFail(set('a', 'b'), set('c', 'd'))).toBe(false)
     expect(mostFail(set('a', 'b'), set('c'))).toBe(true)
   })
+
+  it('of several that counted apart is that of one who counted all, each by its own time', () => {
+    const later = START + 7 * SECOND
+    const one = after(unknownHealth, 'failure', 4)
+    const others = [after(unknownHealth, 'failure', 3, later), after(unknownHealth, 'failure', 3, later)]
+    const together = (now: number): string => verdictOf(one, policy, now, undefined, others)
+    expect(verdict(one, later)).toBe('healthy')
+    expect(together(later)).toBe('failing')
+    expect(together(START + 31 * SECOND)).toBe('healthy')
+    const good = after(unknownHealth, 'success', 11, later)
+    expect(verdictOf(one, policy, later, undefined, [...others, good])).toBe('healthy')
+  })
 })

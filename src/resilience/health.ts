@@ -71,26 +71,31 @@ function plusOne(counts: Counts, result: Exclude<HealthResult, 'neutral'>): Coun
 export function totals(health: Health, policy: HealthPolicy, now: number): Counts & { readonly all: number } {
   const old = Math.max(0, slotAt(policy, now) - health.slot)
   let sum = NONE
-  for (const counts of health.results.slice(0, Math.max(0, SLOTS - old)))
-    sum = {
-      succeeded: sum.succeeded + counts.succeeded,
-      slow: sum.slow + counts.slow,
-      failed: sum.failed + counts.failed,
-    }
+  for (const counts of health.results.slice(0, Math.max(0, SLOTS - old))) sum = plus(sum, counts)
   return { ...sum, all: sum.succeeded + sum.slow + sum.failed }
 }
 
-/** What the results say. `minimum`: other than the policy's, such as 1 while a provider that came back is tried. */
+/**
+ * What the results say. `minimum`: other than the policy's, such as 1 while a provider that came back is tried.
+ * `elsewhere`: what others counted, as if one had counted all.
+ */
 export function verdictOf(
   health: Health,
   policy: HealthPolicy,
   now: number,
   minimum: number = policy.minimumResults,
+  elsewhere: readonly Health[] = [],
 ): Verdict {
-  const { all, failed, slow } = totals(health, policy, now)
+  const { all, failed, slow } = [health, ...elsewhere]
+    .map((one) => totals(one, policy, now))
+    .reduce((sum, one) => ({ ...plus(sum, one), all: sum.all + one.all }))
   if (all === 0 || all < minimum) return 'healthy'
   if (failed / all >= policy.failureShare) return 'failing'
   return (failed + slow) / all >= policy.slowShare ? 'slow' : 'healthy'
+}
+
+function plus(a: Counts, b: Counts): Counts {
+  return { succeeded: a.succeeded + b.succeeded, slow: a.slow + b.slow, failed: a.failed + b.failed }
 }
 
 function slotAt(policy: HealthPolicy, now: number): number {

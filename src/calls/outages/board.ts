@@ -1,8 +1,9 @@
 import pg from 'pg'
-import { reasonOf, SECOND, type Clock } from '../../base/index.ts'
+import { newId, reasonOf, SECOND, type Clock } from '../../base/index.ts'
 import type { Database } from '../../db/index.ts'
 import { opened, type BreakerPolicy } from '../../resilience/index.ts'
 import { WHOLE } from './group.ts'
+import { exchangeHealth, type HealthSource } from './health.ts'
 import {
   BREAKERS_CHANNEL,
   loadBreakers,
@@ -40,6 +41,8 @@ export class OutageBoard {
   #stopping = false
   #cancel: () => void = () => {}
   #listener: pg.Client | undefined
+  readonly #node = newId('nod')
+  #health: HealthSource | undefined
 
   constructor(options: BoardOptions) {
     this.#options = options
@@ -96,6 +99,21 @@ export class OutageBoard {
       .finally(() => this.#opening.delete(key))
   }
 
+  /** Every second the others are told what these calls show of providers, and it hears what theirs do. */
+  shareHealth(source: HealthSource): void {
+    this.#health = source
+  }
+
+  async #exchangeHealth(): Promise<void> {
+    if (this.#health === undefined) return
+    const { database, clock, policy } = this.#options
+    const { windowMs } = policy
+    const told = this.#health.tell()
+    this.#health.hear(
+      await exchangeHealth(database.pool, told, { node: this.#node, now: clock.now(), windowMs }),
+    )
+  }
+
   /** Reads the breakers. Who asks while they are being read gets what is read after that. */
   refresh(): Promise<void> {
     if (this.#reading) {
@@ -120,6 +138,7 @@ export class OutageBoard {
     if (this.#stopping) return
     this.#cancel = this.#options.clock.after(READ_EVERY_MS, () => {
       this.refresh()
+        .then(() => this.#exchangeHealth())
         .catch((error: unknown) => this.#fault('read breakers', error))
         .finally(() => this.#schedule())
     })

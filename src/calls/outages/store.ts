@@ -11,6 +11,7 @@ import {
   type BreakerPolicy,
 } from '../../resilience/index.ts'
 import { WHOLE } from './group.ts'
+import { forgetHealth } from './health.ts'
 
 /** Told to all nodes when a breaker moved; what they do not hear they read within a second. */
 export const BREAKERS_CHANNEL = 'trestle_breakers'
@@ -128,6 +129,7 @@ export function openBreaker(
     await keepOutage(client, { ...trip, group: target }, outageId, earlier !== undefined, deps.now)
     if (widens) await absorb(client, trip, outageId, deps.now)
     await keepBreaker(client, { ...trip, group: target, outageId, breaker, backlog: true })
+    await forgetHealth(client, { ...trip, group: target })
     await record(client, deps, {
       key: { ...trip, group: target },
       action: 'breaker.opened',
@@ -330,6 +332,7 @@ export async function closeBreaker(
   )
   const closed = rows[0]
   if (closed === undefined) return
+  await forgetHealth(client, key)
   await client.query(
     `update outages set ended_at = $3, closed_by = coalesce(closed_by, 'system'), released = released + $4 where tenant = $1 and id = $2`,
     [key.tenant, closed.outage_id, new Date(deps.now), closed.released],
