@@ -9,6 +9,7 @@ export const INCIDENT_KINDS = [
   'held_runs',
   'schedule',
   'reauthorization',
+  'token_expiry',
   'conservation',
   'node_gone',
   'database_away',

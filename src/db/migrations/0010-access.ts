@@ -12,4 +12,5 @@ const STATEMENTS = [
      add column role text not null default 'developer', add column scopes text, add column start text,
      add column expires_at timestamptz, add column created_by text, add column replaced_by text`,
   `create index tokens_by_hash on tokens (hash)`,
+  `create index tokens_ending on tokens (tenant, expires_at) where expires_at is not null and revoked_at is null`,
 ]

@@ -8,6 +8,7 @@ import { nodesGone } from './nodesGone.ts'
 import { outages } from './outages.ts'
 import { reauthorization } from './reauthorization.ts'
 import { schedules } from './schedules.ts'
+import { tokenExpiry } from './tokenExpiry.ts'
 
 /** Everything that is looked for, a kind an entry. */
 export function detectors(limitsOf: LimitsOf): readonly Detector[] {
@@ -19,6 +20,7 @@ export function detectors(limitsOf: LimitsOf): readonly Detector[] {
     heldRuns,
     schedules,
     reauthorization,
+    tokenExpiry,
     conservation,
     nodesGone,
   ]
