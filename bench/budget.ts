@@ -21,6 +21,8 @@ const CASES: Readonly<Record<string, Case>> = {
   oneNode: { nodes: 1, limits: 'second', foreign: 0, tells: true },
   fourNodes: { nodes: 4, limits: 'second', foreign: 0, tells: true },
   fourNodesSeveralWindows: { nodes: 4, limits: 'several', foreign: 0, tells: true },
+  oneNodeForeign30: { nodes: 1, limits: 'second', foreign: 0.3, tells: true },
+  fourNodesForeign30: { nodes: 4, limits: 'second', foreign: 0.3, tells: true },
   oneNodeForeign60: { nodes: 1, limits: 'second', foreign: 0.6, tells: true },
   fourNodesForeign60: { nodes: 4, limits: 'second', foreign: 0.6, tells: true },
   fourNodesForeign60Untold: { nodes: 4, limits: 'second', foreign: 0.6, tells: false },

@@ -46,11 +46,17 @@ export async function makeCall(call: CallRequest, parts: CallParts): Promise<Cal
   const prepared = prepare(call)
   if (prepared.as === 'failed') return prepared
 
-  const permission = parts.breakers.ask(call)
-  if (permission.as === 'refused')
-    return { as: 'parked', code: 'circuit_open', reason: permission.reason, outage: permission.outage }
+  const before = parts.breakers.ask(call)
+  if (before.as === 'refused') return heldBack(before)
   const leave = await parts.budgets.admit(call)
   if (leave.as === 'deferred') return leave
+  // The provider may have gone away while the call waited for its turn.
+  const permission = parts.breakers.ask(call)
+  if (permission.as === 'refused') {
+    leave.ticket.notMade()
+    leave.ticket.close()
+    return heldBack(permission)
+  }
 
   const attempt: Attempt = {
     call,
@@ -75,6 +81,10 @@ export async function makeCall(call: CallRequest, parts: CallParts): Promise<Cal
     attempt.ticket.close()
     permission.pass(attempt.seen)
   }
+}
+
+function heldBack({ reason, outage }: Extract<ReturnType<Breakers['ask']>, { as: 'refused' }>): CallOutcome {
+  return { as: 'parked', code: 'circuit_open', reason, outage }
 }
 
 /** One attempt under way. */

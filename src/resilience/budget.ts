@@ -1,28 +1,23 @@
 import { SECOND } from '../base/index.ts'
-import type { LimitDefinition, Priority } from '../define/index.ts'
+import type { LimitDefinition } from '../define/index.ts'
 import { cautious, measured, NO_FOREIGN, refused, relaxed, type Foreign } from './foreign.ts'
 import { placesFor } from './places.ts'
-import { sharesOf, type Wants } from './shares.ts'
-import {
-  added,
-  AHEAD_MS,
-  fullest,
-  gridOf,
-  NO_COUNTS,
-  pruned,
-  sumOf,
-  type Counts,
-  type Grid,
-} from './slots.ts'
+import type { Returning } from './returning.ts'
+import { FORGOTTEN_MS, handRound, inUse, type Holder, type HoldingGrant, type HoldingNow } from './ring.ts'
+import type { Wants } from './shares.ts'
+import { added, fullest, gridOf, NO_COUNTS, pruned, sumOf, type Counts, type Grid } from './slots.ts'
 
 /**
- * One limit of one connection, as all nodes share it: what was granted to them by slot, who wants how much, and what
- * the provider has said. Kept where only one node changes it at a time; times are of one clock, in milliseconds.
+ * One limit of one connection, as all nodes share it: what they hold of it, who wants how much, and what the provider
+ * has said. Kept where only one node changes it at a time; times are of one clock, in milliseconds.
  */
 export interface BudgetState {
+  /** Of a long window: what was granted, by slot. */
   readonly granted: Counts
+  /** Of a short window: points that no node holds; `undefined`: all, for none was ever granted. */
+  readonly pool?: Returning
   readonly nodes: Readonly<Record<string, BudgetNode>>
-  /** Nothing is granted before this: the provider said so. */
+  /** Nothing is to be sent before this: the provider said so. */
   readonly blockedUntil: number
   /** What the provider says a window allows, where that is not what was declared. */
   readonly stated?: number
@@ -30,14 +25,7 @@ export interface BudgetState {
 }
 
 /** What is known of a node that uses the budget. */
-export interface BudgetNode {
-  readonly at: number
-  /** Points in a second. */
-  readonly wants: Wants
-  /** The last slot that it was granted for. */
-  readonly upTo: number
-  /** Points that its pace has earned and that were not granted yet. */
-  readonly credit: number
+export interface BudgetNode extends Holder {
   readonly places: number
   readonly placesWanted: number
 }
@@ -58,17 +46,19 @@ export interface BudgetAsk {
   readonly waiting: Wants
   /** Points of the dearest call: fewer at once are of no use. At least 1. */
   readonly unit: number
-  /** Points that it holds and may still use. */
+  /** Of a short window: what it holds. */
+  readonly holding: HoldingNow
+  /** Of a long window: points that it holds and may still use. */
   readonly held: number
-  /** Points that it was granted and gives back, by slot. */
+  /** Of a long window: points that it was granted and gives back, by slot. */
   readonly unused: readonly (readonly [slot: number, points: number])[]
-  /** The last slot that it keeps its points of: it would rather have those of later ones now. */
-  readonly upTo?: number
   readonly places: { readonly inFlight: number; readonly wanted: number }
   /** What the provider said last, and how many milliseconds ago. */
   readonly seen?: {
     readonly allowed?: number
     readonly remaining?: number
+    /** What this node itself had used of the window then. */
+    readonly ours?: number
     readonly resetInMs?: number
     readonly agoMs: number
   }
@@ -80,7 +70,9 @@ export interface BudgetAsk {
 
 /** What a node may do until it asks again. */
 export interface BudgetGrant {
-  /** Points and the slots from which on they may be used. */
+  /** Of a short window. */
+  readonly holding: HoldingGrant
+  /** Of a long window: points, and the slots that they count in. */
   readonly slices: readonly { readonly slot: number; readonly points: number }[]
   /** What a window allows, as the provider says or the connector declares. */
   readonly allowed: number
@@ -97,22 +89,8 @@ export interface BudgetGrant {
   readonly places: number
 }
 
-/** What is granted of a window that is not paced may be used for so long. */
-export const HELD_MS = 2 * SECOND
-/** A node that has not asked for so long shares no longer. */
-const FORGOTTEN_MS = 2 * SECOND
 /** Places in flight come back to the others when a node has not asked for so long. */
 const PLACES_FORGOTTEN_MS = 10 * SECOND
-/** How full a window may get by those who come all at once, by priority; what is more is paced. */
-const BURST: Readonly<Record<Priority, number>> = { interactive: 1, normal: 0.5, bulk: 0 }
-/**
- * Where less than this part of the pace was used lately, it is so much faster: what a node held up for a moment did not
- * use in its time is made up for. Only of late: an empty window is not filled early, to be blocked afterwards.
- */
-const CAUGHT_UP = 0.93
-const CATCH_UP = 1.3
-/** The part of a window that is late. */
-const LATELY = 0.2
 /** The part of a long window that is kept for calls that are not bulk. */
 const KEPT_FROM_BULK = 0.02
 
@@ -128,41 +106,61 @@ export function exchange(
   const learned = learn(takeBack(before, grid, slot, ask), limit, ask, now)
   const allowed = learned.stated ?? limit.allowed
   const ours = oursOf(allowed, learned.foreign, grid)
-  const nodes = withNode(learned.nodes, ask, now, slot)
-  const { nodes: placed, places } = placesFor(nodes, ask, limit.concurrency)
-  const given =
-    learned.blockedUntil > now
-      ? { ...nothing(learned.granted, placed[ask.node]!), node: { ...placed[ask.node]!, upTo: slot } }
-      : grid.paced
-        ? paced({ grid, slot, ours, granted: learned.granted, nodes: placed, ask, limit, now })
-        : pooled({ grid, slot, ours, granted: learned.granted, nodes: placed, ask, limit, now })
-  const state = { ...learned, granted: given.granted, nodes: { ...placed, [ask.node]: given.node } }
-  const sharing = Object.values(state.nodes).filter((node) => node.at > now - FORGOTTEN_MS).length
+  const nodes = withNode(learned.nodes, ask, now)
+  const round = grid.paced
+    ? handRound({ ...asked(ask), pool: learned.pool, nodes, allowed, ours, windowMs: limit.windowMs, now })
+    : undefined
+  const { nodes: placed, places } = placesFor({ ...(round?.nodes ?? nodes) }, ask, limit.concurrency)
+  const { slices, granted } =
+    grid.paced || learned.blockedUntil > now
+      ? { slices: [], granted: learned.granted }
+      : pooled({ grid, slot, ours, granted: learned.granted, ask })
+  const state = { ...learned, granted, ...(round && { pool: round.pool }), nodes: placed }
+  const freeAt = grid.paced
+    ? ringFreeAt(state, ours, limit, now)
+    : slotsFreeAt(granted, grid, slot, ours, now)
   return {
     state,
     grant: {
-      slices: given.slices,
+      holding: round?.grant ?? HOLD_NOTHING,
+      slices,
       allowed,
       ours,
-      used: usedBy(given.granted, grid, limit.windowMs, now, undefined),
-      nodes: Math.max(1, sharing),
+      used: usedOf(state, limit, now),
+      nodes: Math.max(1, sharing(placed, now)),
       blockedUntil: state.blockedUntil,
-      freeAt: Math.max(state.blockedUntil, freeAt(given.granted, grid, slot, ours, now)),
+      freeAt: Math.max(state.blockedUntil, freeAt),
       places,
     },
   }
 }
 
-/** Calls may reach the provider closer together than they left: this part of a short window is left for that. */
-const MARGIN = 0.02
+const HOLD_NOTHING: HoldingGrant = { fresh: true, more: [], share: 0, until: 0 }
 
+function asked({ node, holding }: BudgetAsk): Pick<BudgetAsk, 'node' | 'holding'> {
+  return { node, holding }
+}
+
+/** What of a window is ours. Of a short one a little is left where calls were refused without a reason. */
 function oursOf(allowed: number, { amount, slack }: Foreign, { paced }: Grid): number {
-  return Math.max(
-    1,
-    Math.floor(
-      allowed - (paced ? Math.floor(allowed * MARGIN) + Math.ceil(allowed * slack - 1e-9) : 0) - amount,
-    ),
-  )
+  return Math.max(1, Math.floor(allowed - (paced ? Math.ceil(allowed * slack - 1e-9) : 0) - amount + 1e-9))
+}
+
+function sharing(nodes: BudgetState['nodes'], now: number): number {
+  return Object.values(nodes).filter((node) => node.at > now - FORGOTTEN_MS).length
+}
+
+/** When a node that holds nothing may find something. */
+function ringFreeAt(
+  { pool, nodes }: BudgetState,
+  ours: number,
+  { windowMs }: LimitDefinition,
+  now: number,
+): number {
+  const held = Object.values(nodes).reduce((sum, node) => sum + node.holds, 0)
+  const soonest = pool?.[0]?.[0]
+  if (held < ours && soonest !== undefined) return Math.max(now, soonest)
+  return now + Math.min(windowMs, SECOND)
 }
 
 function takeBack(state: BudgetState, grid: Grid, slot: number, ask: BudgetAsk): BudgetState {
@@ -182,13 +180,17 @@ function learn(state: BudgetState, limit: LimitDefinition, ask: BudgetAsk, now: 
   let { foreign } = state
   if (ask.seen?.remaining !== undefined) {
     const { remaining, agoMs, resetInMs } = ask.seen
-    const ours = usedBy(state.granted, grid, limit.windowMs, now - agoMs, resetInMs)
+    const ours = grid.paced
+      ? (ask.seen.ours ?? ask.holding.used) + usedByOthers(state, ask.node, now)
+      : usedBy(state.granted, grid, limit.windowMs, now - agoMs, resetInMs)
     foreign = measured(foreign, { left: remaining, ours, refused: ask.refused }, context)
   }
-  if (ask.refused) foreign = cautious(foreign, context)
   // Where the provider says what is left, that tells more than its refusals.
-  if (ask.refused && now - foreign.measuredAt > 2 * limit.windowMs) {
-    const ours = usedBy(state.granted, grid, limit.windowMs, now, undefined)
+  if (ask.refused && now - foreign.measuredAt <= 2 * limit.windowMs) foreign = cautious(foreign, context)
+  else if (ask.refused) {
+    const ours = grid.paced
+      ? ask.holding.used + usedByOthers(state, ask.node, now)
+      : usedBy(state.granted, grid, limit.windowMs, now, undefined)
     foreign = refused(foreign, ours, context)
   }
   return {
@@ -217,109 +219,61 @@ function usedBy(
   return sumOf(granted, Math.ceil(began / grid.slotMs), Math.floor(at / grid.slotMs))
 }
 
-function withNode(
-  nodes: BudgetState['nodes'],
-  ask: BudgetAsk,
-  now: number,
-  slot: number,
-): Record<string, BudgetNode> {
+/** What the others said that they had used of a short window. */
+function usedByOthers({ nodes }: BudgetState, node: string, now: number): number {
+  return Object.entries(nodes).reduce(
+    (sum, [id, other]) => sum + (id === node || other.at <= now - FORGOTTEN_MS ? 0 : other.used),
+    0,
+  )
+}
+
+function withNode(nodes: BudgetState['nodes'], ask: BudgetAsk, now: number): Record<string, BudgetNode> {
   const kept = Object.entries(nodes).filter(
-    ([id, node]) => id !== ask.node && node.at > now - (node.places > 0 ? PLACES_FORGOTTEN_MS : FORGOTTEN_MS),
+    ([id, node]) =>
+      id !== ask.node &&
+      (node.holds > 0 || node.at > now - (node.places > 0 ? PLACES_FORGOTTEN_MS : FORGOTTEN_MS)),
   )
   const known = nodes[ask.node]
-  const back = known !== undefined && known.at > now - FORGOTTEN_MS && known.upTo < slot + MOST_AHEAD_SLOTS
   return {
     ...Object.fromEntries(kept),
     [ask.node]: {
       at: now,
-      wants: ask.wants,
-      upTo: back ? Math.max(slot - 1, Math.min(known.upTo, ask.upTo ?? known.upTo)) : slot - 1,
-      // Who comes anew finds the first one at once.
-      credit: back ? known.credit : ask.unit,
+      wants: bothOf(ask.wants, ask.waiting),
+      unit: ask.unit,
+      holds: known?.holds ?? 0,
+      until: known?.until ?? 0,
+      givenBy: known?.givenBy ?? 0,
+      used: ask.holding.used,
       places: known?.places ?? 0,
       placesWanted: ask.places.wanted,
     },
   }
 }
 
-const MOST_AHEAD_SLOTS = 2 * AHEAD_MS
+/** Who waits wants it within a second. */
+function bothOf(wants: Wants, waiting: Wants): Wants {
+  return {
+    interactive: wants.interactive + waiting.interactive,
+    normal: wants.normal + waiting.normal,
+    bulk: wants.bulk + waiting.bulk,
+  }
+}
 
 interface Giving {
   readonly grid: Grid
   readonly slot: number
   readonly ours: number
   readonly granted: Counts
-  readonly nodes: Record<string, BudgetNode>
   readonly ask: BudgetAsk
-  readonly limit: LimitDefinition
-  readonly now: number
 }
 
 interface Given {
   readonly slices: BudgetGrant['slices']
   readonly granted: Counts
-  readonly node: BudgetNode
-}
-
-function nothing(granted: Counts, node: BudgetNode): Given {
-  return { slices: [], granted, node }
-}
-
-/** Points spread evenly over the time to come, at this node's share of the pace; and at once for those who wait. */
-function paced(giving: Giving): Given {
-  const { grid, slot, ours, nodes, ask, limit, now } = giving
-  const node = nodes[ask.node]!
-  const slices: { slot: number; points: number }[] = []
-  let { granted } = giving
-  const give = (at: number, points: number): void => {
-    granted = added(granted, at, points)
-    slices.push({ slot: at, points })
-  }
-  const unit = Math.min(ask.unit, ours)
-  let roomNow = ours - fullest(granted, grid, slot)
-  for (const priority of ['interactive', 'normal'] as const) {
-    const room = roomNow - (1 - BURST[priority]) * ours
-    const points = wholeUnits(Math.min(ask.waiting[priority], room), unit)
-    if (points <= 0) continue
-    give(slot, points)
-    roomNow -= points
-  }
-  const lately = Math.ceil(grid.span * LATELY)
-  const behind = sumOf(granted, slot - lately, slot - 1) < ours * LATELY * CAUGHT_UP
-  const rate =
-    pointsPerSlot(nodes, ask.node, { ours, windowMs: limit.windowMs, now, grid }) * (behind ? CATCH_UP : 1)
-  const ahead = slot + Math.max(1, Math.ceil(AHEAD_MS / grid.slotMs))
-  const most = unit + 4 * rate
-  let { credit } = node
-  for (let at = Math.max(node.upTo + 1, slot); at <= ahead; at++) {
-    credit = Math.min(most, credit + rate)
-    if (credit < unit) continue
-    const points = wholeUnits(Math.min(credit, ours - fullest(granted, grid, at)), unit)
-    if (points <= 0) continue
-    give(at, points)
-    credit -= points
-  }
-  return { slices, granted, node: { ...node, upTo: Math.max(ahead, node.upTo), credit } }
-}
-
-function pointsPerSlot(
-  nodes: Record<string, BudgetNode>,
-  id: string,
-  rate: { readonly ours: number; readonly windowMs: number; readonly now: number; readonly grid: Grid },
-): number {
-  const sharing = Object.entries(nodes).filter(([, node]) => node.at > rate.now - FORGOTTEN_MS)
-  const perSecond = (rate.ours * SECOND) / rate.windowMs
-  const shares = sharesOf(
-    perSecond,
-    sharing.map(([, node]) => node.wants),
-  )
-  const mine = shares[sharing.findIndex(([other]) => other === id)] ?? 0
-  return (mine * rate.grid.slotMs) / SECOND
 }
 
 /** Points of a long window for what is wanted in the next second; only their sum counts. */
-function pooled({ grid, slot, ours, granted, nodes, ask }: Giving): Given {
-  const node = { ...nodes[ask.node]!, upTo: slot }
+function pooled({ grid, slot, ours, granted, ask }: Giving): Given {
   const unit = Math.min(ask.unit, ours)
   const urgent = ask.waiting.interactive + ask.waiting.normal + ask.wants.interactive + ask.wants.normal
   const room = ours - fullest(granted, grid, slot)
@@ -328,24 +282,28 @@ function pooled({ grid, slot, ours, granted, nodes, ask }: Giving): Given {
   const bulk = Math.max(0, ask.waiting.bulk + ask.wants.bulk - Math.max(0, ask.held - urgent))
   const forBulk = Math.max(0, Math.min(room - forUrgent - kept, bulk))
   const wanted = Math.max(Math.ceil(forUrgent + forBulk), urgent + bulk > 0 && ask.held < unit ? unit : 0)
-  const points = wholeUnits(Math.min(wanted, urgent > 0 ? room : room - kept), 1)
-  if (points <= 0) return nothing(granted, node)
-  return { slices: [{ slot, points }], granted: added(granted, slot, points), node }
-}
-
-function wholeUnits(points: number, unit: number): number {
-  return Math.floor(points / unit + 1e-9) * unit
+  const points = Math.floor(Math.min(wanted, urgent > 0 ? room : room - kept) + 1e-9)
+  if (points <= 0) return { slices: [], granted }
+  return { slices: [{ slot, points }], granted: added(granted, slot, points) }
 }
 
 /** When the window next has room for a point, by what was granted up to now. */
-function freeAt(granted: Counts, grid: Grid, slot: number, ours: number, now: number): number {
+function slotsFreeAt(granted: Counts, grid: Grid, slot: number, ours: number, now: number): number {
   if (fullest(granted, grid, slot) < ours) return now
   for (let at = slot + 1; at <= slot + grid.span; at++)
     if (sumOf(granted, at - grid.span + 1, at) < ours) return at * grid.slotMs
   return (slot + grid.span) * grid.slotMs
 }
 
-/** What of a limit is used: in the window that ends now, and the points that were granted for the time to come. */
+/** What of the window that ends now is used or granted. */
+function usedOf(state: BudgetState, limit: LimitDefinition, now: number): number {
+  const grid = gridOf(limit.windowMs)
+  return grid.paced
+    ? Math.min(state.stated ?? limit.allowed, inUse(state.pool, state.nodes, now))
+    : usedBy(pruned(state.granted, grid, Math.floor(now / grid.slotMs)), grid, limit.windowMs, now, undefined)
+}
+
+/** What of a limit is used, in the window that ends now. */
 export function useOf(
   state: BudgetState,
   limit: LimitDefinition,
@@ -354,20 +312,14 @@ export function useOf(
   readonly used: number
   readonly allowed: number
   readonly foreign: number
-  readonly freeAt: number
   readonly nodes: number
 } {
-  const grid = gridOf(limit.windowMs)
-  const slot = Math.floor(now / grid.slotMs)
-  const granted = pruned(state.granted, grid, slot)
   const allowed = state.stated ?? limit.allowed
   const foreign = relaxed(state.foreign, { allowed, windowMs: limit.windowMs, now })
-  const ours = oursOf(allowed, foreign, grid)
   return {
-    used: usedBy(granted, grid, limit.windowMs, now, undefined),
+    used: usedOf(state, limit, now),
     allowed,
     foreign: Math.round(foreign.amount),
-    freeAt: Math.max(state.blockedUntil, freeAt(granted, grid, slot, ours, now)),
-    nodes: Object.values(state.nodes).filter((node) => node.at > now - FORGOTTEN_MS).length,
+    nodes: sharing(state.nodes, now),
   }
 }

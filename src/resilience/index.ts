@@ -36,19 +36,12 @@ export {
   type HealthResult,
 } from './health.ts'
 export { RAMP_POLICY, releaseNow, type RampPolicy } from './ramp.ts'
-export {
-  exchange,
-  HELD_MS,
-  NEW_BUDGET,
-  useOf,
-  type BudgetAsk,
-  type BudgetGrant,
-  type BudgetState,
-} from './budget.ts'
+export { exchange, NEW_BUDGET, useOf, type BudgetAsk, type BudgetGrant, type BudgetState } from './budget.ts'
 export { forecastOf, type BudgetForecast, type BudgetUse } from './forecast.ts'
 export { observedLimits, refusedBy, type ObservedLimit } from './limitHeaders.ts'
 export { NO_WANTS } from './shares.ts'
-export { AHEAD_MS, gridOf, VALID_SLOTS, type Grid } from './slots.ts'
+export { HOLDS_NOTHING, type HoldingGrant, type HoldingNow } from './ring.ts'
+export { gridOf, HELD_MS, type Grid } from './slots.ts'
 export { parseHttpDate, retryTime } from './retryAfter.ts'
 export {
   earn,

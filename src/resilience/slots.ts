@@ -1,7 +1,7 @@
-import { MINUTE } from '../base/index.ts'
+import { MINUTE, SECOND } from '../base/index.ts'
 
 /**
- * A limit's time, cut into slots. Whatever is granted for a slot may be used until {@link VALID_SLOTS} have passed, so
+ * A long window's time, cut into slots; a short one is handed round point by point (ring.ts). Whatever is granted for a slot may be used until {@link VALID_SLOTS} have passed, so
  * any window, wherever it begins, holds uses of what was granted for `span` slots in a row: keeping their sum below
  * the limit keeps every window below it.
  */
@@ -9,19 +9,20 @@ export interface Grid {
   readonly slotMs: number
   /** Slots that one window's uses can have been granted for. */
   readonly span: number
-  /** Whether what is granted is spread evenly over the window. In long windows only the sum counts. */
+  /** Whether calls are spread evenly over the window. In long windows only the sum counts. */
   readonly paced: boolean
 }
 
 /** Slots in which what was granted for the first of them may be used. */
 export const VALID_SLOTS = 2
 const MOST_SLOTS = 200
-const SHORTEST_SLOT_MS = 10
+/** What is granted of a long window may be used for so long: no longer than a slot, so that it ends in the next. */
+export const HELD_MS = 2 * SECOND
 /** Longer windows are not paced: a day's allowance need not last the day, it must only not be exceeded. */
 const LONGEST_PACED_MS = MINUTE
 
 export function gridOf(windowMs: number): Grid {
-  const slots = Math.max(1, Math.min(MOST_SLOTS, Math.floor(windowMs / SHORTEST_SLOT_MS)))
+  const slots = Math.max(1, Math.min(MOST_SLOTS, Math.floor(windowMs / HELD_MS)))
   return {
     slotMs: windowMs / slots,
     span: slots + VALID_SLOTS,
@@ -37,13 +38,10 @@ export interface Counts {
 
 export const NO_COUNTS: Counts = { first: 0, counts: [] }
 
-/** How far ahead points are granted. A node asks again when half of it has passed. */
-export const AHEAD_MS = 400
-
 /** Without the slots that count in no window any more. A clock set back by more than a window begins anew. */
 export function pruned(counts: Counts, grid: Grid, slot: number): Counts {
   const last = counts.first + counts.counts.length - 1
-  const furthest = slot + Math.max(grid.span, Math.ceil((2 * AHEAD_MS) / grid.slotMs))
+  const furthest = slot + grid.span
   if (counts.counts.length === 0 || last > furthest) return { first: slot, counts: [] }
   const oldest = slot - grid.span + 1
   if (counts.first >= oldest) return counts

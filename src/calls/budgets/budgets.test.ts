@@ -13,7 +13,8 @@ import {
   openProvider,
   type Reply,
 } from '../calls.fixture.ts'
-import type { CallOutcome, CallRequest, CallsOptions } from '../index.ts'
+import type { CallOutcome, CallRequest, CallsOptions, OutageBoard } from '../index.ts'
+import { Budgets, createMemoryAuthority } from './index.ts'
 
 const open: { close(): Promise<unknown> }[] = []
 afterEach(async () => {
@@ -159,6 +160,33 @@ describe('budgets', () => {
     })
     await clock.advance(HOUR)
     expect((await call()).as).toBe('succeeded')
+  })
+
+  it('send nothing that waited for its turn to a provider that went away meanwhile', async () => {
+    const clock = createFakeClock(BEGUN)
+    const waiting = new Budgets({ clock, authority: createMemoryAuthority(clock), patienceMs: 5 * SECOND })
+    waiting.start()
+    let away = false
+    const shut = { group: '', outageId: 'out_1', backlog: false, breaker: { state: 'open' } }
+    const board = {
+      breakerOf: () => (away ? shut : undefined),
+      shareHealth: () => {},
+    } as unknown as OutageBoard
+    const { provider, connection, operation } = await set(fine, [limit({ allowed: 1 })])
+    const calls = openCalls(clock, { board, budgets: waiting })
+    open.push(calls, { close: () => waiting.stop() })
+    const call = (): Promise<CallOutcome> => calls.call(callOf(connection, operation))
+    expect((await call()).as).toBe('succeeded')
+    const second = call()
+    away = true
+    await clock.advance(2 * SECOND)
+    expect(await second).toMatchObject({ as: 'parked', code: 'circuit_open' })
+    expect(provider.received).toHaveLength(1)
+    // Its point was not used: the next one finds it.
+    away = false
+    const third = call()
+    await clock.advance(10)
+    expect((await third).as).toBe('succeeded')
   })
 
   it('are not touched by calls whose input is wrong', async () => {

@@ -4,6 +4,7 @@ import { NO_WANTS } from '../../resilience/index.ts'
 import type { CallConnection, CallRequest } from '../request.ts'
 import type { BudgetAuthority, Granted, LimitAsk } from './authority.ts'
 import { learnFrom } from './learn.ts'
+import type { Use } from './holding.ts'
 import { LimitLease } from './lease.ts'
 import { limitsOf } from './limitsOf.ts'
 import { Lines } from './lines.ts'
@@ -24,6 +25,8 @@ export type BudgetLeave =
 export interface BudgetTicket {
   /** Corrects the budgets by what the answer says of the provider's own counts. */
   learn(answer: ProviderAnswer, retryAt: number | undefined): void
+  /** The call is not made after all: its points are free again. */
+  notMade(): void
   close(): void
 }
 
@@ -58,7 +61,7 @@ interface ConnectionBudget {
 
 const MOST_CONNECTIONS = 10_000
 /** How often a node asks while it has calls to make. */
-const ASK_EVERY_MS = 200
+const ASK_EVERY_MS = 250
 const RECORD_EVERY_MS = 5 * SECOND
 /** Calls that wait in memory, on this node: each holds one of the runs that it may execute at once. */
 const ROOMS_HOLD = 160
@@ -155,36 +158,56 @@ export class Budgets {
     }
   }
 
-  #canGo({ wants }: Wanting, now: number): boolean {
-    return wants.every(({ lease, points }) => lease.lacks(points, now) === undefined)
+  #canGo({ wants, priority }: Wanting, now: number, inTurn = false): boolean {
+    // Whoever was passed over long enough need not wait for its pace either.
+    const as = inTurn ? 'interactive' : priority
+    return wants.every(({ lease, points }) => lease.lacks(points, as, now) === undefined)
   }
 
   #admitted(wanting: Wanting, now: number): BudgetLeave {
     const { budget, wants, flow } = wanting
-    for (const { lease, points } of wants) {
-      lease.take(points, now)
-      this.#spending.add(budget.connection, lease.limit.name, flow, points, this.#options.clock.now())
-    }
+    const spentAt = this.#options.clock.now()
+    const took = wants.map(({ lease, points }) => {
+      this.#spending.add(budget.connection, lease.limit.name, flow, points, spentAt)
+      return { lease, points, use: lease.take(points, now) }
+    })
     let open = true
+    let isMade = true
     return {
       as: 'admitted',
       ticket: {
-        learn: (answer, retryAt) => this.#learn(wanting, answer, retryAt),
+        learn: (answer, retryAt) => this.#learn(wanting, took, answer, retryAt),
+        notMade: () => {
+          isMade = false
+        },
         close: () => {
           if (!open) return
           open = false
-          for (const { lease } of wants) lease.freed()
+          for (const { lease, points, use } of took) {
+            if (isMade) lease.ended(use, this.#now())
+            else {
+              lease.notMade(use)
+              this.#spending.notMade(budget.connection, lease.limit.name, flow, points, spentAt)
+            }
+            lease.freed()
+          }
           this.#dispatch(budget)
         },
       },
     }
   }
 
-  #learn({ budget, wants, flow }: Wanting, answer: ProviderAnswer, retryAt: number | undefined): void {
+  #learn(
+    { budget, flow }: Wanting,
+    took: readonly { readonly lease: LimitLease; readonly use: Use | undefined }[],
+    answer: ProviderAnswer,
+    retryAt: number | undefined,
+  ): void {
     const wall = this.#options.clock.now()
     const now = this.#now()
+    for (const { lease, use } of took) lease.ended(use, now)
     const limited = learnFrom(answer, {
-      leases: wants.map(({ lease }) => lease),
+      took,
       table: budget.connection.connector.limitHeaders ?? [],
       retryAt,
       wall,
@@ -234,7 +257,7 @@ export class Budgets {
     for (let gone = true; gone && budget.room.size > 0;) {
       gone = false
       for (const call of budget.room.inOrder()) {
-        if (!this.#canGo(call, now)) continue
+        if (!this.#canGo(call, now, budget.room.isDue(call))) continue
         budget.room.serve(call)
         call.settle(this.#admitted(call, now))
         gone = true
@@ -273,7 +296,8 @@ export class Budgets {
   #deferred(wanting: Wanting): BudgetLeave {
     const { budget, wants, flow, priority, deferredBefore } = wanting
     const now = this.#now()
-    const lacking = wants.find(({ lease, points }) => lease.lacks(points, now) !== undefined) ?? wants[0]!
+    const lacking =
+      wants.find(({ lease, points }) => lease.lacks(points, priority, now) !== undefined) ?? wants[0]!
     const of = deferredBefore ? 'ours' : 'allowed'
     // Many flows in line at once would all come back at the whole pace: beyond a few they share it.
     const lines = Math.max(1, budget.lines.waiting(now) / 4)
@@ -289,7 +313,7 @@ export class Budgets {
       paceMs: paceMs * lines,
       again: deferredBefore,
     })
-    const places = lacking.lease.lacks(lacking.points, now) === 'places'
+    const places = lacking.lease.lacks(lacking.points, priority, now) === 'places'
     return {
       as: 'deferred',
       until: Math.ceil(this.#options.clock.now() + (until - now)),
@@ -452,4 +476,4 @@ function leaseOf(budget: ConnectionBudget, limit: LimitDefinition): LimitLease {
   return lease
 }
 
-const NO_TICKET: BudgetTicket = { learn: () => {}, close: () => {} }
+const NO_TICKET: BudgetTicket = { learn: () => {}, notMade: () => {}, close: () => {} }

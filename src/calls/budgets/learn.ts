@@ -1,10 +1,11 @@
 import type { LimitDefinition, LimitHeaders, ProviderAnswer } from '../../define/index.ts'
 import { observedLimits, refusedBy, type ObservedLimit } from '../../resilience/index.ts'
+import type { Use } from './holding.ts'
 import type { LimitLease } from './lease.ts'
 
 interface Learning {
-  /** Of the limits that the call counted against. */
-  readonly leases: readonly LimitLease[]
+  /** Of the limits that the call counted against, and what it took of each. */
+  readonly took: readonly { readonly lease: LimitLease; readonly use: Use | undefined }[]
   readonly table: readonly LimitHeaders[]
   /** The time that the provider named, on the wall clock. */
   readonly retryAt: number | undefined
@@ -19,29 +20,40 @@ interface Learning {
  * after it everything is new.
  */
 export function learnFrom(answer: ProviderAnswer, learning: Learning): string[] {
-  const { leases, table, wall, now, retryAt } = learning
+  const { took, table, wall, now, retryAt } = learning
+  const leases = took.map(({ lease }) => lease)
   const limits = leases.map(({ limit }) => limit)
   const emptied = new Set<LimitLease>()
+  const left = new Set<LimitLease>()
+  if (answer.status === 429) for (const { lease, use } of took) lease.uncounted(use)
   for (const observed of observedLimits(answer.headers, wall, table)) {
-    const lease = leases.find(({ limit }) => limit === matching(observed, limits))
-    if (lease === undefined) continue
+    const about = matching(observed, limits)
+    const found = took.find(({ lease }) => lease.limit === about)
+    if (found === undefined) continue
+    const { lease, use } = found
     const { remaining, resetAt } = observed
     const allowed = isSame(observed, lease.limit) ? observed.allowed : undefined
-    const about = isSame(observed, lease.limit) || observed.allowed === lease.limit.allowed
+    const isCertain = isSame(observed, lease.limit) || observed.allowed === lease.limit.allowed
     lease.see(
       {
         ...(allowed === undefined || allowed < 1 ? {} : { allowed }),
-        ...(about ? { remaining } : {}),
+        ...(isCertain ? { remaining } : {}),
         ...(resetAt === undefined ? {} : { resetAt: now + (resetAt - wall) }),
       },
+      use,
       now,
     )
-    if (remaining > 0) continue
+    if (remaining > 0) {
+      if (isCertain) left.add(lease)
+      continue
+    }
     emptied.add(lease)
     if (resetAt !== undefined) lease.block(now + Math.min(resetAt - wall, lease.limit.windowMs))
   }
   if (answer.status !== 429) return []
-  return refusedLeases(answer, leases, emptied, table).map((lease, _, refused) => {
+  // What says itself that it has points left did not refuse for want of them.
+  const suspects = leases.filter((lease) => !left.has(lease) || emptied.has(lease))
+  return refusedLeases(answer, suspects, emptied, table).map((lease, _, refused) => {
     const longest = Math.max(...refused.map(({ limit }) => limit.windowMs))
     const shortest = Math.min(...refused.map(({ limit }) => limit.windowMs))
     lease.block(now + Math.min(retryAt === undefined ? shortest : retryAt - wall, longest))

@@ -1,24 +1,35 @@
 import { SECOND } from '../../base/index.ts'
 import { PRIORITIES, type LimitDefinition, type Priority } from '../../define/index.ts'
 import {
-  AHEAD_MS,
   gridOf,
   HELD_MS,
+  HOLDS_NOTHING,
   NO_WANTS,
-  VALID_SLOTS,
   type BudgetAsk,
   type BudgetGrant,
   type Grid,
 } from '../../resilience/index.ts'
 
 import type { LimitAsk } from './authority.ts'
+import { Holding, type Use } from './holding.ts'
 
+/** Points of a long window. */
 interface Slice {
+  /** The slot that they count in. */
   readonly slot: number
-  /** Used from here until there, on the authority's clock. */
-  readonly from: number
+  /** When they can no longer be used, on the authority's clock. */
   readonly until: number
   points: number
+}
+
+/** What an answer said of the limit. */
+interface Seen {
+  readonly allowed?: number
+  readonly remaining?: number
+  /** What this node had used of the window, the call that was answered included. */
+  readonly ours?: number
+  readonly resetAt?: number
+  readonly at: number
 }
 
 /** A node that had no call for so long gives back what it holds and asks no more. */
@@ -29,15 +40,21 @@ const MEMORY_MS = SECOND
 const UNIT_MEMORY_MS = 5 * SECOND
 /** Who wants more than it was given asks again no sooner. */
 const ASK_AGAIN_MS = 100
-/** Points that may be used sooner are kept while others are asked for: the answer takes a moment. */
-const KEPT_MS = 50
-/** Points that may be used so soon are as good as at hand. */
-const SOON_MS = 20
+/** What a node was held up for so long does not slow it down: it makes up for it at once. */
+const MADE_UP_MS = 200
+/** The same as a part of the window, at most. */
+const MADE_UP = 0.1
+/** Of what is held, the part that those who are not interactive leave when they come all at once. */
+const LEFT_BY_NORMAL = 0.5
 
 /** What this node holds of one limit. Times are of the authority's clock; `used` ones are never used again. */
 export class LimitLease {
   readonly limit: LimitDefinition
   readonly #grid: Grid
+  /** Of a short window. */
+  readonly #holding: Holding | undefined
+  /** Of a short window: points that its even pace has earned. */
+  #credit = { points: 1, at: 0 }
   #slices: Slice[] = []
   #unused = new Map<number, number>()
   #inFlight = 0
@@ -45,7 +62,7 @@ export class LimitLease {
   #blockedUntil = 0
   #blockTold = true
   #refused = false
-  #seen: { allowed?: number; remaining?: number; resetAt?: number; at: number } | undefined
+  #seen: Seen | undefined
   readonly #rates: Record<Priority, { perSecond: number; at: number }> = {
     interactive: { perSecond: 0, at: 0 },
     normal: { perSecond: 0, at: 0 },
@@ -64,6 +81,7 @@ export class LimitLease {
   constructor(limit: LimitDefinition) {
     this.limit = limit
     this.#grid = gridOf(limit.windowMs)
+    this.#holding = this.#grid.paced ? new Holding(limit.windowMs) : undefined
     this.#allowed = limit.allowed
     this.#ours = limit.allowed
     this.#places = limit.concurrency === undefined ? Number.POSITIVE_INFINITY : 0
@@ -79,24 +97,50 @@ export class LimitLease {
       this.#unit = { points: Math.max(1, points), at: now }
   }
 
-  /** Why a call of this many points cannot go now; `undefined`: it can. */
-  lacks(points: number, now: number): 'points' | 'places' | undefined {
+  /**
+   * Why a call of this many points cannot go now; `undefined`: it can. Of a short window bulk calls go at an even pace,
+   * so that the others never find it used up; so do normal ones once half of it is used.
+   */
+  lacks(points: number, priority: Priority, now: number): 'points' | 'places' | undefined {
     if (now < this.#blockedUntil) return 'points'
-    if (this.#atHand(now) < this.#whole(points)) return 'points'
+    const wanted = this.#whole(points)
+    const atHand = this.#atHand(now)
+    if (atHand < wanted) return 'points'
+    if (this.#holding !== undefined && priority !== 'interactive') {
+      const total = this.#holding.total(now)
+      const mayBurst = priority === 'normal' && atHand - wanted >= total * LEFT_BY_NORMAL
+      if (!mayBurst && this.#earned(now) < Math.min(wanted, this.#mostEarned(now))) return 'points'
+    }
     return this.#inFlight < this.#places ? undefined : 'places'
   }
 
-  /** Takes the points, of those that end soonest, and a place. Only after {@link lacks} found nothing lacking. */
-  take(points: number, now: number): void {
+  /** Takes the points, and a place. Only after {@link lacks} found nothing lacking. */
+  take(points: number, now: number): Use | undefined {
+    this.#inFlight++
     let left = this.#whole(points)
+    if (this.#holding !== undefined) {
+      const total = this.#holding.total(now)
+      this.#credit = { points: Math.max(-total / 2, this.#earned(now) - left), at: now }
+      return this.#holding.take(left, now)
+    }
     for (const slice of this.#slices) {
       if (left === 0) break
-      if (slice.from > now || slice.until <= now) continue
+      if (slice.until <= now) continue
       const taken = Math.min(left, slice.points)
       slice.points -= taken
       left -= taken
     }
-    this.#inFlight++
+    return undefined
+  }
+
+  /** The answer to a call that took points is here, or none will come. */
+  ended(use: Use | undefined, now: number): void {
+    if (use !== undefined) this.#holding?.ended(use, now)
+  }
+
+  /** A call that took points was not made after all. */
+  notMade(use: Use | undefined): void {
+    if (use !== undefined) this.#holding?.notMade(use)
   }
 
   /** A call that took a place has ended. */
@@ -111,9 +155,16 @@ export class LimitLease {
     this.#blockTold = false
   }
 
-  /** What the provider said of the limit. */
-  see(seen: { allowed?: number; remaining?: number; resetAt?: number }, now: number): void {
-    this.#seen = { ...seen, at: now }
+  /** What the provider said of the limit in its answer to a call that had taken this. */
+  see(seen: Omit<Seen, 'at' | 'ours'>, use: Use | undefined, now: number): void {
+    const before = this.#seen
+    // Of several answers the one that had least left tells most.
+    const isLess =
+      before?.remaining === undefined || (seen.remaining !== undefined && seen.remaining <= before.remaining)
+    this.#seen =
+      isLess || this.#holding === undefined
+        ? { ...before, ...seen, at: now, ...(use && { ours: this.#holding?.usedAt(use) ?? 0 }) }
+        : { ...before, ...(seen.allowed !== undefined && { allowed: seen.allowed }) }
   }
 
   /** The provider refused a call for want of points. */
@@ -121,21 +172,26 @@ export class LimitLease {
     this.#refused = true
   }
 
+  /** The provider refused the call that had taken this, and did not count it. */
+  uncounted(use: Use | undefined): void {
+    if (use !== undefined) this.#holding?.refused(use)
+  }
+
   /** Whether there is something to ask or to tell. */
   isActive(now: number): boolean {
     this.#expire(now)
-    return now - this.#arrivedAt < IDLE_AFTER_MS || this.#slices.length > 0 || this.#hasNews()
+    const holds = this.#slices.length > 0 || (this.#holding?.total(now) ?? 0) > 0
+    return now - this.#arrivedAt < IDLE_AFTER_MS || holds || this.#hasNews()
   }
 
-  /**
-   * Whether a call that waits for points, and can wait for `soonMs`, should not wait for the next ask in its turn. Bulk
-   * waits for what is spread over the time to come.
-   */
+  /** Whether a call that waits for points, and can wait for `soonMs`, should not wait for the next ask in its turn. */
   isUrgent(now: number, soonMs: number, priority: Priority): boolean {
     if (now < this.#blockedUntil || now < this.#scarceUntil) return false
     if (this.#inFlight >= this.#places) return now - this.#askedAt > ASK_AGAIN_MS
-    if (priority === 'bulk') return !this.#slices.some((slice) => slice.points > 0 && slice.until > now)
-    return !this.#slices.some((slice) => slice.points > 0 && slice.until > now && slice.from <= now + soonMs)
+    if (this.#holding === undefined) return this.#atHand(now) === 0
+    if (this.#holding.total(now) < this.#whole(this.#unit.points)) return true
+    if (priority === 'bulk' || this.#holding.free(now) > 0) return false
+    return (this.#holding.nextAt(now) ?? Number.POSITIVE_INFINITY) > now + soonMs
   }
 
   /** What is asked now; `waiting`: points of the calls that wait. What it tells is told once. */
@@ -143,10 +199,10 @@ export class LimitLease {
     this.#expire(now)
     this.#askedAt = now
     const idle = now - this.#arrivedAt >= IDLE_AFTER_MS
-    if (idle) this.#giveBackFrom(Number.NEGATIVE_INFINITY)
-    // Who waits for a burst would rather have now what was spread over the time to come.
-    const sooner = this.#grid.paced && waiting.interactive + waiting.normal > 0
-    if (sooner) this.#giveBackFrom(now + KEPT_MS)
+    if (idle) {
+      for (const slice of this.#slices.splice(0)) this.#giveBack(slice)
+      this.#holding?.handBack(now)
+    }
     const unused = [...this.#unused]
     this.#unused = new Map()
     const seen = this.#seen
@@ -159,9 +215,9 @@ export class LimitLease {
       wants: idle ? NO_WANTS : this.#wants(now),
       waiting,
       unit: this.#unit.points,
+      holding: this.#holding?.tell(now) ?? HOLDS_NOTHING,
       held: this.#slices.reduce((sum, slice) => sum + slice.points, 0),
       unused,
-      ...(sooner && { upTo: Math.floor((now + KEPT_MS) / this.#grid.slotMs) }),
       places: { inFlight: this.#inFlight, wanted: idle ? 0 : this.#inFlight + waitingCalls + 1 },
       ...(seen && { seen: seenOf(seen, now) }),
       refused,
@@ -177,13 +233,10 @@ export class LimitLease {
 
   /** Takes in what was granted. */
   granted(grant: BudgetGrant, asked: Omit<BudgetAsk, 'node'>, now: number): void {
-    const { slotMs, paced } = this.#grid
-    for (const { slot, points } of grant.slices) {
-      const from = paced ? slot * slotMs : now
-      const until = paced ? (slot + VALID_SLOTS) * slotMs : now + HELD_MS
-      this.#slices.push({ slot, from, until, points })
-    }
+    for (const { slot, points } of grant.slices) this.#slices.push({ slot, until: now + HELD_MS, points })
     this.#slices.sort((a, b) => a.until - b.until)
+    if (this.#holding?.total(now) === 0) this.#credit = { points: this.#unit.points, at: now }
+    this.#holding?.receive(grant.holding, now)
     this.#allowed = grant.allowed
     this.#ours = grant.ours
     this.#nodes = grant.nodes
@@ -192,26 +245,25 @@ export class LimitLease {
     this.#blockedUntil = Math.max(this.#blockedUntil, grant.blockedUntil)
     this.#freeAt = grant.freeAt
     const waiting = PRIORITIES.reduce((sum, priority) => sum + asked.waiting[priority], 0)
-    const got = grant.slices.reduce(
-      (sum, slice) => sum + (slice.slot * slotMs <= now + SOON_MS ? slice.points : 0),
-      0,
-    )
-    if (got < Math.max(1, waiting))
-      this.#scarceUntil = now + (this.#slices.length > 0 ? AHEAD_MS / 2 : ASK_AGAIN_MS)
+    if (this.#atHand(now) < waiting) this.#scarceUntil = now + ASK_AGAIN_MS
   }
 
-  /** When points that are held next become usable; `undefined`: none are. */
+  /** When a call that waits may next find what it lacks; `undefined`: not before something is granted. */
   nextAt(now: number): number | undefined {
     if (now < this.#blockedUntil) return this.#blockedUntil
-    let next: number | undefined
-    for (const { from, points } of this.#slices)
-      if (points > 0 && from > now && (next === undefined || from < next)) next = from
-    return next
+    if (this.#holding === undefined) return undefined
+    const back = this.#holding.nextAt(now)
+    const total = this.#holding.total(now)
+    const missing = Math.min(this.#unit.points, this.#mostEarned(now)) - this.#earned(now)
+    if (missing <= 0 || total === 0) return back
+    const earned = now + Math.max(1, (missing * this.limit.windowMs) / total)
+    return back === undefined ? earned : Math.min(back, earned)
   }
 
   /** Not before this is there any use in coming back, as far as is known. */
   notBefore(now: number): number {
-    return Math.max(now, this.#blockedUntil, this.#atHand(now) > 0 ? 0 : this.#freeAt)
+    if (this.#atHand(now) > 0) return Math.max(now, this.#blockedUntil)
+    return Math.max(now, this.#blockedUntil, this.#holding?.nextAt(now) ?? this.#freeAt)
   }
 
   /**
@@ -232,14 +284,8 @@ export class LimitLease {
     return peak
   }
 
-  /** Gives back what may be used only after this. */
-  #giveBackFrom(time: number): void {
-    for (const slice of this.#slices) if (slice.from > time) this.#giveBack(slice)
-    this.#slices = this.#slices.filter((slice) => slice.from <= time)
-  }
-
   #hasNews(): boolean {
-    return this.#refused || !this.#blockTold || this.#unused.size > 0
+    return this.#refused || !this.#blockTold || this.#unused.size > 0 || this.#holding?.hasNews === true
   }
 
   #wants(now: number): BudgetAsk['wants'] {
@@ -256,10 +302,21 @@ export class LimitLease {
   }
 
   #atHand(now: number): number {
+    if (this.#holding !== undefined) return this.#holding.free(now)
     this.#expire(now)
-    let points = 0
-    for (const slice of this.#slices) if (slice.from <= now) points += slice.points
-    return points
+    return this.#slices.reduce((sum, slice) => sum + slice.points, 0)
+  }
+
+  /** Points that the even pace has earned since the last call. */
+  #earned(now: number): number {
+    const { points, at } = this.#credit
+    const perMs = (this.#holding?.total(now) ?? 0) / this.limit.windowMs
+    return Math.min(this.#mostEarned(now), points + Math.max(0, now - at) * perMs)
+  }
+
+  #mostEarned(now: number): number {
+    const part = Math.min(MADE_UP, MADE_UP_MS / this.limit.windowMs)
+    return Math.max(1, this.#unit.points, (this.#holding?.total(now) ?? 0) * part)
   }
 
   #expire(now: number): void {
@@ -277,14 +334,12 @@ function faded(rate: { readonly perSecond: number; readonly at: number }, now: n
   return left < 0.01 ? 0 : left
 }
 
-function seenOf(
-  seen: { allowed?: number; remaining?: number; resetAt?: number; at: number },
-  now: number,
-): NonNullable<BudgetAsk['seen']> {
+function seenOf(seen: Seen, now: number): NonNullable<BudgetAsk['seen']> {
   return {
     agoMs: Math.max(0, now - seen.at),
     ...(seen.allowed === undefined ? {} : { allowed: seen.allowed }),
     ...(seen.remaining === undefined ? {} : { remaining: seen.remaining }),
+    ...(seen.ours === undefined ? {} : { ours: seen.ours }),
     ...(seen.resetAt === undefined ? {} : { resetInMs: seen.resetAt - seen.at }),
   }
 }

@@ -43,14 +43,14 @@ export class Room<Call extends Waiting> {
     return left
   }
 
+  /** Whether those of its priority were passed over so often that it is their turn. */
+  isDue({ priority }: Waiting): boolean {
+    return priority !== 'interactive' && this.#passedOver[priority] >= MOST_PASSED_OVER[priority]
+  }
+
   /** All of them, in the order in which they should go. */
   inOrder(): Call[] {
-    const present = PRIORITIES.filter((priority) => this.#has(priority))
-    const starving = present.filter((priority) => this.#passedOver[priority] >= MOST_PASSED_OVER[priority])
-    const rank = (call: Call): number =>
-      starving.includes(call.priority) && call.priority !== 'interactive'
-        ? -1
-        : PRIORITIES.indexOf(call.priority)
+    const rank = (call: Call): number => (this.isDue(call) ? -1 : PRIORITIES.indexOf(call.priority))
     return [...this.#calls].sort(
       (a, b) =>
         rank(a) - rank(b) ||

@@ -35,6 +35,13 @@ export class Spending {
     sum.points += points
   }
 
+  /** A call that was counted was not made after all. */
+  notMade(connection: Connection, limit: string, flow: string, points: number, now: number): void {
+    const sum = this.#of(connection, limit, flow, now)
+    sum.calls--
+    sum.points -= points
+  }
+
   refused(connection: Connection, limit: string, flow: string, now: number): void {
     this.#of(connection, limit, flow, now).refused++
   }

@@ -54,9 +54,16 @@ export function createTableAuthority({
   return { exchange: exchangeAll }
 }
 
-/** A budget as its row has it. */
+/** A budget as its row has it; what an older version wrote otherwise begins anew. */
 export function budgetOf(state: string | null): BudgetState {
-  return state === null ? NEW_BUDGET : { ...NEW_BUDGET, ...(JSON.parse(state) as Partial<BudgetState>) }
+  if (state === null) return NEW_BUDGET
+  const kept = { ...NEW_BUDGET, ...(JSON.parse(state) as Partial<BudgetState>) }
+  const nodes = Object.entries(kept.nodes).filter(([, node]) => Number.isFinite(node.holds))
+  return {
+    ...kept,
+    nodes: Object.fromEntries(nodes),
+    foreign: { ...NEW_BUDGET.foreign, ...kept.foreign },
+  }
 }
 
 async function readBudgets(

@@ -1,0 +1,219 @@
+import type { HoldingGrant, HoldingNow } from '../../resilience/index.ts'
+import { Jitter } from './jitter.ts'
+
+/** Points that a call took. */
+export interface Use {
+  readonly at: number
+  readonly points: number
+  /** What this node had used of the window then, these included. */
+  readonly inWindow: number
+  /** Of all that this node had used, how much had been refused by then. */
+  readonly refusedBefore: number
+  hasEnded: boolean
+}
+
+interface Stretch {
+  readonly at: number
+  readonly points: number
+}
+
+/**
+ * The points of a short window that this node holds. Each is free, taken by a call under way, or on its way back: a
+ * window after its call, and later by as much as the call took longer than the quickest, for the provider may have
+ * counted it so much later. Times are the authority's.
+ */
+export class Holding {
+  readonly #windowMs: number
+  readonly #jitter: Jitter
+  #until = 0
+  #share = 0
+  #total = 0
+  #free = 0
+  /** Soonest first. */
+  #onTheWay: Stretch[] = []
+  /** In the order in which they left. */
+  readonly #underWay = new Set<Use>()
+  /** Of the window that ends now, oldest first. */
+  #taken: Stretch[] = []
+  #inWindow = 0
+  #refused = 0
+  /** Handed back, and not yet taken in by the authority as far as is known. */
+  #back: (readonly [at: number, points: number])[] = []
+  #told = 0
+
+  constructor(windowMs: number) {
+    this.#windowMs = windowMs
+    this.#jitter = new Jitter(windowMs)
+  }
+
+  /** All that it holds, free or not. */
+  total(now: number): number {
+    this.#update(now)
+    return this.#total
+  }
+
+  /** Points that a call may take now. */
+  free(now: number): number {
+    this.#update(now)
+    return this.#free
+  }
+
+  /** Used of the window that ends now. */
+  used(now: number): number {
+    this.#update(now)
+    return this.#inWindow
+  }
+
+  /** Points that were handed back and that the authority has not been told of. */
+  get hasNews(): boolean {
+    return this.#back.length > 0
+  }
+
+  /** Takes points of those that are free. */
+  take(points: number, now: number): Use {
+    this.#update(now)
+    this.#free -= points
+    this.#inWindow += points
+    this.#taken.push({ at: now, points })
+    const use: Use = {
+      at: now,
+      points,
+      inWindow: this.#inWindow,
+      refusedBefore: this.#refused,
+      hasEnded: false,
+    }
+    this.#underWay.add(use)
+    return use
+  }
+
+  /** The call's answer is here, or none will come. */
+  ended(use: Use, now: number): void {
+    if (use.hasEnded) return
+    use.hasEnded = true
+    const lateMs = this.#jitter.lateMs(now - use.at)
+    if (this.#underWay.delete(use)) this.#returnAt(use.at + this.#windowMs + lateMs, use.points)
+  }
+
+  /** The provider refused the call: it did not count it. */
+  refused(use: Use): void {
+    const at = this.#taken.findLastIndex((taken) => taken.at === use.at && taken.points === use.points)
+    this.#refused += use.points
+    if (at === -1) return
+    this.#taken.splice(at, 1)
+    this.#inWindow -= use.points
+  }
+
+  /** What this node had used of the window when this was taken, as far as the provider counted it. */
+  usedAt(use: Use): number {
+    return Math.max(0, use.inWindow - (this.#refused - use.refusedBefore))
+  }
+
+  /** The call was not made after all. */
+  notMade(use: Use): void {
+    if (this.#underWay.delete(use)) this.#free += use.points
+    this.refused(use)
+  }
+
+  /** When more of it is free; `undefined`: none is on its way. */
+  nextAt(now: number): number | undefined {
+    this.#update(now)
+    const [first] = this.#onTheWay
+    for (const use of this.#underWay) {
+      const at = this.#surelyBack(use)
+      return first === undefined ? at : Math.min(first.at, at)
+    }
+    return first?.at
+  }
+
+  /** Hands everything back. */
+  handBack(now: number): void {
+    this.#update(now)
+    this.#share = 0
+    this.#shed(now)
+  }
+
+  /** What the authority is told. */
+  tell(now: number): HoldingNow {
+    this.#update(now)
+    this.#told = this.#back.length
+    return { points: this.#total, back: [...this.#back], used: this.#inWindow }
+  }
+
+  /** What it answered. */
+  receive({ fresh, more, share, until }: HoldingGrant, now: number): void {
+    this.#back = this.#back.slice(this.#told)
+    this.#told = 0
+    if (fresh) this.#forget()
+    this.#until = until
+    this.#share = share
+    for (const [at, points] of more) {
+      this.#total += points
+      this.#returnAt(at, points)
+    }
+    this.#update(now)
+  }
+
+  #update(now: number): void {
+    for (const use of this.#underWay) {
+      if (this.#surelyBack(use) > now) break
+      this.#underWay.delete(use)
+      this.#free += use.points
+    }
+    let back = 0
+    for (const { at, points } of this.#onTheWay) {
+      if (at > now) break
+      this.#free += points
+      back++
+    }
+    if (back > 0) this.#onTheWay.splice(0, back)
+    let over = 0
+    for (const { at, points } of this.#taken) {
+      if (at > now - this.#windowMs) break
+      this.#inWindow -= points
+      over++
+    }
+    if (over > 0) this.#taken.splice(0, over)
+    if (now >= this.#until) this.#share = 0
+    if (this.#total > this.#share) this.#shed(now)
+  }
+
+  /** Hands back what is not its own any more: free ones first, then those that return soonest. */
+  #shed(now: number): void {
+    const hand = (at: number, points: number): void => {
+      if (points <= 0) return
+      this.#back.push([at, points])
+      this.#total -= points
+    }
+    const free = Math.min(this.#free, this.#total - this.#share)
+    this.#free -= free
+    hand(now, free)
+    while (this.#onTheWay.length > 0 && this.#total > this.#share) {
+      const first = this.#onTheWay.shift()!
+      const points = Math.min(first.points, this.#total - this.#share)
+      hand(first.at, points)
+      if (points < first.points) this.#onTheWay.unshift({ at: first.at, points: first.points - points })
+    }
+    // All of it is wanted back: calls under way too, by when they surely are.
+    if (this.#share > 0) return
+    for (const use of this.#underWay) hand(this.#surelyBack(use), use.points)
+    this.#underWay.clear()
+  }
+
+  #surelyBack(use: Use): number {
+    return use.at + this.#windowMs + this.#jitter.mostLateMs()
+  }
+
+  #returnAt(at: number, points: number): void {
+    let place = this.#onTheWay.length
+    while (place > 0 && this.#onTheWay[place - 1]!.at > at) place--
+    this.#onTheWay.splice(place, 0, { at, points })
+  }
+
+  #forget(): void {
+    this.#total = 0
+    this.#free = 0
+    this.#onTheWay = []
+    this.#underWay.clear()
+    this.#back = []
+  }
+}
