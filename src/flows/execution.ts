@@ -1,91 +1,25 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
-import { createHash } from 'node:crypto'
-import {
-  durationMs,
-  encodeJson,
-  parseJson,
-  reasonOf,
-  codeOf,
-  DAY,
-  PermanentError,
-  SECOND,
-  turn,
-  UsageError,
-  type Clock,
-  type Duration,
-  type Random,
-} from '../base/index.ts'
-import { decodeRecorded, type CallConnection, type CallOutcome, type CallRequest } from '../calls/index.ts'
+import { parseJson, PermanentError, SECOND, turn, UsageError } from '../base/index.ts'
+import { decodeRecorded } from '../calls/index.ts'
 import { asUnavailable } from '../db/index.ts'
-import {
-  isOperation,
-  type AnyConnector,
-  type AnyFlow,
-  type AnyOperation,
-  type EventTrigger,
-  type FlowContext,
-  type FlowEvent,
-  type OperationTree,
-  type StepOptions,
-  type WaitOptions,
-} from '../define/index.ts'
-import { fieldValue } from '../inbox/index.ts'
-import { advanceCall, type CallStep, type StepHost, type StepWrite } from './callStep.ts'
+import type { AnyConnector, AnyFlow, FlowContext, FlowEvent } from '../define/index.ts'
+import { rejected, type Asking, type ExecutionDeps } from './asking.ts'
+import { advanceCall, type CallStep, type StepHost } from './callStep.ts'
 import { createDetermined } from './determined.ts'
+import { doubtsOf, withResumed, type KnownSteps } from './doubts.ts'
 import { ExecutionEndedError, StepFailedError, VersionConflictError } from './errors.ts'
+import { createClients } from './operationSteps.ts'
+import { askForEvent, askLocal, askSleep, stepAround } from './ownSteps.ts'
 import { createPlayback, stepKey, type Playback } from './playback.ts'
-import { afterRestore } from './restored.ts'
-import { afterCrash, mayHaveBeenDone, notTried, retryPolicy } from './retry.ts'
-import type { ClaimedRun, JournalRow, PendingCall, PendingStep, StepKind, Undo } from './run.ts'
-import type { RunWriteAnswer } from './runWriter.ts'
-
-/** Steps that one run may ask for. */
-export const STEPS_PER_RUN = 10_000
-/** Steps of one run that may be under way at once; more wait their turn. */
-export const STEPS_AT_ONCE = 50
-/** Characters of a step's name. */
-export const STEP_NAME_LIMIT = 200
-/** The longest sleep, and the longest wait for an event. */
-export const LONGEST_WAIT_MS = 3_650 * DAY
-/** Bytes that a local step may return, as JSON. */
-export const RESULT_LIMIT_BYTES = 1_048_576
-/**
- * Bytes of results in one run's journal, which is read whole each time that the run goes on. Beyond it no further step
- * is begun; what is under way is still journaled.
- */
-export const JOURNAL_LIMIT_BYTES = 33_554_432
-/** When only waits have remained for this long, the execution ends and the run's row waits. */
-export const SUSPEND_AFTER_MS = 100
-/** How long the flow's code may await something that is no step. */
-export const OUTSIDE_LIMIT_MS = 10 * SECOND
-/** How long the flow's code may take to ask for what its journal holds. */
-export const REPLAY_LIMIT_MS = SECOND
-
-/** What an execution needs of its node. */
-export interface ExecutionDeps {
-  readonly clock: Clock
-  readonly random: Random
-  readonly call: (request: CallRequest) => Promise<CallOutcome>
-  /** Whether this node may be sure that the run is still its own; asked right before a request is written. */
-  readonly mayLeave: () => boolean
-  readonly retries: StepHost['retries']
-  /** The tenant's connection of this connector, or the one named. Throws UsageError where there is none. */
-  readonly connectionFor: (
-    tenant: string,
-    connector: AnyConnector,
-    name: string | undefined,
-  ) => Promise<CallConnection>
-  readonly releasedAnswer: StepHost['releasedAnswer']
-  /** The first event that the wait is for, since the run began, that none of `consumed` is. */
-  readonly findEvent: (
-    run: ClaimedRun,
-    wait: Extract<PendingStep, { kind: 'wait' }>,
-    consumed: readonly string[],
-  ) => Promise<FlowEvent | undefined>
-  readonly write: (write: StepWrite) => Promise<RunWriteAnswer>
-  /** Called before the flow's code is entered, so that a watchdog can name the run. */
-  readonly entering: (runId: string) => void
-}
+import type { ClaimedRun, JournalRow, PendingCall, PendingStep, StepKind } from './run.ts'
+import {
+  JOURNAL_LIMIT_BYTES,
+  OUTSIDE_LIMIT_MS,
+  REPLAY_LIMIT_MS,
+  STEP_NAME_LIMIT,
+  STEPS_AT_ONCE,
+  STEPS_PER_RUN,
+  SUSPEND_AFTER_MS,
+} from './runLimits.ts'
 
 /** Where the flow's code was left. */
 export type ExecutionEnd =
@@ -106,8 +40,6 @@ export type ExecutionEnd =
  * - `check`: only learns whether the flow's code asks for what the journal holds. Nothing is done and nothing written.
  */
 export type ExecutionMode = 'run' | 'resolve' | 'check'
-
-const insideStep = new AsyncLocalStorage<string>()
 
 /** One execution of a run: the flow's function, called from the top with its journal. Started once. */
 export class Execution {
@@ -133,7 +65,6 @@ export class Execution {
   readonly #latest = new Map<string, PendingCall>()
   #asked = 0
   #journalBytes: number
-  #capturing: Undo[] | undefined
   #cancelTimer: () => void = () => {}
   #settled:
     | { readonly as: 'returned'; readonly value: unknown }
@@ -215,107 +146,44 @@ export class Execution {
   }
 
   #context(): FlowContext {
+    const asking = this.#asking()
+    const clientOf = createClients(asking)
     const determined = createDetermined(this.#run.rootRunId, this.#run.createdAt, () => this.playback.last)
     return {
       event: this.#event,
       run: { id: this.#run.id, flow: this.#flow.name, key: this.#run.laneKey },
-      use: (connector, name) => this.#client(connector as AnyConnector, name) as never,
-      step: (name, work) => this.#local(name, work) as never,
-      sleep: (until) => this.#sleep(until),
-      waitFor: (trigger, options) => this.#waitFor(trigger, options) as never,
+      use: (connector, name) => clientOf(connector as AnyConnector, name) as never,
+      step: (name, work) => askLocal(asking, name, work) as never,
+      sleep: (until) => askSleep(asking, until),
+      waitFor: (trigger, options) => askForEvent(asking, trigger, options) as never,
       ...determined,
     }
   }
 
-  // --- what the flow's code may ask for ---------------------------------------------------------------
-
-  #client(connector: AnyConnector, connectionName: string | undefined): unknown {
-    const build = (tree: OperationTree, prefix: string): Record<string, unknown> => {
-      const client: Record<string, unknown> = {}
-      for (const [name, value] of Object.entries(tree)) {
-        client[name] = isOperation(value)
-          ? (input: unknown, options: StepOptions<unknown> = {}) =>
-              this.#operation(connector, connectionName, prefix + name, value, input, options)
-          : build(value, `${prefix}${name}.`)
-      }
-      return client
+  /** What the flow's steps need of this execution. */
+  #asking(): Asking {
+    return {
+      run: this.#run,
+      flow: this.#flow,
+      deps: this.#deps,
+      playback: this.playback,
+      resumed: this.#resumed,
+      consumed: this.#consumed,
+      resolving: () => this.#mode === 'resolve',
+      replaying: () => this.live.length === 0,
+      ask: (name, what, begin) => this.#ask(name, what, begin),
+      wait: (step, go) => this.#wait(step, go),
+      advance: (step, pending) => this.#advance(step, pending),
+      journal: (row) => this.#journal(row),
     }
-    return build(connector.operations as OperationTree, '')
   }
 
-  #operation(
-    connector: AnyConnector,
-    connectionName: string | undefined,
-    operationName: string,
-    operation: AnyOperation,
-    input: unknown,
-    options: StepOptions<unknown>,
-  ): Promise<unknown> {
-    if (this.#capturing) {
-      this.#capturing.push({
-        connection: connectionName ?? '',
-        connector: connector.name,
-        operation: operationName,
-        input,
-      })
-      return new Promise(() => {})
+  get #known(): KnownSteps {
+    return {
+      resumed: this.#resumed,
+      lastAttempts: this.#run.lastAttempts,
+      isFinished: (name, ordinal) => this.playback.find(name, ordinal) !== undefined,
     }
-    const name = options.as ?? `${connector.name}.${operationName}`
-    if (options.validUntil !== undefined && Number.isNaN(new Date(options.validUntil).getTime()))
-      return rejected(
-        new UsageError(
-          'valid_until_invalid',
-          `The step "${name}" is valid until "${String(options.validUntil)}", which is no time. Pass a Date, or ISO 8601 text such as 2026-11-22T21:00:00Z.`,
-        ),
-      )
-    let inputDigest: Buffer
-    try {
-      inputDigest = createHash('sha256')
-        .update(encodeJson({ operation: `${connector.name}.${operationName}`, input }))
-        .digest()
-    } catch (error) {
-      return rejected(error)
-    }
-    const reachedBefore = this.live.length === 0
-    const askedAt = this.playback.last?.finishedAt ?? this.#run.createdAt
-    return this.#ask(name, { kind: 'operation', inputDigest }, async (ordinal) => {
-      const connection = await this.#deps.connectionFor(this.#run.tenant, connector, connectionName)
-      const step: CallStep = {
-        kind: 'operation',
-        name,
-        ordinal,
-        connection,
-        operationName,
-        operation,
-        input,
-        inputDigest,
-        options,
-        policy: retryPolicy(options.retry, this.#flow.retry, operation.retry),
-        askedAt,
-        undoOf: options.undo && ((made) => this.#captureUndo(options.undo!, made)),
-      }
-      const pending = this.#startingPoint(step, reachedBefore)
-      if (pending) await this.#advance(step, pending)
-    })
-  }
-
-  /** Where a call step begins: as it was suspended, in doubt where an attempt may have left, else untried. */
-  #startingPoint(step: CallStep, reachedBefore: boolean): PendingCall | undefined {
-    const now = this.#deps.clock.now()
-    const resumed = this.#resumed.get(stepKey(step.name, step.ordinal))
-    const before = resumed?.kind === 'operation' ? resumed : notTried(step.name, step.ordinal, now)
-    const last = this.#run.lastAttempts.find(
-      (attempt) => attempt.name === step.name && attempt.ordinal === step.ordinal,
-    )
-    // What is asked for after a live result cannot have been asked for before the crash.
-    const claims = reachedBefore ? this.#run.claims : 1
-    const { claimedAt } = this.#run
-    const crashed = afterCrash(before, step.operation, { last, claims, claimedAt, now })
-    const start = afterRestore(crashed, step.operation, this.#run, now)
-    if (this.#mode === 'run') return start
-    // Before an undo only doubts are resolved; a call that can be undone may have been made, so it is learned.
-    const known = resumed !== undefined || last !== undefined || step.undoOf !== undefined
-    return known && (mayHaveBeenDone(start) || start.settled !== undefined) ? start : undefined
   }
 
   async #advance(step: CallStep, pending: PendingCall): Promise<void> {
@@ -329,145 +197,6 @@ export class Execution {
     this.#wait({ kind: 'operation', ...progress.pending }, () => this.#advance(step, progress.pending))
   }
 
-  #captureUndo(undo: (made: unknown) => unknown, made: unknown): Undo {
-    const captured: Undo[] = []
-    this.#capturing = captured
-    try {
-      const result = undo(made)
-      if (result instanceof Promise) result.catch(() => {})
-    } catch (error) {
-      return { impossible: `Its undo threw: ${reasonOf(error)}` }
-    } finally {
-      this.#capturing = undefined
-    }
-    return captured.length === 1
-      ? captured[0]!
-      : {
-          impossible: `Its undo called ${captured.length} operations; it must call exactly one, before any await.`,
-        }
-  }
-
-  #local(name: string, work: () => unknown): Promise<unknown> {
-    return this.#ask(name, { kind: 'local' }, async (ordinal) => {
-      if (this.#mode === 'resolve') return
-      const base = {
-        kind: 'local' as const,
-        name,
-        ordinal,
-        connectionId: undefined,
-        operation: undefined,
-        inputDigest: undefined,
-        undo: undefined,
-        summary: undefined,
-      }
-      let row: Omit<JournalRow, 'seq' | 'finishedAt'>
-      try {
-        const result: unknown = await insideStep.run(name, async () => work())
-        const bytes = result === undefined ? undefined : boundedResult(name, result)
-        row = {
-          ...base,
-          outcome: 'succeeded',
-          result: bytes,
-          errorCode: undefined,
-          error: undefined,
-        }
-      } catch (error) {
-        row = {
-          ...base,
-          outcome: 'failed',
-          result: undefined,
-          errorCode: codeOf(error, 'step_threw'),
-          error: reasonOf(error),
-        }
-      }
-      await this.#journal(row)
-    })
-  }
-
-  #sleep(until: Duration | Date): Promise<void> {
-    const now = this.#deps.clock.now()
-    let at: number
-    try {
-      at = until instanceof Date ? until.getTime() : now + durationMs(until)
-      if (Number.isNaN(at))
-        throw new UsageError(
-          'duration_invalid',
-          'The date to sleep until is not valid. Pass a Date, or a duration such as "2 days".',
-        )
-      refuseTooLong(at - now)
-    } catch (error) {
-      return rejected(error)
-    }
-    const ask = this.#ask('sleep', { kind: 'sleep' }, async (ordinal) => {
-      if (this.#mode === 'resolve') return
-      const resumed = this.#resumed.get(stepKey('sleep', ordinal))
-      const step: PendingStep = {
-        kind: 'sleep',
-        name: 'sleep',
-        ordinal,
-        until: resumed?.kind === 'sleep' ? resumed.until : at,
-      }
-      const wake = async (): Promise<void> => {
-        if (this.#deps.clock.now() < step.until) return this.#wait(step, wake)
-        await this.#journal({ ...plainRow('sleep', 'sleep', ordinal), outcome: 'succeeded' })
-      }
-      await wake()
-    })
-    return ask as Promise<void>
-  }
-
-  #waitFor(trigger: EventTrigger, options: WaitOptions): Promise<FlowEvent | undefined> {
-    const value = fieldValue(options.equals)
-    let timeoutMs: number
-    try {
-      timeoutMs = durationMs(options.timeout)
-      refuseTooLong(timeoutMs)
-      if (trigger.definition.match?.includes(options.on) !== true)
-        throw new UsageError(
-          'wait_field_undeclared',
-          `${trigger.connector} events "${trigger.type}" cannot be matched on "${options.on}". Declared for matching: ${trigger.definition.match?.join(', ') ?? 'nothing'}.`,
-        )
-      if (value === undefined)
-        throw new UsageError(
-          'wait_value_invalid',
-          `waitFor("${trigger.type}") needs a text, number or boolean in "equals".`,
-        )
-    } catch (error) {
-      return rejected(error)
-    }
-    const name = `wait:${trigger.connector}.${trigger.type}`
-    const ask = this.#ask(name, { kind: 'wait' }, async (ordinal) => {
-      if (this.#mode === 'resolve') return
-      const resumed = this.#resumed.get(stepKey(name, ordinal))
-      const until = resumed?.kind === 'wait' ? resumed.until : this.#deps.clock.now() + timeoutMs
-      const step = {
-        kind: 'wait' as const,
-        name,
-        ordinal,
-        until,
-        connector: trigger.connector,
-        connection: trigger.connection,
-        type: trigger.type,
-        field: options.on,
-        value,
-      }
-      const look = async (): Promise<void> => {
-        const event = await this.#deps.findEvent(this.#run, step, this.#consumed)
-        if (!event && this.#deps.clock.now() < until) return this.#wait(step, look)
-        // Another wait of this run took it meanwhile: there may be a next one.
-        if (event && this.#consumed.includes(event.id)) return look()
-        if (event) this.#consumed.push(event.id)
-        await this.#journal({
-          ...plainRow('wait', name, ordinal),
-          outcome: 'succeeded',
-          result: event && Buffer.from(encodeJson(event)),
-        })
-      }
-      await look()
-    })
-    return ask as Promise<FlowEvent | undefined>
-  }
-
   // --- asking, waiting, delivering --------------------------------------------------------------------
 
   #ask(
@@ -479,7 +208,7 @@ export class Execution {
       this.onAskedAfterEnd(name)
       return rejected(new ExecutionEndedError())
     }
-    const outer = insideStep.getStore()
+    const outer = stepAround()
     if (outer !== undefined)
       return rejected(
         new UsageError(
@@ -605,12 +334,14 @@ export class Execution {
     if (this.#underWay > 0) return
     if (this.#faulted) return this.#finish(this.#faulted)
     const pending = [...this.#pending.values()].map(({ step }) => step)
-    if (this.#handingBack) return this.#finish({ as: 'suspended', pending: this.#withResumed(pending) })
-    if (this.#cancelling) return this.#finish({ as: 'cancelling', pending: this.#doubts(pending) })
-    if (this.#settled?.as === 'threw') return this.#endThrew(this.#doubts(pending))
+    if (this.#handingBack)
+      return this.#finish({ as: 'suspended', pending: withResumed(pending, this.#known) })
+    if (this.#cancelling) return this.#finish({ as: 'cancelling', pending: doubtsOf(pending, this.#known) })
+    if (this.#settled?.as === 'threw') return this.#endThrew(doubtsOf(pending, this.#known))
     if (this.#settled) return this.#endReturned(pending.filter((step) => step.kind === 'operation'))
     if (!this.playback.replayed) return this.#expect(REPLAY_LIMIT_MS, () => this.#conflictUnasked())
-    if (this.#mode === 'resolve') return this.#finish({ as: 'cancelling', pending: this.#doubts(pending) })
+    if (this.#mode === 'resolve')
+      return this.#finish({ as: 'cancelling', pending: doubtsOf(pending, this.#known) })
     if (pending.length > 0)
       return this.#expect(SUSPEND_AFTER_MS, () => this.#finish({ as: 'suspended', pending }))
     this.#expect(OUTSIDE_LIMIT_MS, () =>
@@ -690,71 +421,15 @@ export class Execution {
     const underWay = [...this.#latest]
       .filter(([other]) => other !== key)
       .map(([, call]): PendingStep => ({ kind: 'operation', ...call }))
-    return this.#withResumed([...waiting, ...underWay, { kind: 'operation', ...step }])
+    return withResumed([...waiting, ...underWay, { kind: 'operation', ...step }], this.#known)
   }
 
   /** Steps of which nobody knows whether they were done, as far as this execution came. */
   doubts(): readonly PendingStep[] {
-    return this.#doubts([...this.#pending.values()].map(({ step }) => step))
-  }
-
-  /**
-   * Steps of which nobody knows whether they were done. One that the flow's code does not ask for any more, because
-   * it was changed or awaits something of its own, is held for a person.
-   */
-  #doubts(pending: readonly PendingStep[]): PendingStep[] {
-    const asked = new Set(pending.map((step) => stepKey(step.name, step.ordinal)))
-    const unasked = (step: PendingStep): boolean => !asked.has(stepKey(step.name, step.ordinal))
-    return [...this.#withResumed(pending), ...this.#openUnasked(pending)].flatMap((step): PendingStep[] => {
-      // What undoes a step is not asked for by the flow's code: the undoing itself goes on with it.
-      if (step.kind !== 'operation' || isUndo(step) || !mayHaveBeenDone(step)) return []
-      if (!unasked(step)) return [step]
-      if (step.settled !== undefined) return []
-      return [
-        {
-          ...step,
-          phase: 'held',
-          until: null,
-          code: 'outcome_unknown',
-          reason: `${step.reason ?? ''} The flow no longer asks for it.`.trim(),
-        },
-      ]
-    })
-  }
-
-  /** Attempts that were begun, of steps that nothing else tells of. */
-  #openUnasked(pending: readonly PendingStep[]): PendingStep[] {
-    const known = new Set(
-      [...pending, ...this.#resumed.values()].map((step) => stepKey(step.name, step.ordinal)),
+    return doubtsOf(
+      [...this.#pending.values()].map(({ step }) => step),
+      this.#known,
     )
-    return this.#run.lastAttempts
-      .filter(
-        (last) =>
-          last.open &&
-          !last.name.startsWith('undo:') &&
-          !known.has(stepKey(last.name, last.ordinal)) &&
-          !this.playback.find(last.name, last.ordinal),
-      )
-      .map((last) => ({
-        kind: 'operation',
-        ...notTried(last.name, last.ordinal, last.begunAt),
-        phase: 'in_doubt',
-        lastNumber: last.number,
-        generation: last.generation,
-        begunAt: last.begunAt,
-        doubtedAt: last.begunAt,
-        code: 'node_died',
-        reason: 'The node died while it was under way.',
-      }))
-  }
-
-  /** Steps that waited before and have not been asked for again yet keep waiting. */
-  #withResumed(pending: readonly PendingStep[]): PendingStep[] {
-    const known = new Set(pending.map((step) => stepKey(step.name, step.ordinal)))
-    const unreached = [...this.#resumed]
-      .filter(([key, step]) => !known.has(key) && !this.playback.find(step.name, step.ordinal))
-      .map(([, step]) => step)
-    return [...pending, ...unreached]
   }
 
   #expect(ms: number, then: () => void): void {
@@ -770,25 +445,6 @@ export class Execution {
     for (const { cancelTimer } of this.#pending.values()) cancelTimer()
     this.#end(end)
   }
-}
-
-function isUndo(step: PendingStep): boolean {
-  return step.name.startsWith('undo:')
-}
-
-/** A rejection that nobody need await. */
-function rejected(error: unknown): Promise<never> {
-  const promise = Promise.reject(error)
-  promise.catch(() => {})
-  return promise
-}
-
-function refuseTooLong(ms: number): void {
-  if (ms > LONGEST_WAIT_MS)
-    throw new UsageError(
-      'duration_invalid',
-      `A run can wait for ${LONGEST_WAIT_MS / DAY} days at most. Wait for less, or start another run then.`,
-    )
 }
 
 function recordedOf(run: ClaimedRun): StepHost['recorded'] {
@@ -811,35 +467,6 @@ function conflicts(
     row.inputDigest !== undefined &&
     !row.inputDigest.equals(what.inputDigest)
   )
-}
-
-function boundedResult(name: string, result: unknown): Buffer {
-  const bytes = Buffer.from(encodeJson(result))
-  if (bytes.length <= RESULT_LIMIT_BYTES) return bytes
-  throw new PermanentError(
-    'result_too_large',
-    `The step "${name}" returned ${bytes.length} bytes; at most ${RESULT_LIMIT_BYTES} are kept in the journal. Return an id or a summary, and read the rest where it is needed.`,
-  )
-}
-
-function plainRow(
-  kind: StepKind,
-  name: string,
-  ordinal: number,
-): Omit<JournalRow, 'seq' | 'finishedAt' | 'outcome'> {
-  return {
-    kind,
-    name,
-    ordinal,
-    connectionId: undefined,
-    operation: undefined,
-    inputDigest: undefined,
-    result: undefined,
-    errorCode: undefined,
-    error: undefined,
-    undo: undefined,
-    summary: undefined,
-  }
 }
 
 function deferred<T>(): { promise: Promise<T>; resolve: (value: T) => void } {

@@ -1,7 +1,8 @@
 import { SECOND, type Clock } from '../base/index.ts'
 import type { AnyFlow, FlowEvent } from '../define/index.ts'
 import { VersionConflictError } from './errors.ts'
-import { Execution, type ExecutionDeps } from './execution.ts'
+import type { ExecutionDeps } from './asking.ts'
+import { Execution } from './execution.ts'
 import { stepKey } from './playback.ts'
 import type { ClaimedRun } from './run.ts'
 

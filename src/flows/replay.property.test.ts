@@ -6,7 +6,8 @@ import { seededRandom, turn, type RunId } from '../base/index.ts'
 import type { CallConnection, CallOutcome, CallRequest } from '../calls/index.ts'
 import { defineFlow, type AnyFlow, type FlowContext } from '../define/index.ts'
 import { createFakeClock } from '../testing/index.ts'
-import { Execution, type ExecutionDeps, type ExecutionEnd } from './execution.ts'
+import type { ExecutionDeps } from './asking.ts'
+import { Execution, type ExecutionEnd } from './execution.ts'
 import type { ClaimedRun, JournalRow, PendingStep } from './run.ts'
 
 /**

@@ -11,11 +11,12 @@ import {
   LONGEST_WAIT_MS,
   RESULT_LIMIT_BYTES,
   STEP_NAME_LIMIT,
-} from '../../src/flows/execution.ts'
+} from '../../src/flows/runLimits.ts'
 import { MOST_CONNECTIONS } from '../../src/flows/retryBudgets.ts'
 import { FLOW_RESULT_LIMIT_BYTES } from '../../src/flows/settle.ts'
 import { FLOWS_PER_EVENT } from '../../src/inbox/flowTable.ts'
 import { MOST_REDACTORS } from '../../src/calls/redaction.ts'
+import { CONNECTION_LIMITS } from '../../src/server/index.ts'
 import { MOST_LANES } from '../../src/server/routes/lanes.ts'
 import {
   DEAD_AFTER_MS,
@@ -111,7 +112,25 @@ export const COMING_IN: readonly Limit[] = [
     'ANSWER_LIMITS.ackTimeoutMs',
   ],
   [
-    'bodies held at once by a node',
+    'bodies held at once by a node whose signature is not checked yet',
+    bytes(ANSWER_LIMITS.maxUnverifiedBytes),
+    'who holds most and has waited longest gets 503',
+    'ANSWER_LIMITS.maxUnverifiedBytes',
+  ],
+  [
+    'connections to a node',
+    count(CONNECTION_LIMITS.maxConnections),
+    'one that waits for its client is closed',
+    'CONNECTION_LIMITS.maxConnections',
+  ],
+  [
+    'from a connection’s first byte to the end of the headers',
+    time(CONNECTION_LIMITS.headersTimeoutMs),
+    '408',
+    'CONNECTION_LIMITS.headersTimeoutMs',
+  ],
+  [
+    'bodies of verified deliveries held at once by a node',
     bytes(ANSWER_LIMITS.maxHeldBytes),
     '503 with `Retry-After`',
     'ANSWER_LIMITS.maxHeldBytes',
