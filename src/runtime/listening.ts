@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { RetryableError, SECOND, settledWithin } from '../base/index.ts'
 import { openDatabase } from '../db/index.ts'
 import type { Inbox } from '../inbox/index.ts'
-import { createApi, createProbes } from '../server/index.ts'
+import { boundConnections, CONNECTION_LIMITS, createApi, createProbes } from '../server/index.ts'
 import { createRejectionCounter, createWebhookIntake, type RejectionCounter } from '../webhooks/index.ts'
 import { testConnection } from './calls.ts'
 import { createEndpointTable } from './endpoints.ts'
@@ -70,18 +70,19 @@ export async function startServer(
       })
     : undefined
   const probes = createProbes({ database: reading.pool, clock, stopping, openHold: hold.open })
-  const server = createServer((request, response) => {
-    // Whoever sends the next request finds another node.
-    if (stopping()) response.shouldKeepAlive = false
-    if (request.url?.startsWith('/webhooks/') && options.roles.includes('intake'))
-      void intake(request, response)
-    else if (api) api.handle(request, response)
-    else if (probes(request, response)) return
-    else answerPlain(response, 404, 'Not found')
-  })
-  server.keepAliveTimeout = 65 * SECOND
-  server.headersTimeout = 20 * SECOND
-  server.requestTimeout = 30 * SECOND
+  const server = createServer(
+    { connectionsCheckingInterval: CONNECTION_LIMITS.lookEveryMs },
+    (request, response) => {
+      // Whoever sends the next request finds another node.
+      if (stopping()) response.shouldKeepAlive = false
+      if (request.url?.startsWith('/webhooks/') && options.roles.includes('intake'))
+        void intake(request, response)
+      else if (api) api.handle(request, response)
+      else if (probes(request, response)) return
+      else answerPlain(response, 404, 'Not found')
+    },
+  )
+  boundConnections(server)
   const close = async (): Promise<void> => {
     await closeServer(server, rejections, installation, api)
     await reading.close()

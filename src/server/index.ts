@@ -16,6 +16,7 @@
  */
 export { createApi, type Api } from './api.ts'
 export type { ApiDeps } from './deps.ts'
+export { boundConnections, CONNECTION_LIMITS, type ConnectionLimits } from './http/connections.ts'
 export { writeJson } from './http/json.ts'
 export type { AnyRoute } from './http/route.ts'
 export { apiRoutes } from './routes/index.ts'

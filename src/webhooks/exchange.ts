@@ -2,21 +2,21 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Clock } from '../base/index.ts'
 import type { Endpoint, Rejection } from './endpoint.ts'
 import { withoutCredentials } from './read-delivery.ts'
-import { pairsOf, refusal, type Refusal } from './receive.ts'
+import { overloaded, pairsOf, refusal, type Refusal } from './receive.ts'
+import type { Place, Room, RoomLimits } from './room.ts'
 
 /** Limits of one answer. */
-export interface AnswerLimits {
+export interface AnswerLimits extends RoomLimits {
   /** From the last byte of the body to an answer, at most. Default 500 ms; the tightest sender known gives 1.25 s. */
   readonly ackTimeoutMs: number
   /** `Retry-After` of a 503. Default 5 s. */
   readonly retryAfterSeconds: number
-  /** Bytes of bodies held at once, over all requests until `accept` settles; above it 503. Default 128 MiB. */
-  readonly maxHeldBytes: number
 }
 
 export const ANSWER_LIMITS: AnswerLimits = {
   ackTimeoutMs: 500,
   retryAfterSeconds: 5,
+  maxUnverifiedBytes: 64 * 1024 * 1024,
   maxHeldBytes: 128 * 1024 * 1024,
 }
 
@@ -38,18 +38,13 @@ export class Exchange {
   readonly response: ServerResponse
   endpoint: Endpoint | undefined
   answered = false
-  #load: { bytes: number }
-  #taken = 0
+  #room: Room
+  #place: Place | undefined
   #cancelDeadline: (() => void) | undefined
 
-  constructor(
-    settings: ExchangeSettings,
-    load: { bytes: number },
-    request: IncomingMessage,
-    response: ServerResponse,
-  ) {
+  constructor(settings: ExchangeSettings, room: Room, request: IncomingMessage, response: ServerResponse) {
     this.#settings = settings
-    this.#load = load
+    this.#room = room
     this.request = request
     this.response = response
   }
@@ -130,15 +125,26 @@ export class Exchange {
     request.once('close', cancel)
   }
 
+  /** Holds room for what comes. `false` where it must give way to others at once. */
+  enterRoom(endpoint: string): boolean {
+    this.#place = this.#room.enter({ address: () => this.request.socket.remoteAddress, endpoint })
+    return this.#place.stands
+  }
+
   take(bytes: number): boolean {
-    if (this.#load.bytes + bytes > this.#settings.maxHeldBytes) return false
-    this.#load.bytes += bytes
-    this.#taken += bytes
-    return true
+    return this.#place?.take(bytes) === true
+  }
+
+  whenYielded(giveWay: (refused: Refusal) => void): void {
+    if (this.#place) this.#place.whenYielded = () => giveWay(overloaded())
+  }
+
+  /** Its signature is good. `false` where there is no room for what is signed either. */
+  vouch(): boolean {
+    return this.#place?.verify() === true
   }
 
   release(): void {
-    this.#load.bytes -= this.#taken
-    this.#taken = 0
+    this.#place?.leave()
   }
 }

@@ -13,6 +13,8 @@
  * 4. Nothing of a body is parsed before its signature is good.
  * 5. Signatures are compared in constant time, and dated ones are refused on both sides of the tolerance.
  * 6. Body, headers, time, form fields, events in a delivery, samples and bytes held at once have a limit.
+ * 7. No signed delivery is refused because of requests that are not: they have no room in common, and where room is
+ *    scarce, who holds most and has waited longest gives way to whoever comes.
  */
 export { type Endpoint, type Rejection } from './endpoint.ts'
 export { createWebhookIntake, type WebhookIntakeOptions } from './intake.ts'
@@ -20,4 +22,5 @@ export { readDelivery, withoutCredentials } from './read-delivery.ts'
 export { pairsOf } from './receive.ts'
 export { createRejectionCounter, type RejectionCounter } from './rejections.ts'
 export { signPayload, type PayloadToSign, type SignedPayload } from './sign.ts'
+export { neighbourhoodOf, whoYields, type Holding } from './yielding.ts'
 export { verifySignature } from './verify.ts'

@@ -20,6 +20,7 @@ import {
   type ReceiveLimits,
   type Refusal,
 } from './receive.ts'
+import { Room } from './room.ts'
 import { verifySignature } from './verify.ts'
 
 export interface WebhookIntakeOptions extends Partial<ReceiveLimits>, Partial<AnswerLimits> {
@@ -34,17 +35,14 @@ export interface WebhookIntakeOptions extends Partial<ReceiveLimits>, Partial<An
 
 type Settings = Required<WebhookIntakeOptions>
 
-/** What a request costs beyond its body, about. */
-const REQUEST_BYTES = 4096
-
 /** Takes requests of a `node:http` server. It never rejects; every request is answered, if its sender waits. */
 export type WebhookIntake = (request: IncomingMessage, response: ServerResponse) => Promise<void>
 
 export function createWebhookIntake(options: WebhookIntakeOptions): WebhookIntake {
   const settings = withDefaults(options)
-  const load = { bytes: 0 }
+  const room = new Room(settings)
   return async (request, response) => {
-    const exchange = new Exchange(settings, load, request, response)
+    const exchange = new Exchange(settings, room, request, response)
     try {
       await takeIn(settings, exchange)
     } catch (cause) {
@@ -71,6 +69,7 @@ async function takeIn(settings: Settings, exchange: Exchange): Promise<void> {
   const refused = await verify(exchange, endpoint, received)
   if (refused !== undefined) return exchange.refuse(refused)
   if (exchange.answered) return
+  if (!exchange.vouch()) return exchange.refuse(overloaded())
   await accept(settings, exchange, deliveryOf(endpoint, received))
 }
 
@@ -106,7 +105,7 @@ async function receive(
   const contentTypes = endpoint.connector.webhooks?.contentTypes ?? JSON_ONLY
   const head = judgeHead(request, contentTypes, settings)
   if (!head.ok) return head
-  if (!exchange.take(REQUEST_BYTES)) return overloaded()
+  if (!exchange.enterRoom(endpoint.id)) return overloaded()
   const read = await readBody(request, settings, exchange, settings.clock)
   if (!read.ok) return read
   return { ...head, body: read.body, receivedAt: settings.clock.now() }

@@ -84,6 +84,8 @@ export function judgeHead(
 export interface HeldBytes {
   /** Whether `bytes` more may be held; they are counted then. */
   take(bytes: number): boolean
+  /** Where others need the room, it is told, and what was read is let go. */
+  whenYielded(giveWay: (refused: Refusal) => void): void
 }
 
 /** Reads the body to its last byte, within size and time. */
@@ -98,6 +100,7 @@ export function readBody(
     let bytes = 0
     let cancel = (): void => {}
     const finish = (refused?: Refusal): void => {
+      held.whenYielded(ignore)
       cancel()
       message.off('data', onData).off('end', onEnd).off('close', onAbort).off('error', onAbort)
       message.on('error', ignore)
@@ -113,6 +116,7 @@ export function readBody(
     const onEnd = (): void => finish()
     const onAbort = (): void =>
       finish({ ok: false, code: 'upload_aborted', reason: 'The sender went away in the middle of the body.' })
+    held.whenYielded(finish)
     // Gone while its endpoint was looked up: then no event comes any more.
     if (message.destroyed && !message.complete) return onAbort()
     cancel = clock.after(limits.receiveTimeoutMs, () =>
@@ -138,7 +142,7 @@ export function refusal(
 }
 
 export function overloaded(): Refusal {
-  return refusal(503, 'overloaded', 'Too many deliveries are under way at once.')
+  return refusal(503, 'overloaded', 'There is no room: too much is under way at once.')
 }
 
 function tooLarge(limits: ReceiveLimits): Refusal {

@@ -19,6 +19,18 @@ const MET: Readonly<Record<string, readonly [file: string, test: string]>> = {
     'src/webhooks/intake.refusals.test.ts',
     'a commit that comes after the deadline changes nothing for the sender',
   ],
+  'ANSWER_LIMITS.maxUnverifiedBytes': [
+    'src/webhooks/room.test.ts',
+    'give way, oldest first and with 503, to deliveries that come in one piece, from the same address even',
+  ],
+  'CONNECTION_LIMITS.maxConnections': [
+    'src/server/http/connections.test.ts',
+    'close the one of the same address that has waited longest, and the newcomer is served',
+  ],
+  'CONNECTION_LIMITS.headersTimeoutMs': [
+    'src/server/http/connections.test.ts',
+    'headers that do not come within the time are answered 408',
+  ],
   'ANSWER_LIMITS.maxHeldBytes': [
     'src/webhooks/intake.refusals.test.ts',
     'deliveries whose commit hangs are bounded: what they hold counts until they end',
