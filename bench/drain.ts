@@ -12,7 +12,7 @@ const RUNS = 50_000
 /** Runs of one customer: one lane. */
 const EACH = 5
 /** What the provider allows in a second. */
-const ALLOWED = 100
+const ALLOWED = 200
 const SECOND = 1000
 const MINUTE = 60 * SECOND
 const OUTAGE_MS = 72 * 60 * MINUTE
@@ -81,8 +81,9 @@ async function threeDays(
   await until(stage, clock, async () => ((await stage.counts())['parked'] ?? 0) >= customers)
   // From one probe to the next the clock is put forward, as on a machine that slept: nothing is due in between.
   while (clock.now() - began < OUTAGE_MS) {
-    clock.set(Math.max(clock.now(), (await nextProbe(stage)) - SECOND))
-    await stage.step(clock, 2.5 * SECOND)
+    clock.set(Math.max(clock.now(), await nextProbe(stage)))
+    // Nodes look once a second.
+    await stage.step(clock, 1.1 * SECOND)
   }
   const calls = stage.provider.seen.length - before
   const [outage] = await query<{ probes: string }>(stage, 'select sum(probes) as probes from outages')

@@ -154,6 +154,29 @@ describe('a run that sleeps behind another', () => {
     expect(woken).toEqual(['run_2_1'])
   })
 
+  it('is found although the look that follows its being put to sleep failed', async () => {
+    await fill(1, 3, 'parked')
+    let fails = true
+    const sweep = new Sweep({
+      database,
+      clock,
+      wake: (client, runs) => {
+        if (runs.length === 0 || !fails) return wake(client, runs)
+        fails = false
+        return Promise.reject(new Error('The database went away.'))
+      },
+    })
+    await sweep.pass()
+    expect(await asleep()).toBe(2)
+    // One more is put to sleep, and the lane is free when it is looked at again.
+    await database.pool.query(`update runs set due_at = $1 where id = 'run_0_2'`, [new Date(clock.now())])
+    await end(0)
+    await expect(sweep.pass()).rejects.toThrow('went away')
+    expect(woken).toEqual([])
+    await sweep.pass()
+    expect(woken).toEqual(['run_0_1'])
+  })
+
   it('is found by a node that starts, and by any node in time', async () => {
     await fill(2, 3, 'parked')
     const sweep = new Sweep({ database, clock, wake })

@@ -45,17 +45,16 @@ export class Sweep {
 
   async pass(): Promise<void> {
     const now = this.#deps.clock.monotonic()
-    if (this.#lanesAt === undefined || now - this.#lanesAt >= LOOK_AT_LANES_MS) {
-      // What is lost from here on is looked for again.
-      this.#lanesAt = now
-      try {
-        await rouseFirsts(this.#deps)
-      } catch (error) {
-        this.#lanesAt = undefined
-        throw error
-      }
+    const looks = this.#lanesAt === undefined || now - this.#lanesAt >= LOOK_AT_LANES_MS
+    // What is lost from here on is looked for again.
+    if (looks) this.#lanesAt = now
+    try {
+      if (looks) await rouseFirsts(this.#deps)
+      await sweepDue(this.#deps)
+    } catch (error) {
+      this.handOverLost()
+      throw error
     }
-    await sweepDue(this.#deps)
   }
 }
 
