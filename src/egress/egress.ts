@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import { Agent, type Dispatcher } from 'undici'
 import type { Clock } from '../base/index.ts'
-import { ACCEPT_ENCODING, decodeBody } from './decode.ts'
+import { ACCEPT_ENCODING, createDecoder } from './decode.ts'
 import { createDial, type Resolve } from './dial.ts'
 import { Exchange, type Unknown } from './exchange.ts'
 import type { NotSent } from './notSent.ts'
@@ -72,6 +72,7 @@ export function createEgress(options: EgressOptions): Egress {
     public: options.dispatcher ?? openPool(options, policy, false),
     private: options.dispatcher ?? openPool(options, policy, true),
   }
+  const decodeBody = createDecoder(policy)
   const inFlight = new Map<string, number>()
 
   async function send(request: EgressRequest): Promise<EgressResult> {
@@ -109,7 +110,7 @@ export function createEgress(options: EgressOptions): Egress {
       if (answer.as !== 'answered') return answer
       const encoding = answer.headers['content-encoding']
       if (encoding === undefined) return { ...answer, ms: clock.monotonic() - begun }
-      const decoded = await decodeBody(answer.body, encoding, policy)
+      const decoded = await decodeBody(answer.body, encoding)
       if (decoded.as === 'refused')
         return { as: 'unknown', code: decoded.code, reason: decoded.reason, status: answer.status }
       return { ...answer, body: decoded.body, ms: clock.monotonic() - begun }

@@ -1,7 +1,7 @@
 /** A DNS server (RFC 1035) on this machine, so that a test decides what each question is answered, and counts them. */
 import { createSocket } from 'node:dgram'
 import { Resolver } from 'node:dns'
-import { isIP, type AddressInfo } from 'node:net'
+import { isIP } from 'node:net'
 import type { Resolve } from '../../src/egress/index.ts'
 
 /** The addresses of a name for its n-th question of one kind, from 1; `undefined`: there is no such name. */
@@ -31,7 +31,7 @@ export async function openNameServer(zone: Zone): Promise<NameServer> {
   })
   await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve))
   const resolver = new Resolver({ timeout: 5000, tries: 1 })
-  resolver.setServers([`127.0.0.1:${(socket.address() as AddressInfo).port}`])
+  resolver.setServers([`127.0.0.1:${socket.address().port}`])
   return {
     resolve: (hostname, done) => {
       const four = new Promise<readonly string[]>((found) =>
