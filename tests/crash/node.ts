@@ -1,7 +1,7 @@
 import { writeSync } from 'node:fs'
 import { subscribe } from 'node:diagnostics_channel'
 import { CRASH_CHANNEL, reasonOf, systemClock, systemRandom, type CrashPoint } from '../../src/base/index.ts'
-import { defineConfig } from '../../src/define/index.ts'
+import { defineConfig, type AlertsDefinition } from '../../src/define/index.ts'
 import { createPlatform, openInstallation, type Role } from '../../src/runtime/index.ts'
 import { onAskedToStop, readChildOptions, tellParent } from './child.ts'
 import { acme } from './connector.ts'
@@ -21,6 +21,8 @@ export interface NodeOptions {
   readonly crashAt?: { readonly point: CrashPoint; readonly count: number; readonly how: 'kill' | 'stop' }
   /** A protection to take away, so that a test can show that its loss is noticed. */
   readonly sabotage?: Sabotage
+  /** Who is told of incidents. Default: nobody. */
+  readonly alerts?: AlertsDefinition
 }
 
 export interface NodeReady {
@@ -44,6 +46,7 @@ const installation = await openInstallation({
       }),
     },
     flows: FLOWS,
+    ...(options.alerts && { alerts: options.alerts }),
   }),
   folder: options.folder,
   databaseUrl: options.databaseUrl,

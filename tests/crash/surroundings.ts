@@ -5,6 +5,7 @@ import pg from 'pg'
 import { SECOND, systemClock, systemRandom } from '../../src/base/index.ts'
 import type { EmbeddedPostgres } from '../../src/db/embedded/index.ts'
 import { openDatabase } from '../../src/db/index.ts'
+import type { AlertsDefinition } from '../../src/define/index.ts'
 import type { Role } from '../../src/runtime/index.ts'
 import { openSourceLedger, openWitness, type SourceLedger, type Witness } from './ledgers.ts'
 import type { NodeOptions, NodeReady } from './node.ts'
@@ -20,10 +21,14 @@ export interface SurroundingsOptions {
   readonly entries: string
   readonly postgres: EmbeddedPostgres
   readonly sabotage?: Sabotage
+  /** Who nodes tell of incidents. Default: nobody. */
+  readonly alerts?: AlertsDefinition
   /** The address at which nodes find the database, where something stands between. Default: the database's own. */
   readonly through?: (databaseUrl: string) => string
   /** The platform's addresses now, the one to be asked next first. Default: the nodes that serve, in their order. */
   readonly targets?: (serving: readonly PlatformNode[]) => readonly string[]
+  /** How long senders wait for an answer. Default 5 s. */
+  readonly answerWithinMs?: number
   /** Told of every answer, and of every failure to get one, and after how many milliseconds. */
   readonly onAnswer?: (status: number | undefined, code: string | undefined, ms: number) => void
 }
@@ -118,6 +123,7 @@ export async function openSurroundings(options: SurroundingsOptions): Promise<Su
       ...(over.lingerMs !== undefined && { lingerMs: over.lingerMs }),
       ...(over.crashAt && { crashAt: over.crashAt }),
       ...(options.sabotage && { sabotage: options.sabotage }),
+      ...(options.alerts && { alerts: options.alerts }),
     }
     const startedAt = systemClock.monotonic()
     const child = startChild<NodeReady>({
@@ -145,6 +151,7 @@ export async function openSurroundings(options: SurroundingsOptions): Promise<Su
     secret: webhookSecret,
     ledger,
     connections: CONNECTIONS,
+    ...(options.answerWithinMs !== undefined && { answerWithinMs: options.answerWithinMs }),
     onAnswer: (status, code, ms) => {
       if (status !== undefined && status < 300) lastServed = systemClock.monotonic()
       options.onAnswer?.(status, code, ms)

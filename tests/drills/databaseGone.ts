@@ -7,6 +7,9 @@ import { onStage, sendMixed, type Stage } from './stage.ts'
 /** A refusal comes so soon at the latest. */
 const REFUSED_WITHIN_MS = SECOND
 const RECOVERED_WITHIN_MS = 15 * SECOND
+const ALERTED_WITHIN_MS = 30 * SECOND
+/** An outage as short as this ends before anybody is told: the database counts as away after 15 s. */
+const TOLD_FROM_SECONDS = 20
 const PER_SECOND = 40
 const HEALTHY_MS = 3 * SECOND
 /** Answers that were under way when the gate closed are of either time. */
@@ -23,7 +26,7 @@ export const databaseGone: Drill = {
       await gate.close()
     }
   },
-  controls: [{ sabotage: 'answers_before_commit', notices: ({ lost }) => lost > 0 }],
+  controls: [{ sabotage: 'answers_before_commit', notices: ({ gone }) => gone > 0 }],
 }
 
 async function play(stage: Stage, gate: Gate, options: DrillOptions): Promise<DrillReport> {
@@ -53,12 +56,14 @@ async function play(stage: Stage, gate: Gate, options: DrillOptions): Promise<Dr
   const meanwhile = stage.answers.filter(({ at }) => at > gone + UNDER_WAY_MS && at < back)
   const otherThan503 = meanwhile.filter(({ status }) => status !== 503)
   const wrong4xx = stage.answers.filter(({ status = 0 }) => status >= 400 && status < 500)
+  const alertedMs = stage.sink.afterMs('database_away', gone)
   const slowestMs = Math.round(Math.max(0, ...meanwhile.map(({ ms }) => ms)))
   return {
     ...judged,
     drill: '4',
     scale: `${seconds} s instead of 10 min, half of it each`,
     recoveredMs: serves ? recoveredMs : undefined,
+    alertedMs,
     figures: {
       refused: meanwhile.length - otherThan503.length,
       'slowest refusal ms': slowestMs,
@@ -72,9 +77,13 @@ async function play(stage: Stage, gate: Gate, options: DrillOptions): Promise<Dr
         : []),
       ...(wrong4xx.length > 0 ? [`${wrong4xx.length} answers were 4xx`] : []),
       ...(serves ? [] : ['no 2xx within 60 s of its return']),
+      ...(alertedMs === undefined && seconds >= TOLD_FROM_SECONDS
+        ? ['nobody was told that the database is away']
+        : []),
     ],
     late: [
       ...(slowestMs > REFUSED_WITHIN_MS ? [`a refusal took ${slowestMs} ms`] : []),
+      ...((alertedMs ?? 0) > ALERTED_WITHIN_MS ? [`somebody was told after ${alertedMs} ms`] : []),
       ...(recoveredMs > RECOVERED_WITHIN_MS ? [`it served again after ${recoveredMs} ms`] : []),
     ],
   }

@@ -9,6 +9,9 @@ import { onStage, sendMixed, type Stage } from './stage.ts'
 
 const DISK_BYTES = 300 * 1024 ** 2
 const RECOVERED_WITHIN_MS = 30 * SECOND
+const ALERTED_WITHIN_MS = 60 * SECOND
+/** Half of the time PostgreSQL is away altogether, and counts as that after 15 s: in less nobody is told. */
+const TOLD_FROM_SECONDS = 40
 const PER_SECOND = 40
 const HEALTHY_MS = 3 * SECOND
 /** What is on the disk is small, so that it is full soon. */
@@ -43,7 +46,7 @@ export const diskFull: Drill = {
       await rm(image, { force: true })
     }
   },
-  controls: [{ sabotage: 'answers_before_commit', notices: ({ lost }) => lost > 0 }],
+  controls: [{ sabotage: 'answers_before_commit', notices: ({ gone }) => gone > 0 }],
 }
 
 async function play(stage: Stage, ballast: string, options: DrillOptions): Promise<DrillReport> {
@@ -84,12 +87,14 @@ async function play(stage: Stage, ballast: string, options: DrillOptions): Promi
   const meanwhile = stage.answers.filter(({ at }) => at > fullAt && at < freed)
   const accepted = meanwhile.filter(({ status = 0 }) => status >= 200 && status < 300).length
   const wrong4xx = stage.answers.filter(({ status = 0 }) => status >= 400 && status < 500)
+  const alertedMs = stage.sink.afterMs('database_away', fullAt)
   const silent = stage.answers.filter(({ status }) => status === undefined)
   return {
     ...judged,
     drill: '5',
     scale: `full for ${seconds} s, on a disk of ${DISK_BYTES / 1024 ** 2} MB`,
     recoveredMs: serves ? recoveredMs : undefined,
+    alertedMs,
     figures: {
       'refused while full': meanwhile.filter(({ status }) => status === 503).length,
       'accepted while full': accepted,
@@ -104,8 +109,14 @@ async function play(stage: Stage, ballast: string, options: DrillOptions): Promi
       ...(wrong4xx.length > 0 ? [`${wrong4xx.length} answers were 4xx`] : []),
       ...(silent.length > 0 ? [`${silent.length} requests got no answer`] : []),
       ...(serves ? [] : ['no 2xx within 90 s after there was room again']),
+      ...(alertedMs === undefined && seconds >= TOLD_FROM_SECONDS
+        ? ['nobody was told that the database is away']
+        : []),
     ],
-    late: recoveredMs > RECOVERED_WITHIN_MS ? [`it served again after ${recoveredMs} ms`] : [],
+    late: [
+      ...((alertedMs ?? 0) > ALERTED_WITHIN_MS ? [`somebody was told after ${alertedMs} ms`] : []),
+      ...(recoveredMs > RECOVERED_WITHIN_MS ? [`it served again after ${recoveredMs} ms`] : []),
+    ],
   }
 }
 

@@ -29,11 +29,15 @@ export interface DrillReport {
   readonly acknowledged: number
   /** Acknowledged, and without its effect. */
   readonly lost: number
+  /** Of these, events that the database does not know at all: nothing will ever come of them. */
+  readonly gone: number
   /** Effects that happened more than once. */
   readonly twice: number
   /** Held for a person. */
   readonly held: number
   readonly recoveredMs: number | undefined
+  /** Until somebody outside had been told; `undefined`: nobody was, or the drill names no alert. */
+  readonly alertedMs: number | undefined
   /** How often the sender got which answer; `none`: none came. */
   readonly answers: Readonly<Record<string, number>>
   readonly figures: Readonly<Record<string, number | string>>

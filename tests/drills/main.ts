@@ -51,6 +51,11 @@ async function main(args: readonly string[]): Promise<number> {
   const postgres = await startPostgres(folder, { max_connections: '400' })
   const watch = postgres.watch()
   const rows: Row[] = []
+  /** Said at once: who stops the others early has this one. */
+  const add = (row: Row): void => {
+    rows.push(row)
+    process.stdout.write(`${textOf(row)}\n`)
+  }
   try {
     for (const drill of options.drills) {
       const { number, title } = drill
@@ -59,7 +64,7 @@ async function main(args: readonly string[]): Promise<number> {
       const skipped = await drill.whyNot?.(tried)
       if (skipped !== undefined) {
         say(`Drill ${number} is skipped: ${skipped}.`)
-        rows.push({ drill: number, title, skipped, kept: true })
+        add({ drill: number, title, skipped, kept: true })
         continue
       }
       const run = async (name: string, over: Partial<DrillOptions>): Promise<DrillReport> => {
@@ -72,12 +77,12 @@ async function main(args: readonly string[]): Promise<number> {
       }
       if (options.parts.includes('drill')) {
         const report = await run('as it is', {})
-        rows.push({ drill: number, title, kept: isKept(report), report })
+        add({ drill: number, title, kept: isKept(report), report })
       }
       if (!options.parts.includes('controls')) continue
       for (const { sabotage, notices } of drill.controls) {
         const report = await run(sabotage, { sabotage })
-        rows.push({ drill: number, title, control: sabotage, kept: notices(report), report })
+        add({ drill: number, title, control: sabotage, kept: notices(report), report })
       }
     }
   } finally {
@@ -85,7 +90,6 @@ async function main(args: readonly string[]): Promise<number> {
     await postgres.stop()
     if (!options.keep) await rm(folder, { recursive: true, force: true })
   }
-  process.stdout.write(`${rows.map(textOf).join('\n')}\n`)
   if (options.keep) say(`Kept in ${folder}.`)
   if (options.json) process.stdout.write(`${JSON.stringify({ seed: options.seed, drills: rows })}\n`)
   return rows.every(({ kept }) => kept) ? 0 : 1
@@ -144,9 +148,11 @@ function textOf({ drill, title, control, skipped, kept, report }: Row): string {
     ['n', report.n],
     ['acknowledged', report.acknowledged],
     ['lost', report.lost],
+    ['of these, not in the database', report.gone],
     ['twice', report.twice],
     ['held for a person', report.held],
     ['recovered', report.recoveredMs === undefined ? '–' : `${report.recoveredMs} ms`],
+    ['told after', report.alertedMs === undefined ? '–' : `${report.alertedMs} ms`],
     [
       'answers',
       Object.entries(report.answers)

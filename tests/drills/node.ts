@@ -18,6 +18,7 @@ const installation = await openInstallation({
       wall: CONNECTORS.wall.connect(reached()),
     },
     flows: [...FLOWS, ...DRILL_FLOWS],
+    ...(options.alerts && { alerts: options.alerts }),
   }),
   folder: options.folder,
   databaseUrl: options.databaseUrl,

@@ -17,6 +17,9 @@ const CALLS: readonly { readonly how: string; readonly kind: Kind; readonly answ
 const MOST_TRIES = 30
 const MOST_TRIALS = 200
 const SETTLED_WITHIN_MS = 40 * SECOND
+const ALERTED_WITHIN_MS = 60 * SECOND
+/** For each kind, however short the drill is. */
+const FEWEST_DEATHS = 5
 
 export const nodeDies: Drill = {
   number: '3',
@@ -45,7 +48,8 @@ async function play(stage: Stage, options: DrillOptions): Promise<DrillReport> {
   const began = systemClock.monotonic()
   const countOf = (how: string): number => caught.filter((one) => one.how === how).length
   const isOver = (): boolean =>
-    systemClock.monotonic() - began > seconds * SECOND && CALLS.every(({ how }) => countOf(how) > 0)
+    systemClock.monotonic() - began > seconds * SECOND &&
+    CALLS.every(({ how }) => countOf(how) >= FEWEST_DEATHS)
   for (let trial = 1; trial <= MOST_TRIALS && !isOver(); trial++) {
     const call = CALLS[trial % CALLS.length]!
     const one = await killAtAnswer(stage, rescues, call, `${seed}-${call.kind}-${trial}`)
@@ -57,6 +61,9 @@ async function play(stage: Stage, options: DrillOptions): Promise<DrillReport> {
   await Promise.all([...followed, rescues.settled()])
   await stage.settled(SETTLED_WITHIN_MS)
 
+  const firstHeld = Math.min(...caught.filter(({ how }) => how === 'neither').map(({ diedAt }) => diedAt))
+  await until(ALERTED_WITHIN_MS, () => stage.sink.afterMs('held_runs', firstHeld) !== undefined)
+  const alertedMs = stage.sink.afterMs('held_runs', firstHeld)
   const judged = await stage.judged()
   const held = new Set(await heldIds(stage))
   const notHeld = caught.filter(({ how, id }) => how === 'neither' && !held.has(id))
@@ -70,6 +77,7 @@ async function play(stage: Stage, options: DrillOptions): Promise<DrillReport> {
     // The effect of each is there: only nobody knows it. So the invariant, which asks for effects, sees none of them.
     held: caught.filter(({ id }) => held.has(id)).length,
     recoveredMs: figuresOf(rescues.times()).max,
+    alertedMs,
     figures: {
       'killed with a key': countOf('key'),
       'with a look-up': countOf('look-up'),
@@ -83,9 +91,13 @@ async function play(stage: Stage, options: DrillOptions): Promise<DrillReport> {
       ...heldThough.map(({ id, how }) => `${id} is held, though the provider knows it by ${how}`),
       ...neverSettled.map(({ id }) => `${id} was not settled within ${SETTLED_WITHIN_MS / SECOND} s`),
       ...CALLS.filter(({ how }) => countOf(how) === 0).map(({ how }) => `with ${how}: no node died there`),
+      ...(alertedMs === undefined ? ['nobody was told of what is held'] : []),
       ...inWords(rescues.violations()),
     ],
-    late: rescues.late(),
+    late: [
+      ...rescues.late(),
+      ...((alertedMs ?? 0) > ALERTED_WITHIN_MS ? [`somebody was told after ${alertedMs} ms`] : []),
+    ],
   }
 }
 

@@ -7,6 +7,7 @@ import { errands, type Errand } from '../crash/load.ts'
 import type { Sent } from '../crash/sender.ts'
 import { openSurroundings, type PlatformNode, type Surroundings } from '../crash/surroundings.ts'
 import { endNode } from '../crash/world.ts'
+import { openAlertSink, type AlertSink } from './alerts.ts'
 import { inWords, type DrillOptions, type DrillReport } from './drill.ts'
 
 /** An answer to the sender. */
@@ -26,6 +27,8 @@ export interface StageOptions extends DrillOptions {
 /** Nodes on one database with a sender and a provider around them, and what the sender was answered. */
 export interface Stage extends Surroundings {
   readonly answers: readonly Answer[]
+  /** Who is told of incidents. */
+  readonly sink: AlertSink
   /** Notes an answer that another sender than the stage's own got. */
   answered(status: number | undefined, ms: number): void
   /** Everything that was sent has its effect or is held, or the time is over. Default: what the stage's sender sent. */
@@ -34,7 +37,10 @@ export interface Stage extends Surroundings {
   judged(sent?: readonly Sent[]): Promise<Judged>
 }
 
-type Judged = Pick<DrillReport, 'n' | 'acknowledged' | 'lost' | 'twice' | 'held' | 'answers' | 'broken'>
+type Judged = Pick<
+  DrillReport,
+  'n' | 'acknowledged' | 'lost' | 'gone' | 'twice' | 'held' | 'answers' | 'broken'
+>
 
 /** Opens it, lets the drill play, and closes it with every node that was started. */
 export async function onStage<Result>(
@@ -45,8 +51,10 @@ export async function onStage<Result>(
   const answered = (status: number | undefined, ms: number): void =>
     void answers.push({ status, ms, at: systemClock.monotonic() })
   let turn = 0
+  const sink = await openAlertSink()
   const around = await openSurroundings({
     ...options,
+    alerts: sink.alerts,
     entries: options.entries ?? join(options.compiled, 'crash'),
     // As a load balancer has it: one after another.
     targets: (serving) => (serving.length === 0 ? [] : [serving[++turn % serving.length]!.url()]),
@@ -56,6 +64,7 @@ export async function onStage<Result>(
   const stage: Stage = {
     ...around,
     answers,
+    sink,
     answered,
     async startNode(name, over) {
       const node = await around.startNode(name, over)
@@ -75,8 +84,12 @@ export async function onStage<Result>(
   } finally {
     await Promise.all(nodes.map((node) => endNode(node)))
     await around.close()
+    sink.close()
   }
 }
+
+/** What the states of a delivery say where the database has never heard of it. */
+const NO_SUCH_EVENT = 'there is no such event in the database'
 
 async function judgedOf(
   around: Surroundings,
@@ -93,13 +106,14 @@ async function judgedOf(
   const { violations, heldForPeople } = judge({
     sent,
     places,
-    stateOf: (id) => states.get(id) ?? 'there is no such event in the database',
+    stateOf: (id) => states.get(id) ?? NO_SUCH_EVENT,
   })
   const count = (kind: string): number => violations.filter(({ as }) => as === kind).length
   return {
     n: sent.length,
     acknowledged: sent.filter(({ acknowledgedAt }) => acknowledgedAt !== undefined).length,
     lost: count('lost'),
+    gone: violations.filter(({ as, what }) => as === 'lost' && what.endsWith(NO_SUCH_EVENT)).length,
     twice: count('doubled'),
     held: heldForPeople,
     answers: countedBy(answers.map(({ status }) => String(status ?? 'none'))),

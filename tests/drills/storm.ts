@@ -54,6 +54,7 @@ async function play(stage: Stage, options: DrillOptions): Promise<DrillReport> {
     drill: '7',
     scale: `${seconds} s; n counts events, each of 1 to ${MOST_COPIES} deliveries`,
     recoveredMs: undefined,
+    alertedMs: undefined,
     figures: {
       deliveries: counted.posts,
       'under a new id': counted.newIds,

@@ -14,8 +14,11 @@ import { sentOf } from './storm.ts'
 import { ATTEMPTS_FILE, type Attempt } from './wallForms.ts'
 
 const ALLOWED = WALL_LIMITS[0].allowed
-/** As many as are let in during half of the time. */
-const BACKLOG_SHARE = 0.5
+/** As many as are let in during the time: they wait from the start, so the limit is what holds them back. */
+const BACKLOG_SHARE = 1
+/** All of them want to send at once, and share the limit. */
+const NODES = ['first', 'second', 'third', 'fourth']
+const ALERTED_WITHIN_MS = 60 * SECOND
 const TOLERATED = 1.1
 /** An answer needs a moment until every node has heard of it. */
 const HEARD_AFTER_MS = SECOND
@@ -35,7 +38,7 @@ const isTooEarly = (line: string): boolean => line.includes(TOO_EARLY)
 
 async function play(stage: Stage, options: DrillOptions): Promise<DrillReport> {
   const { seconds, seed, folder, onProgress } = options
-  const nodes = [await stage.startNode('first'), await stage.startNode('second')]
+  const nodes = await Promise.all(NODES.map((name) => stage.startNode(name)))
   const sent: Sent[] = []
   const calls = Math.round(seconds * ALLOWED * BACKLOG_SHARE)
   await postAll(stage, folder, dueCharges(seed, calls, sent), 12)
@@ -46,6 +49,10 @@ async function play(stage: Stage, options: DrillOptions): Promise<DrillReport> {
   const left = (): number =>
     sent.filter((one) => effectsOf(one).some((key) => !stage.witness.places.has(key))).length
   const began = systemClock.monotonic()
+  const toldAfter = (): number | undefined =>
+    ['failing_calls', 'outage', 'budget']
+      .flatMap((kind) => stage.sink.afterMs(kind, began) ?? [])
+      .sort((a, b) => a - b)[0]
   await until(limitMs, async () => {
     stage.witness.look()
     return left() <= (await parked(stage))
@@ -77,6 +84,7 @@ async function play(stage: Stage, options: DrillOptions): Promise<DrillReport> {
     drill: '9',
     scale: `${calls} calls at ${ALLOWED} a second instead of 5,000; two walls of 4 s`,
     recoveredMs: undefined,
+    alertedMs: toldAfter(),
     figures: {
       attempts: attempts.length,
       'refused, by form': Object.entries(countedBy(attempts.flatMap(({ form }) => form ?? [])))
@@ -106,7 +114,7 @@ async function play(stage: Stage, options: DrillOptions): Promise<DrillReport> {
         ? ['the call that is to come again in 31 years was not parked']
         : []),
     ],
-    late: [],
+    late: (toldAfter() ?? 0) > ALERTED_WITHIN_MS ? [`somebody was told after ${toldAfter()} ms`] : [],
   }
 }
 

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, vi } from 'vitest'
@@ -126,6 +126,35 @@ it(
     const left = await readdir(folder)
     await rm(folder, { recursive: true })
     expect(left).toEqual([])
+  },
+  LIMIT_MS,
+)
+
+it(
+  'plays events of the user in place of what the stand-in makes happen',
+  async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'trestle-events-'))
+    await mkdir(join(folder, 'stripe'))
+    const fixture = new URL(
+      '../../connectors/stripe/fixtures/events/payment_intent.succeeded.json',
+      import.meta.url,
+    )
+    // A charge that the twin has never heard of.
+    const mine = (await readFile(fixture, 'utf8')).replace(/"latest_charge": "\w+"/, '"latest_charge": null')
+    await writeFile(join(folder, 'stripe', 'mine.json'), mine)
+    try {
+      const report = await prove({ ...options, drills: ['duplicates'], events: folder })
+      expect(report.undisturbed.runs.map(({ name }) => name)).toEqual(['payment-received ← stripe mine.json'])
+      expect(report.flows[0]!.actsAt).toEqual(['hubspot', 'quickbooks'])
+      expect(report.broken).toEqual([])
+      expect(report.drills[0]!.history.mail.map(({ answers }) => answers)).toContainEqual([200, 200, 200])
+      await writeFile(join(folder, 'stripe', 'broken.json'), '{"object": "event"')
+      await expect(prove({ ...options, events: folder })).rejects.toThrow(
+        /broken\.json is no webhook of Stripe/,
+      )
+    } finally {
+      await rm(folder, { recursive: true })
+    }
   },
   LIMIT_MS,
 )

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { Option, type Command } from 'commander'
-import { UsageError } from '../../base/index.ts'
+import { SECOND, systemClock, UsageError } from '../../base/index.ts'
 import type { ProofReport } from '../../prove/index.ts'
 import { addCommand, type CommandContext } from '../command.ts'
 import { EXIT } from '../exitCodes.ts'
@@ -21,7 +21,7 @@ export function addProve(program: Command): void {
     usage: 'prove',
     summary: 'play your flows through outages, crashes and other faults, and write a page about it',
     details:
-      'Your flows run on twins of the providers, on this machine, with a database in a temporary folder and a clock of their own: nothing reaches a provider. The page is one file that you can send to whoever decides. Ends with 1 where a promise did not hold.',
+      'Your flows run on twins of the providers, on this machine, with a database in a temporary folder and a clock of their own: nothing reaches a provider. The page is one file that you can send to whoever decides. Ends with 1 where a promise did not hold, or where it was stopped.',
     examples: [
       'trestle prove',
       'trestle prove --flow payment-received --out payments.html',
@@ -70,6 +70,9 @@ async function loadedConfig({ folder, config }: CommandContext) {
   return (await loadConfig(folder, config)).config
 }
 
+/** Signals so soon after one another are one press of a key. */
+const SAME_SIGNAL_MS = SECOND
+
 /** Shows how far it has come. The first Ctrl-C ends it in order, with nothing left behind; the second at once. */
 async function withProgress<Result>(
   { output }: CommandContext,
@@ -79,8 +82,13 @@ async function withProgress<Result>(
   }) => Promise<Result>,
 ): Promise<Result> {
   const stop = new AbortController()
+  let stoppedAt = 0
   const onSignal = (): void => {
+    const now = systemClock.monotonic()
+    // Through npx one Ctrl-C comes twice: from the terminal, and passed on by npm.
+    if (stop.signal.aborted && now - stoppedAt < SAME_SIGNAL_MS) return
     if (stop.signal.aborted) process.exit(130)
+    stoppedAt = now
     stop.abort()
     output.notice('\nStopping. Ctrl-C again stops at once.')
   }

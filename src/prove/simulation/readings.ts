@@ -12,6 +12,8 @@ export interface Standing {
   readonly open: number
   /** When the next waiting run is due, in milliseconds since 1970. */
   readonly dueAt: number | undefined
+  /** Questions under way whether a provider that is away has come back. */
+  readonly probing: number
   /** When the platform looks next whether a provider that is away has come back, in milliseconds since 1970. */
   readonly nextProbe: number | undefined
 }
@@ -44,15 +46,17 @@ export async function readStanding(client: Queryable, now: number): Promise<Stan
     overdue: Number(row.overdue),
     open: Number(row.open),
     dueAt: row.due_at?.getTime(),
-    nextProbe: await readNextProbe(client),
+    ...(await readProbes(client, now)),
   }
 }
 
-async function readNextProbe(client: Queryable): Promise<number | undefined> {
-  const { rows } = await client.query<{ until: Date | null }>(
-    `select min(until) as until from breakers where state = 'open'`,
+async function readProbes(client: Queryable, now: number): Promise<Pick<Standing, 'nextProbe' | 'probing'>> {
+  const { rows } = await client.query<{ until: Date | null; probing: string }>(
+    `select min(until) filter (where state = 'open') as until,
+       count(*) filter (where prober is not null and probing_until > $1) as probing from breakers`,
+    [new Date(now)],
   )
-  return rows[0]?.until?.getTime()
+  return { nextProbe: rows[0]?.until?.getTime(), probing: Number(rows[0]?.probing ?? 0) }
 }
 
 /** Where a run comes from. */

@@ -283,8 +283,9 @@ export class Simulation {
   #nextMoment(standing: Standing): number {
     const { elapsed } = this.clock
     const until = (due: number | undefined): number => (due === undefined ? Infinity : due - elapsed)
-    const { claimed, claimable, overdue } = standing
-    if (claimed + claimable + overdue > 0 || this.#isUnderWay()) {
+    const { claimed, claimable, overdue, probing } = standing
+    // A probe may wait for its turn: were time to leap over that, it would never be made.
+    if (claimed + claimable + overdue + probing > 0 || this.#isUnderWay()) {
       const step = this.#stepMs
       this.#stepMs = Math.min(step * 2, SECOND)
       this.#leapMs = SECOND
