@@ -23,6 +23,14 @@ export interface WatchOptions {
   readonly onFault?: (what: string, error: unknown) => void
 }
 
+/**
+ * A node is told of as gone when it has been looked for without a break for this long. When a database was away, every
+ * node has been silent for as long; those that live are heard of within a second or two of its return.
+ */
+const HEARD_OF_WITHIN_MS = 10 * SECOND
+/** A look that comes this late is a break: the database was away, or this process stood still. */
+const BREAK_MS = 4 * SECOND
+
 /** How long a stop waits for alerts that are being sent; then they are left to another node. */
 const STOP_LIMIT_MS = 5 * SECOND
 const SENDING_AT_ONCE = 4
@@ -35,6 +43,8 @@ export class Watch {
   /** What is still to be written down, the oldest first. */
   readonly #wasAway: WasAway[] = []
   #fault: unknown
+  /** By the monotonic clock: since when looks have followed each other without a break, and the last of them. */
+  #looked: { readonly since: number; readonly last: number } | undefined
   #cancelCheck: () => void = () => {}
   #stopping = false
   #cancel: () => void = () => {}
@@ -71,6 +81,7 @@ export class Watch {
         .then((more) => this.#schedule(more ? 0 : LOOK_EVERY_MS))
         .catch((error: unknown) => {
           this.#fault = error
+          this.#looked = undefined
           this.#told('look for incidents', error)
           this.#schedule(LOOK_EVERY_MS)
         })
@@ -80,10 +91,18 @@ export class Watch {
   async #look(): Promise<boolean> {
     const { database, clock, tenant, channels } = this.#options
     const names = channels.map((channel) => channel.name)
-    const looked = await lookOnce({ database, clock, tenant, detectors: this.#detectors, channels: names })
+    const looked = await lookOnce({ database, clock, tenant, detectors: this.#lookedFor(), channels: names })
     this.#send()
     await this.#answered(names)
     return looked.as === 'looked' && looked.more
+  }
+
+  #lookedFor(): readonly Detector[] {
+    const now = this.#options.clock.monotonic()
+    const { since, last } = this.#looked ?? { since: now, last: now }
+    this.#looked = now - last > BREAK_MS ? { since: now, last: now } : { since, last: now }
+    const heard = now - this.#looked.since >= HEARD_OF_WITHIN_MS
+    return heard ? this.#detectors : this.#detectors.filter(({ kind }) => kind !== 'node_gone')
   }
 
   /** Sends what is due, beside the looking, and beside what a mail server that hangs holds up. */
