@@ -43,6 +43,10 @@ export const hubspot = defineConnector({
       'crm.objects.deals.write',
     ],
     clientAuth: 'post',
+    // An app that was removed from an account answers 400 with {"status": "BAD_REFRESH_TOKEN"} instead of RFC 6749's
+    // error: https://integrate.hubspot.com/t/what-to-do-when-you-suddenly-get-bad-refresh-token-when-trying-to-refresh-an-access-token/5490,
+    // read 2026-11-22. Newer answers have error: invalid_grant, which is read as ever.
+    quirks: { errorField: 'status', grantIsOver: ['BAD_REFRESH_TOKEN'] },
     alternatives: [{ kind: 'bearer' }],
   },
   operations: {

@@ -33,6 +33,8 @@ export const quickbooks = defineConnector({
     authorizeUrl: 'https://appcenter.intuit.com/connect/oauth2',
     scopes: ['com.intuit.quickbooks.accounting'],
     clientAuth: 'basic',
+    // Seconds, beside expires_in, in every answer: https://github.com/intuit/oauth-jsclient (README, token), read 2026-11-22.
+    quirks: { refreshTokenLifetimeField: 'x_refresh_token_expires_in' },
   },
   settings: { realmId: 'the company id that Intuit sends with the authorization' },
   operations: {

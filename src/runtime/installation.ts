@@ -8,7 +8,7 @@ import { createFlowTable, type FlowTable } from '../inbox/index.ts'
 import { ensurePartitions, writeEntries } from '../ledger/index.ts'
 import { createOperator, type Operator } from '../operator/index.ts'
 import { withScheduleEvents } from '../schedules/index.ts'
-import { createVault, readMasterKey, type Vault } from '../vault/index.ts'
+import { createVault, readMasterKey, type RefreshTiming, type Vault } from '../vault/index.ts'
 
 export interface InstallationOptions {
   readonly config: Config
@@ -22,6 +22,8 @@ export interface InstallationOptions {
   readonly development: boolean
   /** Most database connections of this process. Default 10. */
   readonly connections?: number
+  /** For simulations: how long the refresh of an OAuth grant may take. */
+  readonly refreshTiming?: RefreshTiming
   readonly onFault?: (what: string, error: unknown) => void
 }
 
@@ -86,6 +88,7 @@ export async function openInstallation(options: InstallationOptions): Promise<In
     record: (client, entry) => writeEntries(client, [entry]),
     send: (request) => egress.send(request),
     authOf: (name) => connectorNamed(name)?.auth,
+    refreshTiming: options.refreshTiming,
   })
   const operator = createOperator({
     database,

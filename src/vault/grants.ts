@@ -15,6 +15,8 @@ export interface Grant {
   /** Absent where the provider does not say; the token is then used until it is refused. */
   readonly expiresAt?: number
   readonly obtainedAt: number
+  /** When the refresh token itself ends, where the provider says so. */
+  readonly refreshExpiresAt?: number
   /** The token endpoint's answer as it came. */
   readonly raw?: string
 }

@@ -33,10 +33,15 @@ import {
   type TokenQuestion,
 } from './tokenEndpoint.ts'
 
-/** Within this time of taking its turn a node must have asked; otherwise it lets the turn pass. */
-const ASK_WITHIN_MS = 10 * SECOND
-/** A turn outlives the slowest answer: whoever takes the next one knows that nobody is asking any more. */
-const LEASE_MS = ASK_WITHIN_MS + TOKEN_TIMEOUT_MS
+/** How long a refresh may take. A turn outlives both together: whoever takes the next one knows that nobody asks any more. */
+export interface RefreshTiming {
+  /** Within this time of taking its turn a node must have asked; otherwise it lets the turn pass. */
+  readonly askWithinMs: number
+  /** Longest exchange with a token endpoint. */
+  readonly answerWithinMs: number
+}
+
+const TIMING: RefreshTiming = { askWithinMs: 10 * SECOND, answerWithinMs: TOKEN_TIMEOUT_MS }
 /** How long a caller waits for the turn of another node before it is told to come again. */
 const WAIT_LIMIT_MS = 25 * SECOND
 const POLL_MS = 250
@@ -60,6 +65,8 @@ export interface RefresherOptions {
   readonly random: Random
   /** By which another node's turn is waited for. */
   readonly pollClock: Clock
+  /** For simulations. Default: 10 s and 20 s. */
+  readonly timing?: RefreshTiming | undefined
   readonly record: RecordEntry
   /** Told when a connection's state changed. */
   readonly onStateChanged: (connection: ConnectionRef) => void
@@ -86,7 +93,8 @@ export interface Refresher {
  * never kept is lost, and then the provider's next word decides.
  */
 export function createRefresher(options: RefresherOptions): Refresher {
-  const { storage, grants, refreshes, clock, random } = options
+  const { storage, grants, refreshes, clock, random, timing = TIMING } = options
+  const leaseMs = timing.askWithinMs + timing.answerWithinMs
   /** Answers whose commit failed, by connection: they are kept here until it does not. */
   const unkept = new Map<string, () => Promise<void>>()
   const keeping = new Set<Promise<void>>()
@@ -137,7 +145,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
     const begun = await refreshes.begin(client, connection, grant, {
       id,
       after: turn.after,
-      leaseMs: LEASE_MS,
+      leaseMs,
     })
     return { as: 'ours', refresh: begun, grant }
   }
@@ -171,8 +179,9 @@ export function createRefresher(options: RefresherOptions): Refresher {
     }
     let sent = false
     const result = await askForTokens(options.send, question, {
+      timeoutMs: timing.answerWithinMs,
       // A node that stood still since it took its turn may not be the only one any more.
-      mayLeave: () => isWithin(ASK_WITHIN_MS, takenAt, clock),
+      mayLeave: () => isWithin(timing.askWithinMs, takenAt, clock),
       onSent: () => {
         sent = true
       },
@@ -314,7 +323,8 @@ export function createRefresher(options: RefresherOptions): Refresher {
         name: connection.name,
         version: saved.version,
         rotated: granted.refreshToken !== asked.refreshToken,
-        ...(granted.expiresAt === undefined ? {} : { expiresAt: new Date(granted.expiresAt).toISOString() }),
+        ...timeIn('expiresAt', granted.expiresAt),
+        ...timeIn('refreshTokenExpiresAt', granted.refreshExpiresAt),
       },
     })
     if (rows.length > 0)
@@ -427,7 +437,12 @@ function grantFrom(asked: Grant, answer: Extract<TokenAnswer, { as: 'granted' }>
     ...(answer.raw.length > RAW_LIMIT ? {} : { raw: answer.raw }),
     ...(answer.accessToken === undefined ? {} : { accessToken: answer.accessToken }),
     ...(answer.expiresAt === undefined ? {} : { expiresAt: answer.expiresAt }),
+    ...(answer.refreshExpiresAt === undefined ? {} : { refreshExpiresAt: answer.refreshExpiresAt }),
   }
+}
+
+function timeIn(name: string, at: number | undefined): Record<string, string> {
+  return at === undefined ? {} : { [name]: new Date(at).toISOString() }
 }
 
 interface Moment {

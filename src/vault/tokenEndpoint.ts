@@ -1,7 +1,7 @@
 import * as oauth from 'oauth4webapi'
 import { parseJson, PermanentError, reasonOf, type JsonValue } from '../base/index.ts'
 import type { OAuth2Quirks, OAuth2Scheme } from '../define/index.ts'
-import type { Egress, EgressResult } from '../egress/index.ts'
+import type { Egress, EgressRequest, EgressResult } from '../egress/index.ts'
 import type { Connection } from './connections.ts'
 import { tokenUrlOf } from './plan.ts'
 import type { KeptAnswer } from './refreshes.ts'
@@ -71,7 +71,7 @@ export function questionOf(
 export async function askForTokens(
   send: Egress['send'],
   question: TokenQuestion,
-  around: { readonly mayLeave: () => boolean; readonly onSent: () => void },
+  around: Pick<EgressRequest, 'timeoutMs' | 'mayLeave' | 'onSent'>,
 ): Promise<EgressResult> {
   let result: EgressResult | undefined
   const client: oauth.Client = { client_id: question.clientId }
@@ -90,7 +90,6 @@ export async function askForTokens(
           url,
           headers: Object.fromEntries(new Headers(request.headers).entries()),
           body: Buffer.from(String(request.body)),
-          timeoutMs: TOKEN_TIMEOUT_MS,
           allowPrivate: question.allowPrivateNetwork,
           ...around,
         })

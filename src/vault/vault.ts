@@ -6,7 +6,7 @@ import { createConnectionStore, type ConnectionStore } from './connections.ts'
 import { createGrantStore } from './grants.ts'
 import type { MasterKey } from './masterKey.ts'
 import { createGrantKeeper } from './oauth.ts'
-import { createRefresher } from './refresh.ts'
+import { createRefresher, type RefreshTiming } from './refresh.ts'
 import { createRefreshAhead } from './refreshAhead.ts'
 import { createRefreshStore } from './refreshes.ts'
 import type { Environment } from './plan.ts'
@@ -34,6 +34,8 @@ export interface VaultOptions {
   readonly environment: Environment
   /** By which a refresh that another node does is waited for. Default: `clock`. */
   readonly pollClock?: Clock
+  /** For simulations: how long a refresh may take. */
+  readonly refreshTiming?: RefreshTiming | undefined
 }
 
 /** The two functions for a secret that another folder keeps; see the ledger's `KeySeal`. */
@@ -78,6 +80,7 @@ export function createVault(options: VaultOptions): Vault {
     clock,
     random,
     pollClock: options.pollClock ?? clock,
+    timing: options.refreshTiming,
     record,
     onStateChanged: forget,
   })
