@@ -245,6 +245,8 @@ describe('texts', () => {
     ['connect postgres://u:p@db/x failed', 'connect postgres://[redacted]@db/x failed'],
     ['mail ada@example.com', 'mail ada@example.com'],
     ['No such key: sk_test_51Habcdefgh', 'No such key: [redacted]'],
+    [`called with trs_${'a1B2'.repeat(12)}c, and failed`, 'called with [redacted], and failed'],
+    ['trs_short is none', 'trs_short is none'],
     ['pi_1_secret_abcdefgh1', '[redacted]'],
     ['jwt eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln', 'jwt [redacted]'],
     ['-----BEGIN PRIVATE KEY-----\nabc\n-----END PRIVATE KEY----- x', '[redacted] x'],

@@ -31,9 +31,13 @@ function redactScheme(whole: string, scheme: string, space: string, value: strin
 const ADDRESS_TEST = /:\\?\/\\?\//
 const USER_INFO = /(\b[a-z][a-z0-9+.-]*:(?:\\?\/){2})[^\s/?#@"'<>\\]+@/gi
 
-/** Keys that can be told by their form: Stripe, Standard Webhooks, GitHub, Slack, AWS, JSON Web Tokens, PEM. */
-const KEY_TEST = /[rs]k_(?:live|test)_|whsec_|_secret_|gh[pousr]_|xox[a-z]-|AKIA|eyJ|-----BEGIN/
+/**
+ * Keys that can be told by their form: our own API tokens, Stripe, Standard Webhooks, GitHub, Slack, AWS, JSON Web
+ * Tokens, PEM.
+ */
+const KEY_TEST = /trs_|[rs]k_(?:live|test)_|whsec_|_secret_|gh[pousr]_|xox[a-z]-|AKIA|eyJ|-----BEGIN/
 const KEYS = [
+  /\btrs_[A-Za-z0-9_-]{43,49}/g,
   /\b[rs]k_(?:live|test)_[A-Za-z0-9]{8,}/g,
   /\bwhsec_[A-Za-z0-9+/=_-]{8,}/g,
   /\b\w+_secret_[A-Za-z0-9]{8,}/g,
