@@ -81,7 +81,6 @@ const UPKEEP = [
   'where node_id = $1', // strays
   'with due as', // the sweep
   'with recursive lane as', // lanes whose first run may be asleep
-  'distinct w.tenant, w.run_id as id from waits w\n      join runs', // events that were missed
   'node_id = any($1)', // rescue
 ]
 

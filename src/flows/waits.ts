@@ -82,23 +82,31 @@ export async function wakeWaiting(arrivals: readonly Arrival[], { database, wake
 /** Runs that are woken at once. */
 const WAKE_AT_ONCE = 500
 
+const WAITS = `from waits w
+      join runs r on r.tenant = w.tenant and r.id = w.run_id and r.state in ('waiting', 'parked') and r.node_id is null
+      join event_fields f on f.tenant = w.tenant and f.connector = w.connector and f.type = w.type and f.field = w.field and f.value = w.value
+        and f.received_at >= r.created_at and f.event_id <> r.event_id
+      join connections n on n.tenant = f.tenant and n.id = f.connection_id and (w.connection_id is null or w.connection_id = n.name)`
+const NOT_CONSUMED = `not exists (select 1 from journal j where j.tenant = w.tenant and j.run_id = w.run_id and j.kind = 'wait' and position(f.event_id in convert_from(j.result, 'UTF8')) > 0)`
+
+/**
+ * Waits that began lately and events that came lately, each by its index on time: asked every second, it must not grow
+ * with the runs that wait, nor with the events that are kept.
+ */
+export const FIND_MISSED = `select w.tenant, w.run_id as id ${WAITS}
+      where w.created_at > now() - $1 * interval '1 millisecond' and ${NOT_CONSUMED}
+    union
+    select w.tenant, w.run_id as id ${WAITS}
+      where f.received_at > now() - $1 * interval '1 millisecond' and ${NOT_CONSUMED}
+    limit $2`
+
 /**
  * Wakes runs whose awaited event came while they were being suspended, or whose waking was cut short by a crash.
  * Answers whether there may be more.
  */
 export async function wakeMissed({ database, wake }: WaitDeps, lookBackMs: number): Promise<boolean> {
-  const { rows } = await database.pool.query<RunRef>({
-    name: 'find_missed',
-    text: `select distinct w.tenant, w.run_id as id from waits w
-      join runs r on r.tenant = w.tenant and r.id = w.run_id and r.state in ('waiting', 'parked') and r.node_id is null
-      join event_fields f on f.tenant = w.tenant and f.connector = w.connector and f.type = w.type and f.field = w.field and f.value = w.value
-        and f.received_at >= r.created_at and f.event_id <> r.event_id
-      join connections n on n.tenant = f.tenant and n.id = f.connection_id and (w.connection_id is null or w.connection_id = n.name)
-      where (w.created_at > now() - $1 * interval '1 millisecond' or f.received_at > now() - $1 * interval '1 millisecond')
-        and not exists (select 1 from journal j where j.tenant = w.tenant and j.run_id = w.run_id and j.kind = 'wait' and position(f.event_id in convert_from(j.result, 'UTF8')) > 0)
-      limit $2`,
-    values: [lookBackMs, WAKE_AT_ONCE],
-  })
+  // Without a name: it is planned for how far it looks back.
+  const { rows } = await database.pool.query<RunRef>(FIND_MISSED, [lookBackMs, WAKE_AT_ONCE])
   if (rows.length > 0) await makeReady(rows, { database, wake })
   return rows.length === WAKE_AT_ONCE
 }
