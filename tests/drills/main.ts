@@ -1,9 +1,11 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { reasonOf, systemRandom, UsageError } from '../../src/base/index.ts'
+import { stopEmbeddedPostgres } from '../../src/db/embedded/index.ts'
+import { unmount } from '../crash/powerRig.ts'
 import { startPostgres } from '../crash/world.ts'
 import { DRILLS } from './all.ts'
 import type { Drill, DrillOptions, DrillReport } from './drill.ts'
@@ -50,6 +52,12 @@ async function main(args: readonly string[]): Promise<number> {
   const folder = await mkdtemp(join(tmpdir(), 'trestle-drills-'))
   const postgres = await startPostgres(folder, { max_connections: '400' })
   const watch = postgres.watch()
+  endOnSignal(async () => {
+    await watch.stop()
+    await postgres.stop()
+    await freeDisksIn(folder)
+    await rm(folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 200 })
+  })
   const rows: Row[] = []
   /** Said at once: who stops the others early has this one. */
   const add = (row: Row): void => {
@@ -93,6 +101,29 @@ async function main(args: readonly string[]): Promise<number> {
   if (options.keep) say(`Kept in ${folder}.`)
   if (options.json) process.stdout.write(`${JSON.stringify({ seed: options.seed, drills: rows })}\n`)
   return rows.every(({ kept }) => kept) ? 0 : 1
+}
+
+/** Ctrl-C ends the drill in the middle, and leaves no server, no mount and no folder behind. Nodes end with their parent. */
+function endOnSignal(clean: () => Promise<void>): void {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.once(signal, () => {
+      stopped.yes = true
+      say('Stopping.')
+      void clean()
+        .catch((error: unknown) => say(reasonOf(error)))
+        .finally(() => process.exit(130))
+    })
+}
+
+/** Disks that a drill has mounted below this folder, and the server on each. */
+async function freeDisksIn(folder: string): Promise<void> {
+  const mounts = await readFile('/proc/mounts', 'utf8').catch(() => '')
+  for (const line of mounts.split('\n')) {
+    const at = line.split(' ')[1] ?? ''
+    if (!at.startsWith(`${folder}/`)) continue
+    await stopEmbeddedPostgres(join(at, 'postgres'))
+    await unmount(at)
+  }
 }
 
 const COMPILED = fileURLToPath(new URL('..', import.meta.url))
@@ -172,4 +203,9 @@ function textOf({ drill, title, control, skipped, kept, report }: Row): string {
   ].join('\n')
 }
 
-process.exitCode = await main(process.argv.slice(2))
+/** What fails after it was told to stop fails because of that. */
+const stopped = { yes: false }
+process.exitCode = await main(process.argv.slice(2)).catch((error: unknown) => {
+  if (!stopped.yes) throw error
+  return 130
+})
