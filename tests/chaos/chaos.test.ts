@@ -40,6 +40,7 @@ it(
   async () => {
     const report = await chaos({ seconds: 15, postgresRestarts: 1 })
     expect(report.violations).toEqual([])
+    expect(report.withoutRetryAfter).toBe(0)
     expect(report.kills + report.zombies).toBeGreaterThanOrEqual(3)
     expect(report.postgresRestarts).toBe(1)
     expect(report.acknowledged).toBeGreaterThan(100)

@@ -18,6 +18,7 @@ import { judge, unfinished, type Violation } from '../crash/invariant.ts'
 import { errands, type Errand } from '../crash/load.ts'
 import { processState } from '../crash/processes.ts'
 import type { Sabotage } from '../crash/sabotage.ts'
+import { NO_RETRY_AFTER } from '../crash/sender.ts'
 import { openSurroundings, type PlatformNode, type Surroundings } from '../crash/surroundings.ts'
 import { databaseBack, until } from '../crash/underLoad.ts'
 import { endNode, type Outage } from '../crash/world.ts'
@@ -62,6 +63,8 @@ export interface ChaosReport {
   /** From the death of a node until each of its runs was with another. */
   readonly rescueMs: Figures
   readonly late: readonly string[]
+  /** Answers of 503 that do not say when to send again. */
+  readonly withoutRetryAfter: number
   /** The longest time without a 2xx while PostgreSQL was up. */
   readonly longestSilenceMs: number
   readonly folder?: string
@@ -86,9 +89,13 @@ const MOST_UNFINISHED = 300
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const folder = await mkdtemp(join(tmpdir(), 'trestle-chaos-'))
   let turn = 0
+  let withoutRetryAfter = 0
   const around = await openSurroundings({
     ...options,
     folder: join(folder, 'world'),
+    onAnswer: (_status, code) => {
+      if (code === NO_RETRY_AFTER) withoutRetryAfter++
+    },
     // As a load balancer has it: one after another.
     targets: (serving) => (serving.length === 0 ? [] : [serving[++turn % serving.length]!.url()]),
   })
@@ -121,6 +128,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
       seconds: Math.round(sentFor),
       nodes: Object.fromEntries(Object.entries(CAST).map(([name, roles]) => [name, roles.join(',')])),
       ...struck,
+      withoutRetryAfter,
       postgresRestarts: await restarts,
       perSecond: Math.round(countAcknowledged(around) / sentFor),
       longestSilenceMs: Math.round(silence.longest()),

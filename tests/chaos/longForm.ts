@@ -58,8 +58,8 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-function isClean({ violations, late }: ChaosReport): boolean {
-  return violations.length === 0 && late.length === 0
+function isClean({ violations, late, withoutRetryAfter }: ChaosReport): boolean {
+  return violations.length === 0 && late.length === 0 && withoutRetryAfter === 0
 }
 
 function readOptions(args: readonly string[]): Options {
@@ -100,6 +100,7 @@ function tableOf(report: ChaosReport): string {
     ['lost', report.lost],
     ['doubled', report.doubled],
     ['other violations', violations.length - report.lost - report.doubled],
+    ['503 without Retry-After', report.withoutRetryAfter],
     ['held for a person', report.heldForPeople],
     ['runs of a dead node go on', `p50 ${rescueMs.p50} ms, max ${rescueMs.max} ms (${rescueMs.n})`],
     ['longest without a 2xx', `${report.longestSilenceMs} ms`],

@@ -33,8 +33,7 @@ it(
   async () => {
     const report = await rolling('politely', false)
     expect(report).toMatchObject({
-      refused: 0,
-      broken: 0,
+      seen: [],
       troubles: [],
       violations: [],
       exits: [0, 0, 0, 0],
@@ -48,11 +47,11 @@ it(
 )
 
 it(
-  'the check notices: nodes that are killed instead are seen by senders or by the provider',
+  'the check notices: nodes that are killed instead are seen by senders',
   async () => {
     const report = await rolling('rudely', true)
     expect(report.violations).toEqual([])
-    expect(report.broken + report.refused + report.troubles.length).toBeGreaterThan(0)
+    expect(report.seen.length).toBeGreaterThan(0)
   },
   LIMIT_MS,
 )

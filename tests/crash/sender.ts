@@ -18,6 +18,8 @@ export interface SenderOptions {
   readonly secret: string
   readonly ledger: SourceLedger
   readonly connections: number
+  /** How long it waits for an answer. Default 5 s. */
+  readonly answerWithinMs?: number
   /** Told of every answer and of every failure to get one, and after how many milliseconds. */
   readonly onAnswer?: (status: number | undefined, code: string | undefined, ms: number) => void
 }
@@ -32,6 +34,8 @@ export interface Sender {
 }
 
 const ANSWER_WITHIN_MS = 5_000
+/** Of a 503 that does not say when to send again. */
+export const NO_RETRY_AFTER = 'without Retry-After'
 const AGAIN_FIRST_MS = 50
 const AGAIN_LAST_MS = 500
 /** A delivery without a 2xx for this long is given up: the platform did not come back. */
@@ -45,9 +49,8 @@ export function createSender(options: SenderOptions): Sender {
     const target = options.targets()[0]
     delivery.attempts++
     const asked = systemClock.monotonic()
-    const answer = target === undefined ? 'nobody' : await post(agent, target, delivery, options.secret)
-    const status = typeof answer === 'number' ? answer : undefined
-    const code = typeof answer === 'string' ? answer : undefined
+    const { status, code }: Answer =
+      target === undefined ? { code: 'nobody' } : await post(agent, target, delivery, options)
     options.onAnswer?.(status, code, systemClock.monotonic() - asked)
     if (status === undefined || status < 200 || status > 299) return false
     await options.ledger.acknowledged(delivery.id, status)
@@ -93,13 +96,18 @@ export function createSender(options: SenderOptions): Sender {
   }
 }
 
-/** The status, or the code of the fault where no answer came. */
+/** The status, or the code of the fault where no answer came; with a code too where the answer lacks something. */
+interface Answer {
+  readonly status?: number
+  readonly code?: string
+}
+
 async function post(
   agent: Agent,
   target: string,
   delivery: Delivery,
-  secret: string,
-): Promise<number | string> {
+  { secret, answerWithinMs = ANSWER_WITHIN_MS }: SenderOptions,
+): Promise<Answer> {
   const { id, kind, ref, customer } = delivery
   const url = `${target}/webhooks/acme`
   const body = JSON.stringify({ id, type: kind, data: { ref, customer } })
@@ -112,12 +120,15 @@ async function post(
       method: 'POST',
       headers: signed.headers,
       body,
-      headersTimeout: ANSWER_WITHIN_MS,
-      bodyTimeout: ANSWER_WITHIN_MS,
+      headersTimeout: answerWithinMs,
+      bodyTimeout: answerWithinMs,
     })
     await answer.body.dump()
-    return answer.statusCode
+    const status = answer.statusCode
+    return status === 503 && answer.headers['retry-after'] === undefined
+      ? { status, code: NO_RETRY_AFTER }
+      : { status }
   } catch (error) {
-    return (error as { code?: string }).code ?? 'unknown'
+    return { code: (error as { code?: string }).code ?? 'unknown' }
   }
 }
