@@ -143,7 +143,8 @@ function asked({ node, holding }: BudgetAsk): Pick<BudgetAsk, 'node' | 'holding'
 
 /** What of a window is ours. Of a short one a little is left where calls were refused without a reason. */
 function oursOf(allowed: number, { amount, slack }: Foreign, { paced }: Grid): number {
-  return Math.max(1, Math.floor(allowed - (paced ? Math.ceil(allowed * slack - 1e-9) : 0) - amount + 1e-9))
+  const ours = allowed - amount
+  return Math.max(1, paced ? Math.round(ours) - Math.ceil(ours * slack - 1e-9) : Math.floor(ours))
 }
 
 function sharing(nodes: BudgetState['nodes'], now: number): number {
@@ -183,7 +184,7 @@ function learn(state: BudgetState, limit: LimitDefinition, ask: BudgetAsk, now: 
     const ours = grid.paced
       ? (ask.seen.ours ?? ask.holding.used) + usedByOthers(state, ask.node, now)
       : usedBy(state.granted, grid, limit.windowMs, now - agoMs, resetInMs)
-    foreign = measured(foreign, { left: remaining, ours, refused: ask.refused }, context)
+    foreign = measured(foreign, { left: remaining, ours }, context)
   }
   // Where the provider says what is left, that tells more than its refusals.
   if (ask.refused && now - foreign.measuredAt <= 2 * limit.windowMs) foreign = cautious(foreign, context)

@@ -20,7 +20,7 @@ export interface Foreign {
   /** The part of the limit that is tried next. */
   readonly step: number
   readonly refusedAt: number
-  /** The part of the limit that is left unused because calls were refused that nothing else explains. */
+  /** The part of ours that is left unused because calls were refused that nothing else explains. */
   readonly slack: number
   readonly slackAt: number
 }
@@ -45,10 +45,10 @@ interface Context {
 }
 
 /** How much a single answer counts. Nodes tell what they used a little late, so one answer may be some points off. */
-const WEIGHT = 0.3
+const WEIGHT = 0.2
 /** Many providers count from the beginning of each second or ten: what others took shows only towards its end. */
 const SHORTEST_STRETCH_MS = SECOND
-/** Less than this part of the limit is the error of the measurement, unless a call was refused. */
+/** Less than this part of the limit is the error of the measurement. */
 const NOISE = 0.05
 /** After a refusal a little less is used than what had got through. */
 const CAUTION = 0.02
@@ -68,13 +68,13 @@ const AGAIN_SOON = 4
  */
 export function measured(
   foreign: Foreign,
-  seen: { readonly left: number; readonly ours: number; readonly refused: boolean },
+  seen: { readonly left: number; readonly ours: number },
   context: Context,
 ): Foreign {
   const { allowed, windowMs, now } = context
-  const { left, ours, refused } = seen
+  const { left, ours } = seen
   const found = Math.min(allowed, Math.max(0, allowed - left - ours))
-  const taken = !refused && found < Math.max(1, allowed * NOISE) ? 0 : found
+  const taken = found < Math.max(1, allowed * NOISE) ? 0 : found
   const smooth = foreign.smooth + WEIGHT * (taken - foreign.smooth)
   const isOver = now - foreign.most.since >= Math.max(SHORTEST_STRETCH_MS, windowMs)
   const most = isOver
@@ -110,7 +110,7 @@ export function refused(foreign: Foreign, ours: number, context: Context): Forei
 const SLACK_STEP = 0.02
 const MOST_SLACK = 0.06
 const LESS_SLACK = 0.02
-const SLACK_HELD_MS = 10 * SECOND
+const SLACK_HELD_MS = 5 * SECOND
 
 /** A call was refused though points were left, as it seemed: a little more is left unused for a while. */
 export function cautious(foreign: Foreign, { windowMs, now }: Context): Foreign {

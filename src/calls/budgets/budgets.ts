@@ -3,6 +3,7 @@ import type { LimitDefinition, Priority, ProviderAnswer } from '../../define/ind
 import { NO_WANTS } from '../../resilience/index.ts'
 import type { CallConnection, CallRequest } from '../request.ts'
 import type { BudgetAuthority, Granted, LimitAsk } from './authority.ts'
+import { AuthorityTime } from './authorityTime.ts'
 import { learnFrom } from './learn.ts'
 import type { Use } from './holding.ts'
 import { LimitLease } from './lease.ts'
@@ -83,8 +84,7 @@ export class Budgets {
   readonly #soonMs: number
   readonly #budgets = new Map<string, ConnectionBudget>()
   readonly #spending = new Spending()
-  /** The authority's time less the monotonic clock's, and how sure that is. */
-  #offset: { ms: number; errorMs: number; at: number } | undefined
+  readonly #time: AuthorityTime
   #asking = false
   /** Settles when the question under way is answered. */
   #answered: Promise<unknown> = Promise.resolve()
@@ -96,6 +96,7 @@ export class Budgets {
 
   constructor(options: BudgetsOptions) {
     this.#options = options
+    this.#time = new AuthorityTime(options.clock)
     this.#patienceMs = options.patienceMs ?? 0
     this.#soonMs = Math.min(this.#patienceMs, SOON_MS)
   }
@@ -416,17 +417,10 @@ export class Budgets {
     began: number,
   ): void {
     const ended = this.#options.clock.monotonic()
-    for (const { now } of granted) this.#setOffset(now - (began + ended) / 2, (ended - began) / 2, ended)
+    for (const { now } of granted) this.#time.read(now, began, ended)
     const now = this.#now()
     for (const [i, { lease, ask }] of asked.entries()) lease.granted(granted[i]!.grant, ask.ask, now)
     for (const budget of new Set(asked.map((one) => one.budget))) this.#dispatch(budget)
-  }
-
-  /** The surest of the readings of the last half minute: the authority read its clock between sending and answering. */
-  #setOffset(ms: number, errorMs: number, at: number): void {
-    const known = this.#offset
-    if (known === undefined || errorMs <= known.errorMs || at - known.at > 30 * SECOND)
-      this.#offset = { ms, errorMs, at }
   }
 
   #fault(error: unknown): void {
@@ -439,8 +433,7 @@ export class Budgets {
 
   /** The authority's time, as far as it is known. */
   #now(): number {
-    const { clock } = this.#options
-    return this.#offset === undefined ? clock.now() : clock.monotonic() + this.#offset.ms
+    return this.#time.now()
   }
 
   // --- connections ------------------------------------------------------------------------------------

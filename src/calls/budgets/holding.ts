@@ -12,6 +12,9 @@ export interface Use {
   hasEnded: boolean
 }
 
+/** Nodes do not know the authority's time quite alike: what passes from one to another comes back so much later. */
+const CLOCKS_DIFFER_MS = 20
+
 interface Stretch {
   readonly at: number
   readonly points: number
@@ -190,12 +193,12 @@ export class Holding {
     while (this.#onTheWay.length > 0 && this.#total > this.#share) {
       const first = this.#onTheWay.shift()!
       const points = Math.min(first.points, this.#total - this.#share)
-      hand(first.at, points)
+      hand(first.at + CLOCKS_DIFFER_MS, points)
       if (points < first.points) this.#onTheWay.unshift({ at: first.at, points: first.points - points })
     }
     // All of it is wanted back: calls under way too, by when they surely are.
     if (this.#share > 0) return
-    for (const use of this.#underWay) hand(this.#surelyBack(use), use.points)
+    for (const use of this.#underWay) hand(this.#surelyBack(use) + CLOCKS_DIFFER_MS, use.points)
     this.#underWay.clear()
   }
 

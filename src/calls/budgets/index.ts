@@ -6,11 +6,13 @@
  * Leaves to others: how a budget is granted (resilience), what a deferred call's run does meanwhile (flows).
  *
  * Invariants
- * 1. A call goes only on points that were granted to this node and whose time has not passed: whatever becomes of
- *    another node, or of this one, no window of a limit holds more than it allows.
+ * 1. A call goes only on points that this node holds and whose time has not passed: whatever becomes of another node,
+ *    or of this one, no window of a limit holds more than it allows.
  * 2. A call that finds its points at hand asks nobody. One that does not waits for a moment in memory, with few
  *    others, or is deferred to a time of its own.
- * 3. What is told to the authority is told once: what may be lost on the way is lost to this node.
+ * 3. What is told to the authority may be lost on the way, and so may its answer: then points come back later, never
+ *    sooner.
+ * 4. A call that waited for its points is sent only if its breaker is closed still.
  */
 export { createMemoryAuthority } from './authority.ts'
 export { Budgets, type BudgetTicket } from './budgets.ts'

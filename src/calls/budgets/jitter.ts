@@ -7,6 +7,8 @@ const MOST_MS = 2 * SECOND
 const LOST_OF_WINDOW = 0.03
 /** How much one call counts in the mean. */
 const WEIGHT = 0.05
+/** Before so many calls nobody knows how long the quickest takes: it may have been counted as late as it was answered. */
+const FEWEST = 20
 /** How quickly the quickest is forgotten. */
 const FORGETTING = 0.005
 
@@ -20,6 +22,7 @@ export class Jitter {
   readonly #mostMs: number
   #quickestMs: number | undefined
   #meanMs = 0
+  #calls = 0
 
   constructor(windowMs: number) {
     this.#windowMs = windowMs
@@ -29,9 +32,10 @@ export class Jitter {
   /** Takes in how long a call took; gives how much later than usual it may have come. */
   lateMs(tookMs: number): number {
     const quickest = Math.min(tookMs, this.#quickestMs ?? tookMs)
-    const late = Math.min(this.#mostMs, tookMs - quickest)
+    const isKnown = ++this.#calls > FEWEST
+    const late = Math.min(this.#mostMs, isKnown ? tookMs - quickest : tookMs)
     this.#quickestMs = quickest + FORGETTING * (tookMs - quickest)
-    this.#meanMs += WEIGHT * (late - this.#meanMs)
+    if (isKnown) this.#meanMs += WEIGHT * (late - this.#meanMs)
     return late * this.#part()
   }
 
