@@ -1,11 +1,9 @@
 import { sql, type Kysely } from 'kysely'
 
 /**
- * Refreshes of OAuth grants, and authorizations that a person has begun in a browser.
- *
- * A refresh is a row from before the token endpoint is asked until what it said is in the grant, so that nothing is
- * locked while the endpoint thinks, and an answer outlives the node that got it. `lease_until` is by the database's
- * clock: clocks of nodes differ.
+ * Refreshes of OAuth grants. A refresh is a row from before the token endpoint is asked until what it said is in the
+ * grant, so that nothing is locked while the endpoint thinks, and an answer outlives the node that got it.
+ * `lease_until` is by the database's clock: clocks of nodes differ.
  */
 export async function up(db: Kysely<unknown>): Promise<void> {
   for (const statement of STATEMENTS) await sql.raw(statement).execute(db)
@@ -24,10 +22,4 @@ const STATEMENTS = [
   `create index grant_refreshes_open on grant_refreshes (lease_until) where state in ('asking', 'answered')`,
   // Grants that near their end.
   `create index secrets_expiring on secrets (expires_at) where field = 'grant'`,
-  // state_hash, browser_hash: SHA-256 of what the provider brings back, and of the cookie of the browser that began.
-  `create table authorizations (
-     tenant text not null, state_hash bytea not null, browser_hash bytea, connection_id text not null,
-     redirect_uri text not null, sealed bytea not null, begun_by text not null,
-     begun_at timestamptz not null, expires_at timestamptz not null, used_at timestamptz,
-     primary key (tenant, state_hash))`,
 ]
