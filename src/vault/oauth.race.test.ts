@@ -248,6 +248,18 @@ describe('a node that dies in a refresh', () => {
     expect((await oauth.entries()).map((entry) => entry.action)).toContain('connection.reauthorized')
   })
 
+  it('leaves grants that are paused out of the look ahead, so that they keep no other from it', async () => {
+    const { vault, connection } = await oauth.connected('paused')
+    await oauth.tokenOf(vault, connection)
+    await oauth.clock.advance(HOUR)
+    oauth.server.failNext(() => ({ status: 503, body: '' }))
+    expect(await vault.refreshAhead()).toBe(1)
+    expect(await vault.refreshAhead()).toBe(0)
+    await oauth.clock.advance(5 * SECOND)
+    expect(await vault.refreshAhead()).toBe(1)
+    expect((await oauth.entries()).filter((entry) => entry.action === 'credential.refreshed').length).toBe(2)
+  })
+
   it('that stood still between its turn and its question asks nothing any more', async () => {
     const { connection } = await oauth.connected('stood-still')
     let mayLeave: (() => boolean) | undefined

@@ -41,8 +41,11 @@ export function createRefreshAhead(options: RefreshAheadOptions): () => Promise<
     const expiring = await storage.reader.query<Found>(
       `select s.tenant, s.connection_id as id, s.version::text, 'expiring' as todo from secrets s
          join connections c on c.tenant = s.tenant and c.id = s.connection_id and c.state = 'active'
-       where s.field = '${GRANT_FIELD}' and s.expires_at < $1 order by s.expires_at limit ${AT_ONCE}`,
-      [new Date(clock.now() + HORIZON_MS)],
+       where s.field = '${GRANT_FIELD}' and s.expires_at < $1
+         and not exists (select 1 from grant_refreshes r where r.tenant = s.tenant
+           and r.connection_id = s.connection_id and r.state = 'failed' and r.retry_at > $2)
+       order by s.expires_at limit ${AT_ONCE}`,
+      [new Date(clock.now() + HORIZON_MS), new Date(clock.now())],
     )
     const left = await storage.reader.query<Found>(
       `select r.tenant, r.connection_id as id, r.replaces::text as version,
