@@ -2,7 +2,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import { z } from 'zod'
 import { newId, systemRandom, type Clock } from '../../src/base/index.ts'
-import { Budgets, createMemoryAuthority } from '../../src/calls/budgets/index.ts'
+import type { BudgetAuthority } from '../../src/calls/budgets/authority.ts'
+import { Budgets } from '../../src/calls/budgets/index.ts'
 import { createCalls, OutageBoard, OutageKeeper, type CallConnection } from '../../src/calls/index.ts'
 import { openDatabase, type Database } from '../../src/db/index.ts'
 import {
@@ -20,7 +21,13 @@ import { Engine } from '../../src/flows/index.ts'
 import { createFlowTable, createInbox } from '../../src/inbox/index.ts'
 import { ensurePartitions, writeEntries } from '../../src/ledger/index.ts'
 import { createOperator, type Operator } from '../../src/operator/index.ts'
-import { BREAKER_POLICY, type BreakerPolicy } from '../../src/resilience/index.ts'
+import {
+  BREAKER_POLICY,
+  exchange,
+  NEW_BUDGET,
+  type BreakerPolicy,
+  type BudgetState,
+} from '../../src/resilience/index.ts'
 import type { FakeClock } from '../../src/testing/index.ts'
 
 /**
@@ -125,7 +132,7 @@ export async function setOutageStage(options: OutageStageOptions): Promise<Outag
     [TENANT, CONNECTION, url],
   )
   // All nodes spend of one budget, as they do by the database; here without its delay, which a fake clock cannot know.
-  const authority = createMemoryAuthority(clock, 10)
+  const authorityFor = sharedAuthority(clock)
   const nodes: OutageNode[] = []
   const connectorNamed = (name: string): AnyConnector | undefined =>
     name === 'books' ? connector : undefined
@@ -138,7 +145,12 @@ export async function setOutageStage(options: OutageStageOptions): Promise<Outag
     const board = over.shares === false ? new DeafBoard(shared) : new OutageBoard(shared)
     await board.start()
     const egress = createEgress({ clock })
-    const budgets = new Budgets({ clock, authority, maxConnections: 10, patienceMs: PATIENCE_MS })
+    const budgets = new Budgets({
+      clock,
+      authority: authorityFor(`node ${nodes.length} ${pools.length}`),
+      maxConnections: 10,
+      patienceMs: PATIENCE_MS,
+    })
     budgets.start()
     const calls = createCalls({
       clock,
@@ -265,6 +277,21 @@ export async function setOutageStage(options: OutageStageOptions): Promise<Outag
       await close()
     },
   }
+}
+
+/** One budget for all nodes, each known by its name; granted at once, without a database. */
+function sharedAuthority(clock: Clock): (node: string) => BudgetAuthority {
+  const states = new Map<string, BudgetState>()
+  return (node) => ({
+    exchange: (asks) =>
+      asks.map(({ connectionId, limit, ask }) => {
+        const key = `${connectionId} ${limit.name}`
+        const now = clock.now()
+        const { state, grant } = exchange(states.get(key) ?? NEW_BUDGET, limit, { ...ask, node }, now)
+        states.set(key, state)
+        return { now, grant }
+      }),
+  })
 }
 
 /** A node that hears of nobody's breakers: the build that the tests must catch. */
