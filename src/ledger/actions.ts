@@ -63,6 +63,7 @@ export type LedgerAction =
   | 'breaker.isolated'
   | 'breaker.released'
   | 'contract.changed'
+  | 'limit.changed'
   // The installation and its people.
   | 'token.created'
   | 'token.revoked'

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { createTestDatabase, type TestDatabase } from '../../../tests/support/database.ts'
 import { DAY, HOUR, SECOND, seededRandom, turn } from '../../base/index.ts'
-import { openDatabase, type Database, type Queryable } from '../../db/index.ts'
+import { openDatabase, transaction, type Database, type Queryable } from '../../db/index.ts'
 import type { LimitDefinition, Priority } from '../../define/index.ts'
 import { useOf } from '../../resilience/index.ts'
 import { createFakeClock, type FakeClock } from '../../testing/index.ts'
@@ -82,6 +82,7 @@ function startNode(name: string, over: { client?: Queryable; patienceMs?: number
       node: name,
       clock,
       random: seededRandom(name),
+      within: (work) => transaction(database.pool, (inside) => work(onTestTime(inside))),
     }),
     patienceMs: over.patienceMs ?? 50,
     record: (spent, peaks) => recordSpending(database.pool, spent, peaks),
@@ -248,6 +249,31 @@ describe('budgets that nodes share', () => {
     const later = await leaveOf(b, connection)
     expect(later).toMatchObject({ as: 'deferred', code: 'rate_limited' })
     expect(later.as === 'deferred' && later.until - START).toBeGreaterThanOrEqual(60 * SECOND)
+  })
+
+  it('are corrected by what the provider says, with one ledger entry for each change', async () => {
+    const connection = connect([limit({ name: 'day', allowed: 1000, windowMs: DAY })])
+    const node = startNode('a')
+    const hear = async (allowed: number): Promise<void> => {
+      const leave = await leaveOf(node, connection)
+      const headers = {
+        ratelimit: `"day";r=${allowed - 10}`,
+        'ratelimit-policy': `"day";q=${allowed};w=86400`,
+      }
+      expect(leave.as).toBe('admitted')
+      if (leave.as === 'admitted')
+        leave.ticket.learn({ status: 200, headers, json: undefined, text: '' }, undefined)
+      for (let i = 0; i < 30 || statements.underWay > 0; i++) {
+        await turn()
+        if (statements.underWay === 0) await clock.advance(20)
+      }
+    }
+    for (const allowed of [40, 40, 40, 1000]) await hear(allowed)
+    await node.stop()
+    const { rows } = await database.pool.query<{ outcome: string }>(
+      `select outcome from ledger where action = 'limit.changed' order by id`,
+    )
+    expect(rows.map(({ outcome }) => outcome)).toEqual(['stated', 'as_declared'])
   })
 
   it('are reported with who spends them', async () => {

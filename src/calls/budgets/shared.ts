@@ -1,5 +1,5 @@
 import { newId, SECOND, type Clock, type Random } from '../../base/index.ts'
-import { openDatabase } from '../../db/index.ts'
+import { openDatabase, transaction } from '../../db/index.ts'
 import { Budgets } from './budgets.ts'
 import { recordSpending } from './record.ts'
 import { createTableAuthority } from './table.ts'
@@ -28,7 +28,13 @@ export function startSharedBudgets({ clock, random, databaseUrl, onFault }: Shar
   })
   const budgets = new Budgets({
     clock,
-    authority: createTableAuthority({ client: database.pool, node: newId('nod'), clock, random }),
+    authority: createTableAuthority({
+      client: database.pool,
+      node: newId('nod'),
+      clock,
+      random,
+      within: (work) => transaction(database.pool, work),
+    }),
     patienceMs: PATIENCE_MS,
     record: (spent, peaks) => recordSpending(database.pool, spent, peaks),
     ...(onFault && { onFault }),

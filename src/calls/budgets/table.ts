@@ -1,5 +1,6 @@
 import { pause, RetryableError, type Clock, type Random } from '../../base/index.ts'
 import type { Queryable } from '../../db/index.ts'
+import { writeEntries, type LedgerEntry } from '../../ledger/index.ts'
 import { exchange, NEW_BUDGET, type BudgetGrant, type BudgetState } from '../../resilience/index.ts'
 import type { BudgetAuthority, Granted, LimitAsk } from './authority.ts'
 
@@ -13,6 +14,8 @@ export interface TableAuthorityOptions {
   readonly node: string
   readonly clock: Clock
   readonly random: Pick<Random, 'next'>
+  /** A transaction, for the change of a limit and its ledger entry. */
+  readonly within: <Result>(work: (client: Queryable) => Promise<Result>) => Promise<Result>
 }
 
 interface Row {
@@ -31,6 +34,7 @@ export function createTableAuthority({
   node,
   clock,
   random,
+  within,
 }: TableAuthorityOptions): BudgetAuthority {
   async function exchangeAll(asks: readonly LimitAsk[]): Promise<Granted> {
     const granted = new Map<number, { now: number; grant: BudgetGrant }>()
@@ -43,15 +47,48 @@ export function createTableAuthority({
       const rows = await readBudgets(client, asks, open)
       const changed = rows.map(({ place, state, version, now }) => {
         const { limit, ask } = asks[place]!
-        return { place, version, now, ...exchange(budgetOf(state), limit, { ...ask, node }, now) }
+        const before = budgetOf(state)
+        const answer = exchange(before, limit, { ...ask, node }, now)
+        return { place, version, now, ...answer, was: before.stated ?? limit.allowed }
       })
-      const written = await writeBudgets(client, asks, changed)
+      const corrected = changed.filter(({ was, grant }) => was !== grant.allowed)
+      const written =
+        corrected.length === 0
+          ? await writeBudgets(client, asks, changed)
+          : await within(async (inside) => {
+              const done = await writeBudgets(inside, asks, changed)
+              await writeEntries(
+                inside,
+                corrected
+                  .filter(({ place }) => done.has(place))
+                  .map((one) => correctedEntry(asks[one.place]!, one)),
+              )
+              return done
+            })
       for (const { place, now, grant } of changed) if (written.has(place)) granted.set(place, { now, grant })
       open = open.filter((place) => !granted.has(place))
     }
     return asks.map((_, i) => granted.get(i)!)
   }
   return { exchange: exchangeAll }
+}
+
+/** The provider says that a window allows another number than it did, or than the connector declares. */
+function correctedEntry(
+  { tenant, connectionId, limit }: LimitAsk,
+  { was, grant, now }: { readonly was: number; readonly grant: BudgetGrant; readonly now: number },
+): LedgerEntry {
+  const { name, windowMs, allowed: declared } = limit
+  return {
+    tenant,
+    at: Math.round(now),
+    actor: 'system',
+    action: 'limit.changed',
+    target: connectionId,
+    outcome: grant.allowed === declared ? 'as_declared' : 'stated',
+    connectionId,
+    detail: { limit: name, windowMs, declared, was, allowed: grant.allowed },
+  }
 }
 
 /** A budget as its row has it; what an older version wrote otherwise begins anew. */
