@@ -9,6 +9,7 @@ export const INCIDENT_KINDS = [
   'held_runs',
   'schedule',
   'reauthorization',
+  'credential_refresh',
   'token_expiry',
   'conservation',
   'node_gone',

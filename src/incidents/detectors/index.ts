@@ -1,5 +1,6 @@
 import { budgets, type LimitsOf } from './budgets.ts'
 import { conservation } from './conservation.ts'
+import { credentialRefresh } from './credentialRefresh.ts'
 import { deadLetters } from './deadLetters.ts'
 import type { Detector } from './detector.ts'
 import { failingCalls } from './failingCalls.ts'
@@ -20,6 +21,7 @@ export function detectors(limitsOf: LimitsOf): readonly Detector[] {
     heldRuns,
     schedules,
     reauthorization,
+    credentialRefresh,
     tokenExpiry,
     conservation,
     nodesGone,
