@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { pause, SECOND, UsageError, type Clock, type Random } from '../base/index.ts'
+import { SECOND, settledWithin, UsageError, type Clock, type Random } from '../base/index.ts'
 import { migrate, openDatabase, readBackend, transaction, type Database } from '../db/index.ts'
 import type { AnyConnector, Config } from '../define/index.ts'
 import { createDispatch, installDispatch, type Dispatch } from '../dispatch/index.ts'
@@ -113,7 +113,7 @@ export async function openInstallation(options: InstallationOptions): Promise<In
     environment,
     async close() {
       // What a token endpoint is answering now may be the only good refresh token: it is waited for.
-      await Promise.race([vault.drain(), pause(clock, DRAIN_LIMIT_MS, { keepAlive: true })])
+      await settledWithin(clock, DRAIN_LIMIT_MS, vault.drain())
       await egress.close()
       await database.close()
     },
