@@ -218,6 +218,18 @@ describe('a replay', () => {
   })
 })
 
+describe('budgets', () => {
+  it('say what is used of each limit', async () => {
+    const { stdout, code } = await run('budgets', '--all')
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/CONNECTION +LIMIT +USED +LEFT/)
+    expect(stdout).toMatch(/app +\S+ +\d+ of \d+ in /)
+    const { items } = await json<{ items: { connection: string }[] }>('budgets')
+    expect(items.every(({ connection }) => connection === 'app')).toBe(true)
+    expect(await run('budgets', '--connection', 'nobody')).toMatchObject({ code: 3 })
+  })
+})
+
 describe('connections', () => {
   it('are listed with their secrets by name, never by value', async () => {
     const { stdout } = await run('connections')
