@@ -51,20 +51,22 @@ const limit = (over: Partial<LimitDefinition> = {}): LimitDefinition => ({
 /** Statements under way: the test's time stands still meanwhile. */
 const statements = { underWay: 0 }
 
+function underWay<Answer>(work: Promise<Answer>): Promise<Answer> {
+  statements.underWay++
+  return work.finally(() => {
+    statements.underWay--
+  })
+}
+
 /** The database, with its clock set to the test's. */
 const onTestTime = (client: Queryable): Queryable => ({
-  async query(statement, values) {
-    statements.underWay++
-    try {
-      if (typeof statement === 'string') return await client.query(statement, values)
-      const text = statement.text.replace(
-        'extract(epoch from clock_timestamp())::float8 * 1000',
-        `${clock.now()}::float8`,
-      )
-      return await client.query({ text, values: statement.values ?? [] })
-    } finally {
-      statements.underWay--
-    }
+  query(statement, values) {
+    if (typeof statement === 'string') return underWay(client.query(statement, values))
+    const text = statement.text.replace(
+      'extract(epoch from clock_timestamp())::float8 * 1000',
+      `${clock.now()}::float8`,
+    )
+    return underWay(client.query({ text, values: statement.values ?? [] }))
   },
 })
 
@@ -82,7 +84,7 @@ function startNode(name: string, over: { client?: Queryable; patienceMs?: number
       node: name,
       clock,
       random: seededRandom(name),
-      within: (work) => transaction(database.pool, (inside) => work(onTestTime(inside))),
+      within: (work) => underWay(transaction(database.pool, (inside) => work(onTestTime(inside)))),
     }),
     patienceMs: over.patienceMs ?? 50,
     record: (spent, peaks) => recordSpending(database.pool, spent, peaks),
