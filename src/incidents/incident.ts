@@ -14,6 +14,7 @@ export const INCIDENT_KINDS = [
   'conservation',
   'node_gone',
   'database_away',
+  'disk',
 ] as const
 export type IncidentKind = (typeof INCIDENT_KINDS)[number]
 

@@ -15,6 +15,7 @@
  */
 export { acknowledgeIncident } from './acknowledge.ts'
 export { createChannels } from './alerts/channels.ts'
+export { roomOnDisk } from './detectors/disk.ts'
 export { ALERT_STATES, INCIDENT_KINDS, INCIDENT_STATES, type IncidentState } from './incident.ts'
 export { INCIDENT_COLUMNS, type IncidentRow } from './store.ts'
 export { Watch, type WatchOptions } from './watch.ts'

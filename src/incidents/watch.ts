@@ -7,6 +7,7 @@ import { AwayWatch, recordAway, type WasAway } from './away.ts'
 import { claimAlerts, settleAlert, type ClaimedAlert } from './alerts/outbox.ts'
 import type { LimitDefinition } from '../define/index.ts'
 import { detectors } from './detectors/index.ts'
+import type { RoomOf } from './detectors/disk.ts'
 import type { Detector } from './detectors/detector.ts'
 import { LOOK_EVERY_MS, lookOnce, READER } from './look.ts'
 
@@ -18,6 +19,8 @@ export interface WatchOptions {
   readonly channels: readonly Channel[]
   /** The limits of a connector, by its name. */
   readonly limitsOf: (connector: string) => readonly LimitDefinition[]
+  /** How much room there is on a disk of this machine. Default: disks are not looked at. */
+  readonly roomOf?: RoomOf | undefined
   /** Whether the platform is in hold: what is wrong is noticed, and told when the hold is over. Default: never. */
   readonly inHold?: () => boolean
   readonly onFault?: (what: string, error: unknown) => void
@@ -53,7 +56,7 @@ export class Watch {
 
   constructor(options: WatchOptions) {
     this.#options = options
-    this.#detectors = detectors(options.limitsOf)
+    this.#detectors = detectors(options.limitsOf, options.roomOf)
     const { clock, channels } = options
     this.#away = new AwayWatch({ clock, channels, where: `${hostname()} (pid ${process.pid})` })
   }

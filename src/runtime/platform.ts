@@ -37,6 +37,8 @@ export interface PlatformOptions {
   readonly runsAtOnce?: number
   /** Ends this process where a flow has blocked its event loop. Default true; off in tests that share a process. */
   readonly watchdog?: boolean
+  /** Tells of a disk under the database that fills up. Default true; off in simulations. */
+  readonly looksAtDisk?: boolean
   /** For simulations on a clock of their own: how long a heartbeat lets a node send. See `EngineOptions.leaseMs`. */
   readonly leaseMs?: number
   /** For simulations: every call of a run goes through it. Default: it is made. */
@@ -117,7 +119,7 @@ async function startParts(
 
   running.others.push(startCredentialUpkeep(installation, hold.inHold, onFault))
 
-  const watching = await startWatching(installation, hold.inHold, onFault)
+  const watching = await startWatching(installation, hold.inHold, options.looksAtDisk ?? true, onFault)
   running.others.push(() => watching.stop())
   for (const notice of await noticesOfRunsInFlight({ ...installation, client: database.pool }))
     options.onNotice?.(notice)

@@ -1,11 +1,12 @@
 import { keepConservation } from '../conservation/index.ts'
-import { createChannels, Watch } from '../incidents/index.ts'
+import { createChannels, roomOnDisk, Watch } from '../incidents/index.ts'
 import { TENANT, type Installation } from './installation.ts'
 
 /** Keeps watch on every node, in turns: counts that must balance, incidents, and the telling of them. */
 export async function startWatching(
   installation: Installation,
   inHold: () => boolean,
+  looksAtDisk: boolean,
   onFault: (what: string, error: unknown) => void,
 ): Promise<{ stop(): Promise<void> }> {
   const { config, database, clock, random, connectorNamed } = installation
@@ -17,6 +18,7 @@ export async function startWatching(
     tenant: TENANT,
     channels,
     limitsOf: (name) => connectorNamed(name)?.limits ?? [],
+    roomOf: looksAtDisk ? roomOnDisk : undefined,
     inHold,
     onFault,
   })

@@ -3,6 +3,7 @@ import { conservation } from './conservation.ts'
 import { credentialRefresh } from './credentialRefresh.ts'
 import { deadLetters } from './deadLetters.ts'
 import type { Detector } from './detector.ts'
+import { disk, type RoomOf } from './disk.ts'
 import { failingCalls } from './failingCalls.ts'
 import { heldRuns } from './heldRuns.ts'
 import { nodesGone } from './nodesGone.ts'
@@ -11,8 +12,8 @@ import { reauthorization } from './reauthorization.ts'
 import { schedules } from './schedules.ts'
 import { tokenExpiry } from './tokenExpiry.ts'
 
-/** Everything that is looked for, a kind an entry. */
-export function detectors(limitsOf: LimitsOf): readonly Detector[] {
+/** Everything that is looked for, a kind an entry. Disks are looked at only with `roomOf`. */
+export function detectors(limitsOf: LimitsOf, roomOf?: RoomOf): readonly Detector[] {
   return [
     failingCalls,
     outages,
@@ -25,5 +26,6 @@ export function detectors(limitsOf: LimitsOf): readonly Detector[] {
     tokenExpiry,
     conservation,
     nodesGone,
+    ...(roomOf === undefined ? [] : [disk(roomOf)]),
   ]
 }

@@ -76,6 +76,7 @@ export class SimulatedNode {
         port: 0,
         version: options.version,
         watchdog: false,
+        looksAtDisk: false,
         // Heartbeats are measured on the simulated clock, which leaps.
         leaseMs: Infinity,
         aroundCall: (request, call) => options.around(node, request, call),
