@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { DAY, MINUTE, SECOND } from '../base/index.ts'
 import type { LimitDefinition } from '../define/index.ts'
 import { exchange, NEW_BUDGET, useOf, type BudgetAsk, type BudgetState } from './budget.ts'
-import { pointsIn } from './returning.ts'
+import { pointsIn, type Returning } from './returning.ts'
 import { HOLDS_NOTHING } from './ring.ts'
 import { NO_WANTS } from './shares.ts'
 import { HELD_MS } from './slots.ts'
@@ -186,13 +186,39 @@ describe('what the provider says', () => {
       ask({ waiting: { ...NO_WANTS, interactive: 90 }, ...(seen && { seen }) })
     const first = exchange(NEW_BUDGET, limit(), burst(undefined), START)
     expect(pointsIn(first.grant.holding.more)).toBe(100)
-    const holding = { points: 100, back: [], used: 100 }
+    const heard = first.grant.holding.answer
+    const holding = { points: 100, back: [], heard, used: 100 }
     const less = exchange(first.state, limit(), { ...burst({ allowed: 40, agoMs: 0 }), holding }, START + 10)
     expect(less.grant.holding.share).toBe(40)
-    const handed = { points: 40, back: [[START + 1000, 60]] as const, used: 100 }
+    const back = [[START + 1000, 60]] as const
+    const handed = { points: 40, back, heard: less.grant.holding.answer, used: 100 }
     const again = { ...burst({ allowed: 100, agoMs: 0 }), holding: handed }
     const more = exchange(less.state, limit(), again, START + 20).grant.holding.more
     for (const [at] of more) expect(at).toBeGreaterThanOrEqual(START + 1000)
+  })
+})
+
+describe('an answer that was lost', () => {
+  it('gives points that come back when they would have, not when those did that the node held before', () => {
+    const one = limit({ allowed: 1, windowMs: 10 * SECOND })
+    const wanting = { waiting: { ...NO_WANTS, interactive: 1 } }
+    let state: BudgetState = NEW_BUDGET
+    const grantTo = (node: string, ms: number, holding = HOLDS_NOTHING) => {
+      const answer = exchange(state, one, ask({ ...wanting, node, holding }), START + ms)
+      state = answer.state
+      return answer.grant.holding
+    }
+    const backAt = ({ more }: { readonly more: Returning }): readonly number[] =>
+      more.map(([at]) => at - START)
+    // Each falls silent, and what it held comes back a window later, as if it had been used.
+    expect(backAt(grantTo('a', 0))).toEqual([0])
+    const first = grantTo('b', 2000)
+    expect(backAt(first)).toEqual([12_500])
+    expect(backAt(grantTo('c', 4100))).toEqual([14_500])
+    const holding = { points: 0, back: first.more, heard: first.answer, used: 0 }
+    const lost = grantTo('b', 6200, holding)
+    expect(backAt(lost)).toEqual([16_600])
+    expect(backAt(grantTo('b', 6500, holding))).toEqual([16_600])
   })
 })
 
@@ -231,7 +257,7 @@ function listen({ othersAt, tells, allowed = 100, seconds, nodes = 1 }: Told): {
       ask({
         ...much('bulk'),
         node: `n${(ms / 100) % nodes}`,
-        holding: { points: 0, back: [], used: through / nodes },
+        holding: { ...HOLDS_NOTHING, used: through / nodes },
         ...(tells && { seen: { remaining, ours: through / nodes, agoMs: 0 } }),
         refused,
       }),
@@ -269,7 +295,7 @@ describe('what others take', () => {
         limit(),
         ask({
           ...much('bulk'),
-          holding: { points: 0, back: [], used: through },
+          holding: { ...HOLDS_NOTHING, used: through },
           seen: { remaining, ours: through, agoMs: 0 },
           refused: remaining === 0,
         }),

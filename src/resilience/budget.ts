@@ -3,7 +3,15 @@ import type { LimitDefinition } from '../define/index.ts'
 import { cautious, measured, NO_FOREIGN, refused, relaxed, type Foreign } from './foreign.ts'
 import { placesFor } from './places.ts'
 import type { Returning } from './returning.ts'
-import { FORGOTTEN_MS, handRound, inUse, type Holder, type HoldingGrant, type HoldingNow } from './ring.ts'
+import {
+  FORGOTTEN_MS,
+  handRound,
+  HEARD_NOTHING,
+  inUse,
+  type Holder,
+  type HoldingGrant,
+  type HoldingNow,
+} from './ring.ts'
 import type { Wants } from './shares.ts'
 import { added, fullest, gridOf, NO_COUNTS, pruned, sumOf, type Counts, type Grid } from './slots.ts'
 
@@ -135,7 +143,7 @@ export function exchange(
   }
 }
 
-const HOLD_NOTHING: HoldingGrant = { fresh: true, more: [], share: 0, until: 0 }
+const HOLD_NOTHING: HoldingGrant = { fresh: true, more: [], share: 0, until: 0, answer: HEARD_NOTHING }
 
 function asked({ node, holding }: BudgetAsk): Pick<BudgetAsk, 'node' | 'holding'> {
   return { node, holding }
@@ -245,6 +253,8 @@ function withNode(nodes: BudgetState['nodes'], ask: BudgetAsk, now: number): Rec
       until: known?.until ?? 0,
       givenBy: known?.givenBy ?? 0,
       used: ask.holding.used,
+      epoch: known?.epoch ?? now,
+      answers: known?.answers ?? 0,
       places: known?.places ?? 0,
       placesWanted: ask.places.wanted,
     },

@@ -40,7 +40,7 @@ export { exchange, NEW_BUDGET, useOf, type BudgetAsk, type BudgetGrant, type Bud
 export { forecastOf, type BudgetForecast, type BudgetUse } from './forecast.ts'
 export { observedLimits, refusedBy, type ObservedLimit } from './limitHeaders.ts'
 export { NO_WANTS } from './shares.ts'
-export { HOLDS_NOTHING, type HoldingGrant, type HoldingNow } from './ring.ts'
+export { HEARD_NOTHING, HOLDS_NOTHING, type HoldingGrant, type HoldingNow } from './ring.ts'
 export { gridOf, HELD_MS, type Grid } from './slots.ts'
 export { parseHttpDate, retryTime } from './retryAfter.ts'
 export {

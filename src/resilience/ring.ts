@@ -21,6 +21,10 @@ export interface Holder {
   readonly givenBy: number
   /** What it had used of the window that ended when it asked. */
   readonly used: number
+  /** When what it holds began, by our clock: a lapse, or a word from us that all is void, begins it anew. */
+  readonly epoch: number
+  /** Of the answers that it was given within it. */
+  readonly answers: number
 }
 
 /** What a node says of the points that it holds. */
@@ -28,11 +32,21 @@ export interface HoldingNow {
   readonly points: number
   /** Those that it hands back: the authority takes as many as it does not know of yet. */
   readonly back: Returning
+  /** The last answer that it heard. */
+  readonly heard: Heard
   /** What it used of the window that ends now. */
   readonly used: number
 }
 
-export const HOLDS_NOTHING: HoldingNow = { points: 0, back: [], used: 0 }
+/** Which answer: one that was lost shows in what the node says next. */
+export interface Heard {
+  readonly epoch: number
+  readonly answers: number
+}
+
+export const HEARD_NOTHING: Heard = { epoch: 0, answers: 0 }
+
+export const HOLDS_NOTHING: HoldingNow = { points: 0, back: [], heard: HEARD_NOTHING, used: 0 }
 
 /** What a node is told of the points that it holds. */
 export interface HoldingGrant {
@@ -42,6 +56,8 @@ export interface HoldingGrant {
   /** What it holds beyond this is to be handed back. */
   readonly share: number
   readonly until: number
+  /** Which answer this is. */
+  readonly answer: Heard
 }
 
 /** What a node holds is its own for so long, without a word from it. */
@@ -79,11 +95,11 @@ export function handRound<Node extends Holder>(
   const { allowed, ours, windowMs, now, holding } = asked
   const lapsed = withoutLapsed(asked)
   const known = lapsed.nodes[asked.node]!
-  const fresh = known.holds < holding.points
+  const fresh = holding.points > 0 && (holding.heard.epoch !== known.epoch || known.holds < holding.points)
   const holds = fresh ? 0 : holding.points
-  const back = fresh
-    ? [[known.until + windowMs + LATE_MS, known.holds] as const]
-    : handedBack(holding.back, known.holds - holds, Math.max(now, known.givenBy))
+  const back: Returning = fresh
+    ? [[known.until + windowMs + LATE_MS, known.holds]]
+    : handedBack(holding, known, known.holds - holds, now)
   const nodes = { ...lapsed.nodes, [asked.node]: { ...known, holds } }
   const heldByAll = Object.values(nodes).reduce((sum, node) => sum + node.holds, 0)
   const pool = complete(
@@ -98,10 +114,16 @@ export function handRound<Node extends Holder>(
   const share = Math.max(target, shrinksLittle ? holds : 0)
   const until = now + HELD_FOR_MS
   const givenBy = Math.max(known.givenBy, ...taken.map(([at]) => at))
+  const answer = fresh
+    ? { epoch: nextEpoch(known, now), answers: 1 }
+    : { epoch: known.epoch, answers: known.answers + 1 }
   return {
     pool: left,
-    nodes: { ...nodes, [asked.node]: { ...known, holds: holds + pointsIn(taken), until, givenBy } },
-    grant: { fresh, more: taken, share, until },
+    nodes: {
+      ...nodes,
+      [asked.node]: { ...known, ...answer, holds: holds + pointsIn(taken), until, givenBy },
+    },
+    grant: { fresh, more: taken, share, until, answer },
   }
 }
 
@@ -126,13 +148,24 @@ function withoutLapsed<Node extends Holder>(
     const knows = id === asked.node && asked.holding.points === 0
     const isOver = node.holds > 0 && node.until <= now && !knows
     if (isOver) after = [...after, [node.until + windowMs + LATE_MS, node.holds]]
-    kept[id] = isOver ? { ...node, holds: 0 } : node
+    kept[id] = isOver ? { ...node, holds: 0, epoch: nextEpoch(node, now), answers: 0 } : node
   }
   return { pool: after, nodes: kept }
 }
 
-/** So many points come back; those that the node never heard of, because our answer was lost, as they were given. */
-function handedBack(back: Returning, points: number, givenBy: number): Returning {
+function nextEpoch({ epoch }: Heard, now: number): number {
+  return Math.max(epoch + 1, now)
+}
+
+/**
+ * So many points come back. Where an answer of ours was lost, what the node hands back may be what was taken in before
+ * that answer, and what comes back now the points that it gave: then all of it counts as the latest of both.
+ */
+function handedBack({ back, heard }: HoldingNow, known: Holder, points: number, now: number): Returning {
+  const givenBy = Math.max(now, known.givenBy)
+  // Of what it held before a lapse everything was taken in then.
+  if (heard.epoch !== known.epoch) return [[givenBy, points]]
+  if (heard.answers !== known.answers) return [[Math.max(givenBy, ...back.map(([at]) => at)), points]]
   const told = latest(back, Math.min(points, pointsIn(back)))
   return [...told, [givenBy, points - pointsIn(told)]]
 }

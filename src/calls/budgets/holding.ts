@@ -1,4 +1,4 @@
-import type { HoldingGrant, HoldingNow } from '../../resilience/index.ts'
+import { HEARD_NOTHING, type HoldingGrant, type HoldingNow } from '../../resilience/index.ts'
 import { Jitter } from './jitter.ts'
 
 /** Points that a call took. */
@@ -43,6 +43,7 @@ export class Holding {
   /** Handed back, and not yet taken in by the authority as far as is known. */
   #back: (readonly [at: number, points: number])[] = []
   #told = 0
+  #heard = HEARD_NOTHING
 
   constructor(windowMs: number) {
     this.#windowMs = windowMs
@@ -139,11 +140,12 @@ export class Holding {
   tell(now: number): HoldingNow {
     this.#update(now)
     this.#told = this.#back.length
-    return { points: this.#total, back: [...this.#back], used: this.#inWindow }
+    return { points: this.#total, back: [...this.#back], heard: this.#heard, used: this.#inWindow }
   }
 
   /** What it answered. */
-  receive({ fresh, more, share, until }: HoldingGrant, now: number): void {
+  receive({ fresh, more, share, until, answer }: HoldingGrant, now: number): void {
+    this.#heard = answer
     this.#back = this.#back.slice(this.#told)
     this.#told = 0
     if (fresh) this.#forget()
