@@ -1,4 +1,4 @@
-import { RetryableError, turn } from '../base/index.ts'
+import { RetryableError, systemClock, turn, type Clock } from '../base/index.ts'
 import type { Database } from './connect.ts'
 import { isConflict, isDataError } from './transaction.ts'
 
@@ -18,8 +18,16 @@ export interface GroupCommitOptions<Item, Answer> {
   readonly mostBytes?: number
   /** Most items in one transaction. Default 500. */
   readonly most?: number
-  /** Transactions in flight at once. Default 2: one commits while the next is filled. */
+  /** Transactions in flight at once. Default 2: the second only beside one that takes {@link besideMs}. */
   readonly lanes?: number
+  /**
+   * Nothing is begun beside a transaction that is younger than this, in milliseconds: what comes meanwhile is the next
+   * one, and fewer and larger ones are sooner through. One that waits for a lock holds up no others for longer.
+   * Default 100.
+   */
+  readonly besideMs?: number
+  /** Default: the machine's. */
+  readonly clock?: Clock
   /** Items that may wait; beyond, {@link GroupCommit.add} throws `overloaded`. Default 20,000. */
   readonly waiting?: number
 }
@@ -34,7 +42,13 @@ export interface GroupCommit<Item, Answer> {
 }
 
 /** What {@link GroupCommitOptions} says where it says nothing. */
-export const GROUP_COMMIT_DEFAULTS = { most: 500, mostBytes: 16_777_216, lanes: 2, waiting: 20_000 } as const
+export const GROUP_COMMIT_DEFAULTS = {
+  most: 500,
+  mostBytes: 16_777_216,
+  lanes: 2,
+  besideMs: 100,
+  waiting: 20_000,
+} as const
 
 /** {@link GroupCommitOptions.apart} for tables that may be distributed by tenant: a transaction keeps to one shard. */
 export function tenantsApart<Item>(
@@ -61,12 +75,15 @@ interface Waiting<Item, Answer> {
 export function createGroupCommit<Item, Answer>(
   options: GroupCommitOptions<Item, Answer>,
 ): GroupCommit<Item, Answer> {
-  const { flush, key, apart, bytes, most, mostBytes, lanes, waiting } = {
+  const { flush, key, apart, bytes, most, mostBytes, lanes, besideMs, waiting, clock } = {
+    clock: systemClock,
     ...GROUP_COMMIT_DEFAULTS,
     ...options,
   }
   const queue: Waiting<Item, Answer>[] = []
-  let inFlight = 0
+  /** Transactions in flight, by when they were begun. */
+  const inFlight = new Set<{ begunAt: number }>()
+  let looksAgain = false
   let unanswered = 0
   let drained: (() => void)[] = []
 
@@ -81,7 +98,25 @@ export function createGroupCommit<Item, Answer>(
     return new Promise<Answer>((resolve, reject) => {
       queue.push({ item, key: key(item), resolve, reject })
       unanswered++
-      if (inFlight < lanes) void startLane()
+      startWhereDue()
+    })
+  }
+
+  /** Milliseconds until another may be begun beside these; 0 where there are none, or all take long. */
+  function waitMs(others: Iterable<{ readonly begunAt: number }>): number {
+    const youngest = Math.max(...[...others].map(({ begunAt }) => begunAt))
+    return Math.max(0, youngest + besideMs - clock.monotonic())
+  }
+
+  function startWhereDue(): void {
+    if (queue.length === 0 || inFlight.size >= lanes) return
+    const ms = waitMs(inFlight)
+    if (ms === 0) return void startLane()
+    if (looksAgain) return
+    looksAgain = true
+    clock.after(ms, () => {
+      looksAgain = false
+      startWhereDue()
     })
   }
 
@@ -111,14 +146,19 @@ export function createGroupCommit<Item, Answer>(
   }
 
   async function startLane(): Promise<void> {
-    inFlight++
+    const own = { begunAt: clock.monotonic() }
+    const others = (): { begunAt: number }[] => [...inFlight].filter((other) => other !== own)
+    inFlight.add(own)
     await turn()
     while (queue.length > 0) {
+      own.begunAt = clock.monotonic()
       const batch = takeBatch().sort(byKey)
       await settle(batch, true)
       unanswered -= batch.length
+      if (waitMs(others()) > 0) break
     }
-    inFlight--
+    inFlight.delete(own)
+    startWhereDue()
     if (unanswered === 0) {
       for (const resolve of drained) resolve()
       drained = []
