@@ -8,7 +8,7 @@ function slowly(): {
   readonly commit: GroupCommit<string, string>
   readonly clock: ReturnType<typeof createFakeClock>
   readonly begun: string[][]
-  end(number: number): Promise<void>
+  readonly end: (number: number) => Promise<void>
 } {
   const clock = createFakeClock()
   const begun: string[][] = []
@@ -28,7 +28,7 @@ function slowly(): {
     commit,
     clock,
     begun,
-    async end(number) {
+    end: async (number) => {
       ends[number]!()
       await settle()
     },
