@@ -7,8 +7,11 @@ export type AuthScheme =
   | { readonly kind: 'bearer' }
   /** One header; secret field `apiKey`. `prefix` stands before the key (default: nothing). */
   | { readonly kind: 'api_key'; readonly header: string; readonly prefix?: string }
-  /** RFC 7617; secret fields `username` and `password`. */
-  | { readonly kind: 'basic' }
+  /**
+   * RFC 7617; secret fields `username` and `password`. With `keyAs: 'username'` the one secret field is `apiKey`, which
+   * is sent as the user's name with an empty password (EasyPost), and is kept secret as a password is.
+   */
+  | { readonly kind: 'basic'; readonly keyAs?: 'username' }
   /** Every request is signed by Standard Webhooks; secret field `signingSecret` (`whsec_…`). The idempotency key is the `webhook-id`. */
   | { readonly kind: 'standard_webhooks' }
   | OAuth2Scheme
@@ -71,7 +74,7 @@ export function secretFieldsOf(auth: AuthScheme): readonly string[] {
     case 'api_key':
       return ['apiKey']
     case 'basic':
-      return ['username', 'password']
+      return auth.keyAs === 'username' ? ['apiKey'] : ['username', 'password']
     case 'standard_webhooks':
       return ['signingSecret']
     case 'oauth2':

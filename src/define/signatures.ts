@@ -139,6 +139,20 @@ export const signatureSchemes = {
     secret: 'utf8',
     source: 'https://developer.xero.com/documentation/webhooks/configuring-your-server, 2026-11-22',
   },
+  /**
+   * EasyPost's v1 signature, over the body as it came. Nothing in it is dated: a replay is caught by the event's id,
+   * which stands in the signed body.
+   */
+  easypost: {
+    name: 'easypost',
+    algorithm: 'sha256',
+    encoding: 'hex',
+    header: 'x-hmac-signature',
+    format: { kind: 'prefixed', prefix: 'hmac-sha256-hex=' },
+    signed: ['body'],
+    secret: 'utf8-nfkd',
+    source: 'https://docs.easypost.com/guides/webhooks-guide and @easypost/api 8.9.0, 2026-11-22',
+  },
 } as const satisfies Record<string, SignatureScheme>
 
 /** What {@link hmac} needs to know; the rest has the values that most providers use. */

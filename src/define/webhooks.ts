@@ -40,8 +40,11 @@ export interface SignatureScheme {
   /** Where the timestamp is and its unit. With `pairs` it stands in the signature header. Absent: none is signed. */
   readonly timestamp?: { readonly header?: string; readonly unit: 's' | 'ms' }
   readonly idHeader?: string
-  /** How the secret's text becomes the key. `whsec`: base64 after an optional `whsec_`. */
-  readonly secret: 'utf8' | 'whsec' | 'base64'
+  /**
+   * How the secret's text becomes the key. `utf8-nfkd`: its UTF-8 bytes after Unicode normalisation NFKD (EasyPost).
+   * `whsec`: base64 after an optional `whsec_`.
+   */
+  readonly secret: 'utf8' | 'utf8-nfkd' | 'whsec' | 'base64'
   /** Accepted distance from now, on both sides, in seconds. Default 300. Without a signed timestamp it has no meaning. */
   readonly toleranceSeconds?: number
   /** `either`: the provider may have signed the URL with or without its port, so both are tried (Twilio). Default: as it is. */
@@ -51,6 +54,21 @@ export interface SignatureScheme {
    * bodies that are no form. A body that neither this nor a form signature covers is refused.
    */
   readonly bodyDigest?: { readonly query: string; readonly algorithm: 'sha256'; readonly encoding: 'hex' }
+  /** Where it is documented, and when it was read. */
+  readonly source: string
+}
+
+/**
+ * A provider that signs nothing: its webhooks are known by a secret in the URL that it was given (Mailchimp). It says
+ * that the sender knows the URL, and nothing about the body: whoever has seen the URL, such as a proxy's log, can send
+ * any event. Compared in constant time, several secrets at once during rotation. An event's id is never signed here.
+ */
+export interface UrlSecretScheme {
+  readonly kind: 'url_secret'
+  /** Shown in errors. */
+  readonly name: string
+  /** Name of the query parameter that holds the secret, exactly once. */
+  readonly query: string
   /** Where it is documented, and when it was read. */
   readonly source: string
 }
@@ -77,7 +95,12 @@ export interface IncomingDelivery {
 }
 
 export interface WebhookDefinition {
-  readonly signature: SignatureScheme | 'none'
+  readonly signature: SignatureScheme | UrlSecretScheme | 'none'
+  /**
+   * The provider asks for the URL with GET when the webhook is set up, and wants a 2xx (Mailchimp). Such a request is
+   * checked as its `signature` says, answered with an empty 200, and nothing is stored. Default: GET is 405.
+   */
+  readonly setUpByGet?: true
   /** Content types that are accepted, without parameters. Default `['application/json']`; anything else is 415. */
   readonly contentTypes?: readonly string[]
   /**

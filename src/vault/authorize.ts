@@ -118,6 +118,8 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
     if (own === undefined) return []
     const values = new Map<string, string>()
     for (const field of own.fields) if (!NOT_SECRET.has(field)) values.set(field, (await own.value(field))!)
+    const key = values.get('apiKey')
+    if (key !== undefined) values.set('basicKey', basicCredential(key, '')) // As `keyAs: 'username'` sends it.
     const username = values.get('username')
     const password = values.get('password')
     if (username !== undefined && password !== undefined) {
@@ -149,7 +151,10 @@ function headersFor(
       return { all: { [name]: `${scheme.prefix ?? ''}${values['apiKey']!}` }, secret: [name] }
     }
     case 'basic': {
-      const credential = basicCredential(values['username']!, values['password']!)
+      const credential =
+        scheme.keyAs === 'username'
+          ? basicCredential(values['apiKey']!, '')
+          : basicCredential(values['username']!, values['password']!)
       return { all: { authorization: `Basic ${credential}` }, secret: ['authorization'] }
     }
     case 'standard_webhooks':

@@ -234,3 +234,58 @@ describe('a body that is not what the provider documents, with a good signature'
     expect(here.accepted[0]!.quarantine).toMatchObject({ code, path })
   })
 })
+
+describe('a provider that puts a secret in the URL and asks for it with GET', () => {
+  const webhooks = {
+    signature: { kind: 'url_secret', name: 'acme', query: 'secret', source: 'a test' },
+    setUpByGet: true,
+  } as const
+
+  it('gets 200 for the secret, and nothing is stored', async () => {
+    const here = await bench({ webhooks })
+    expect(await send(here, { method: 'GET', path: `${PATH}?secret=${SECRET}`, body: '' })).toMatchObject({
+      status: 200,
+      body: '',
+    })
+    expect(here.accepted).toEqual([])
+    expect(here.rejected).toEqual([])
+  })
+
+  it('gets 401 without it or with another, also when it asks only', async () => {
+    const here = await bench({ webhooks })
+    for (const method of ['GET', 'POST'])
+      for (const query of ['', '?secret=', '?secret=whsec_tesT', `?secret=${SECRET}&secret=${SECRET}`])
+        expect(
+          await send(here, { method, path: PATH + query, body: method === 'GET' ? '' : BODY }),
+        ).toMatchObject({
+          status: 401,
+        })
+    expect(here.accepted).toEqual([])
+    expect(here.rejected.map(({ code }) => code)).toContain('signature_invalid')
+  })
+
+  it('has its deliveries taken with any of the secrets, which stand in nothing that is kept', async () => {
+    const here = await bench({ webhooks, secrets: () => Promise.resolve(['newer', SECRET]) })
+    for (const secret of ['newer', SECRET])
+      expect(await send(here, { path: `${PATH}?secret=${secret}`, body: BODY })).toMatchObject({
+        status: 200,
+      })
+    expect(here.accepted).toHaveLength(2)
+    for (const { connector: _connector, ...kept } of here.accepted)
+      expect(
+        JSON.stringify(kept, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value)),
+      ).not.toContain(SECRET)
+  })
+
+  it('is answered 405 for GET where the connector does not say that it asks', async () => {
+    const here = await bench({ webhooks: { signature: webhooks.signature } })
+    expect(await send(here, { method: 'GET', path: `${PATH}?secret=${SECRET}`, body: '' })).toMatchObject({
+      status: 405,
+    })
+  })
+
+  it('that forgot its secret is our fault, and is told to come again', async () => {
+    const here = await bench({ webhooks, secrets: () => Promise.resolve([]) })
+    expect(await send(here, { path: `${PATH}?secret=x`, body: BODY })).toMatchObject({ status: 503 })
+  })
+})

@@ -13,6 +13,7 @@ import { readDelivery, withoutCredentials } from './read-delivery.ts'
 import {
   judgeHead,
   overloaded,
+  pairsOf,
   readBody,
   RECEIVE_LIMITS,
   refusal,
@@ -63,6 +64,7 @@ function withDefaults(options: WebhookIntakeOptions): Settings {
 async function takeIn(settings: Settings, exchange: Exchange): Promise<void> {
   const endpoint = await findEndpoint(settings, exchange)
   if (endpoint === undefined || exchange.answered) return
+  if (isSetUp(exchange, endpoint)) return answerSetUp(settings, exchange, endpoint)
   const received = await receive(settings, exchange, endpoint)
   if (!received.ok) return exchange.refuse(received)
   exchange.startDeadline('ack_timeout')
@@ -91,6 +93,22 @@ async function findEndpoint(settings: Settings, exchange: Exchange): Promise<End
   return undefined
 }
 
+/** A provider that looks whether the URL is there before it sends anything to it. */
+function isSetUp({ request }: Exchange, { connector }: Endpoint): boolean {
+  return request.method === 'GET' && connector.webhooks?.setUpByGet === true
+}
+
+/** 200 for who knows the secret, and nothing else: whatever stands in such a request is not read. */
+async function answerSetUp(settings: Settings, exchange: Exchange, endpoint: Endpoint): Promise<void> {
+  exchange.startDeadline('ack_timeout')
+  const received = { headers: pairsOf(exchange.request.rawHeaders), body: NO_BODY }
+  const refused = await verify(exchange, endpoint, { ...received, receivedAt: settings.clock.now() })
+  if (refused !== undefined) return exchange.refuse(refused)
+  exchange.answer(200, EMPTY_ANSWER)
+}
+
+const NO_BODY = Buffer.alloc(0)
+
 interface Received extends Head {
   readonly body: Buffer
   readonly receivedAt: number
@@ -117,7 +135,7 @@ const JSON_ONLY: readonly string[] = ['application/json']
 async function verify(
   exchange: Exchange,
   endpoint: Endpoint,
-  { headers, body, receivedAt }: Received,
+  { headers, body, receivedAt }: Pick<Received, 'headers' | 'body' | 'receivedAt'>,
 ): Promise<Refusal | undefined> {
   const scheme = endpoint.connector.webhooks!.signature
   if (scheme === 'none') return undefined

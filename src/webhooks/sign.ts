@@ -1,5 +1,5 @@
 import { UsageError, sortedFormText } from '../base/index.ts'
-import type { SignatureScheme } from '../define/index.ts'
+import type { SignatureScheme, UrlSecretScheme } from '../define/index.ts'
 import { bodyDigestOf, digestOf, isForm, keyOf } from './signed-content.ts'
 
 /** A webhook that is to be sent as its provider would. */
@@ -27,13 +27,14 @@ export interface SignedPayload {
 /**
  * Signs a webhook as the provider does: the mirror of `verifySignature`, for twins and tests. With several secrets,
  * a header that can carry several signatures carries one for each, as while a secret is being rolled; else the
- * first one signs. Throws a {@link UsageError} that says what is missing.
+ * first one signs. For a secret in the URL, `url` has the first one. Throws a {@link UsageError} that says what is missing.
  */
 export function signPayload(
-  scheme: SignatureScheme,
+  scheme: SignatureScheme | UrlSecretScheme,
   payload: PayloadToSign,
   secrets: readonly string[],
 ): SignedPayload {
+  if ('kind' in scheme) return withUrlSecret(scheme, payload, secrets)
   const keys = secrets.map((secret) => keyOf(scheme, secret))
   if (keys.length === 0 || keys.includes(undefined))
     throw new UsageError('secret_malformed', `Signing as ${scheme.name} needs secrets as it writes them.`)
@@ -61,6 +62,17 @@ export function signPayload(
   if (scheme.timestamp?.header !== undefined) headers[scheme.timestamp.header] = values.timestamp
   if (scheme.idHeader !== undefined) headers[scheme.idHeader] = values.id
   return { url: values.url, headers }
+}
+
+function withUrlSecret(
+  { name, query }: UrlSecretScheme,
+  { url, contentType = 'application/json' }: PayloadToSign,
+  [secret = '']: readonly string[],
+): SignedPayload {
+  if (secret === '') throw new UsageError('secret_malformed', `Sending as ${name} needs a secret.`)
+  const whole = new URL(url)
+  whole.searchParams.set(query, secret)
+  return { url: whole.href, headers: { 'content-type': contentType } }
 }
 
 function timestampText(scheme: SignatureScheme, at: number): string {

@@ -59,11 +59,21 @@ export function digestOf(scheme: SignatureScheme, key: Buffer, values: SignedVal
  */
 export function keyOf(scheme: SignatureScheme, secret: string): Buffer | undefined {
   if (typeof secret !== 'string') return undefined
-  const key =
-    scheme.secret === 'utf8'
-      ? Buffer.from(secret, 'utf8')
-      : strictBase64(scheme.secret === 'whsec' ? secret.replace(/^whsec_/, '') : secret)
+  const key = keyBytes(scheme.secret, secret)
   return key !== undefined && key.length > 0 ? key : undefined
+}
+
+function keyBytes(written: SignatureScheme['secret'], secret: string): Buffer | undefined {
+  switch (written) {
+    case 'utf8':
+      return Buffer.from(secret, 'utf8')
+    case 'utf8-nfkd':
+      return Buffer.from(secret.normalize('NFKD'), 'utf8')
+    case 'whsec':
+      return strictBase64(secret.replace(/^whsec_/, ''))
+    case 'base64':
+      return strictBase64(secret)
+  }
 }
 
 /** SHA-256 of the body, for a scheme's `bodyDigest`. */

@@ -1,6 +1,6 @@
 import { sortedFormText } from '../base/index.ts'
-import { timingSafeEqual } from 'node:crypto'
-import type { SignatureScheme } from '../define/index.ts'
+import { createHash, timingSafeEqual } from 'node:crypto'
+import type { SignatureScheme, UrlSecretScheme } from '../define/index.ts'
 import {
   bodyDigestOf,
   DIGEST_BYTES,
@@ -57,13 +57,15 @@ export const DEFAULT_TOLERANCE_SECONDS = 300
 /**
  * Whether a request was signed with one of the secrets, not longer than the tolerance from `nowMs` on either side.
  * Digests are compared in constant time. Whatever stands in the request, it returns and never throws.
+ * For a {@link UrlSecretScheme}: whether one of the secrets stands in its URL. It has no time and no id.
  */
 export function verifySignature(
-  scheme: SignatureScheme,
+  scheme: SignatureScheme | UrlSecretScheme,
   request: SignedRequest,
   secrets: readonly string[],
   nowMs: number,
 ): SignatureVerdict {
+  if ('kind' in scheme) return verifyUrlSecret(scheme, request.url, secrets)
   const claim = readClaim(scheme, request.headers)
   if (!claim.ok) return claim
   const covered = coverBody(scheme, request)
@@ -77,6 +79,29 @@ export function verifySignature(
   const match = matchSecrets(scheme, claim.digests, secrets, urlsOf(scheme, request.url), values)
   if (match !== true) return match
   return judgeTimestamp(scheme, claim.values, nowMs)
+}
+
+/** Digests are compared, not texts, so that neither the length nor a common beginning shows in the time it takes. */
+function verifyUrlSecret(scheme: UrlSecretScheme, url: string, secrets: readonly string[]): SignatureVerdict {
+  const [claimed, ...more] = queryValues(url, scheme.query)
+  if (claimed === undefined)
+    return refused('signature_missing', `the URL has no "${scheme.query}" in its query`)
+  if (more.length > 0) return refused('signature_malformed', `the URL has "${scheme.query}" more than once`)
+  const usable = secrets.filter((secret) => typeof secret === 'string' && secret !== '')
+  const given = sha256(claimed)
+  for (const secret of usable) if (timingSafeEqual(sha256(secret), given)) return { ok: true }
+  if (secrets.length === 0)
+    return refused(
+      'secret_missing',
+      `this endpoint has no webhook secret: add the text that stands after ${scheme.query}= in the URL given to the provider`,
+    )
+  if (usable.length < secrets.length)
+    return refused('secret_malformed', 'a webhook secret is empty: enter it again')
+  return refused('signature_invalid', `"${scheme.query}" in the URL is none of the webhook secrets`)
+}
+
+function sha256(text: string): Buffer {
+  return createHash('sha256').update(text).digest()
 }
 
 /** What the headers claim. */

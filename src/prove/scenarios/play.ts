@@ -181,9 +181,9 @@ function signedMail(
   const { connector, endpoint } = config.connections[name]!
   const target = `/webhooks/${endpoint ?? name}`
   const signature = connector.webhooks?.signature ?? 'none'
-  const { headers } =
+  const { headers, url } =
     signature === 'none'
-      ? { headers: { 'content-type': 'application/json' } }
+      ? { url: post.url + target, headers: { 'content-type': 'application/json' } }
       : signPayload(
           signature,
           {
@@ -194,7 +194,7 @@ function signedMail(
           },
           textsOf(connection.webhookSecrets),
         )
-  return { happening, target, headers, body }
+  return { happening, target: url.slice(post.url.length), headers, body }
 }
 
 function textsOf(secrets: StandIn['connection']['webhookSecrets']): string[] {
