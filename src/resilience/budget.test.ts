@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { DAY, MINUTE, SECOND } from '../base/index.ts'
 import type { LimitDefinition } from '../define/index.ts'
 import { exchange, NEW_BUDGET, useOf, type BudgetAsk, type BudgetState } from './budget.ts'
+import { busiestWindow, type Used } from './busiestWindow.fixture.ts'
 import { pointsIn, type Returning } from './returning.ts'
 import { HOLDS_NOTHING } from './ring.ts'
 import { NO_WANTS } from './shares.ts'
@@ -29,22 +30,6 @@ const ask = (over: Partial<BudgetAsk> = {}): BudgetAsk => ({
   blockMs: 0,
   ...over,
 })
-
-type Used = readonly [time: number, points: number]
-
-/** The most that any window of this length holds. */
-function busiestWindow(uses: readonly Used[], windowMs: number): number {
-  const sorted = [...uses].sort((a, b) => a[0] - b[0])
-  let most = 0
-  let sum = 0
-  let from = 0
-  for (const [time, points] of sorted) {
-    sum += points
-    while (sorted[from]![0] <= time - windowMs) sum -= sorted[from++]![1]
-    most = Math.max(most, sum)
-  }
-  return most
-}
 
 /** Of a long window; of short ones see the tests of what nodes hold. Nodes ask at random and use it clumsily. */
 const play = fc.record({

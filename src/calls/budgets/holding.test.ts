@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { DAY, MINUTE, SECOND } from '../../base/index.ts'
 import type { LimitDefinition, Priority } from '../../define/index.ts'
 import { exchange, NEW_BUDGET, NO_WANTS, type BudgetGrant, type BudgetState } from '../../resilience/index.ts'
+import { busiestWindow, type Used } from '../../resilience/busiestWindow.fixture.ts'
 import { LimitLease } from './lease.ts'
 import type { Use } from './holding.ts'
 
@@ -15,22 +16,6 @@ const limit = (over: Partial<LimitDefinition> = {}): LimitDefinition => ({
   source: 'test',
   ...over,
 })
-
-type Counted = readonly [time: number, points: number]
-
-/** The most that any window of this length holds. */
-function busiestWindow(uses: readonly Counted[], windowMs: number): number {
-  const sorted = [...uses].sort((a, b) => a[0] - b[0])
-  let most = 0
-  let sum = 0
-  let from = 0
-  for (const [time, points] of sorted) {
-    sum += points
-    while (sorted[from]![0] <= time - windowMs) sum -= sorted[from++]![1]
-    most = Math.max(most, sum)
-  }
-  return most
-}
 
 /** What may become of a question on its way. */
 const FATES = ['answered', 'answered', 'answered', 'answered', 'answer lost', 'never came'] as const
@@ -68,7 +53,7 @@ function playThrough(
     foreign: { ...NEW_BUDGET.foreign, amount: Math.floor(allowed * (1 - ourPart)), heldUntil: START + DAY },
   }
   const nodes = Array.from({ length: 4 }, (_, i) => ({ name: `n${i}`, lease: leaseOf(definition) }))
-  const counted: Counted[] = []
+  const counted: Used[] = []
   const underWay: { readonly lease: LimitLease; readonly use: Use | undefined; readonly endsAt: number }[] =
     []
   let now = START
@@ -144,7 +129,7 @@ function saturate(
     waiting: 0,
   }))
   const spent = nodes.map(() => 0)
-  const counted: Counted[] = []
+  const counted: Used[] = []
   const underWay: { readonly lease: LimitLease; readonly use: Use | undefined; readonly endsAt: number }[] =
     []
   let longestGapMs = 0
