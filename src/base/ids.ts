@@ -21,6 +21,7 @@ export type IdPrefix =
   | 'tok' // API token
   | 'hld' // hold
   | 'rfr' // refresh of an OAuth grant
+  | 'aut' // authorization by a person
 
 export type Id<P extends IdPrefix> = `${P}_${string}`
 export type RunId = Id<'run'>

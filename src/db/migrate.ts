@@ -13,6 +13,7 @@ import * as oauth from './migrations/0011-oauth.ts'
 import * as access from './migrations/0010-access.ts'
 import * as health from './migrations/0012-health.ts'
 import * as lately from './migrations/0013-lately.ts'
+import * as authorizations from './migrations/0014-authorizations.ts'
 import { asUnavailable } from './transaction.ts'
 
 /** In order; a migration that was released is never changed. */
@@ -29,6 +30,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0011-oauth': { up: (db) => oauth.up(db) },
   '0012-health': { up: (db) => health.up(db) },
   '0013-lately': { up: (db) => lately.up(db) },
+  '0014-authorizations': { up: (db) => authorizations.up(db) },
 }
 
 /** Names of all that this version knows. */

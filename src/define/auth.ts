@@ -26,7 +26,24 @@ export interface OAuth2Scheme {
   readonly kind: 'oauth2'
   /** Absolute, or a path below the connection's base URL. */
   readonly tokenUrl: string
-  readonly authorizeUrl: string
+  /**
+   * How a grant comes about. `authorization_code` (default): a person agrees in a browser (RFC 6749, 4.1, with PKCE).
+   * `client_credentials`: the client's own id and secret are enough (RFC 6749, 4.4); there is no refresh token.
+   */
+  readonly grant?: 'authorization_code' | 'client_credentials'
+  /** Where a person agrees. Absolute, or a path below the connection's base URL. */
+  readonly authorizeUrl?: string
+  /** What the authorization request carries beside the standard's parameters. Default: nothing. */
+  readonly authorizeParameters?: Readonly<Record<string, string>>
+  /**
+   * Who answers in the callback's `iss` (RFC 9207), where the provider sends it: it must be there and be this. Left
+   * out, an `iss` that comes all the same must have the origin of one of the provider's endpoints.
+   */
+  readonly issuer?: string
+  /** Where a grant is taken back (RFC 7009). Absolute, or a path below the base URL. Left out: the provider has none. */
+  readonly revocationUrl?: string
+  /** What an authorization says about the account that it opens. Default: nothing. */
+  readonly account?: readonly AccountFact[]
   readonly scopes: readonly string[]
   /** How the client shows who it is at the token endpoint: HTTP basic, or in the form body. */
   readonly clientAuth: 'basic' | 'post'
@@ -62,8 +79,61 @@ export interface OAuth2Quirks {
     | { readonly kind: 'seconds'; readonly field: string }
     | { readonly kind: 'at'; readonly field: string; readonly as: 'seconds' | 'milliseconds' | 'date' }
     | { readonly kind: 'assumed'; readonly seconds: number }
+  /** The provider has no refresh tokens: access tokens are good until they are taken back (Mailchimp). */
+  readonly noRefreshToken?: boolean
   /** Seconds that the refresh token lives, such as Intuit's `x_refresh_token_expires_in`. */
   readonly refreshTokenLifetimeField?: string
+}
+
+/**
+ * What an authorization says about the account, as a table: where it stands, and what it is to the connection. A
+ * connection keeps the account of its first authorization; a later one for another account is refused.
+ */
+export interface AccountFact {
+  readonly from:
+    /** A parameter of the callback, such as QuickBooks' `realmId`. */
+    | { readonly kind: 'callback'; readonly parameter: string }
+    /** A field of the token endpoint's answer, such as Salesforce's `instance_url`. */
+    | { readonly kind: 'token_answer'; readonly field: string }
+    /** A field of what one GET with the new token answers, such as Mailchimp's `dc`. */
+    | { readonly kind: 'request'; readonly url: string; readonly scheme?: string; readonly field: string }
+    /** One of a list that a GET with the new token answers, such as Xero's tenants: of several, a person chooses. */
+    | {
+        readonly kind: 'choice'
+        readonly url: string
+        readonly id: string
+        readonly name: string
+        /** Only the entries whose field has this value. */
+        readonly only?: { readonly field: string; readonly is: string }
+      }
+  readonly to:
+    /** A setting of the connection, where operations find it. */
+    | { readonly kind: 'setting'; readonly name: string }
+    /**
+     * The connection's base URL, unless it has one of its own. `{}` in `template` (default: `{}` alone) stands for the
+     * fact. What comes of it must be https and lie on or below one of `hosts`.
+     */
+    | { readonly kind: 'base_url'; readonly template?: string; readonly hosts: readonly string[] }
+}
+
+/** The settings that a connection learns from its authorization. */
+export function learnedSettingsOf(auth: AuthScheme): readonly string[] {
+  return schemesOf(auth).flatMap((scheme) =>
+    scheme.kind === 'oauth2'
+      ? (scheme.account ?? []).flatMap(({ to }) => (to.kind === 'setting' ? [to.name] : []))
+      : [],
+  )
+}
+
+/** Whether a person agrees in a browser. */
+export function isAuthorizedByPerson(auth: AuthScheme): auth is OAuth2Scheme {
+  return auth.kind === 'oauth2' && auth.grant !== 'client_credentials'
+}
+
+/** The secret field that comes of a person's authorization; `undefined` where none is needed. */
+export function grantFieldOf(auth: OAuth2Scheme): 'refreshToken' | 'accessToken' | undefined {
+  if (auth.grant === 'client_credentials') return undefined
+  return auth.quirks?.noRefreshToken === true ? 'accessToken' : 'refreshToken'
 }
 
 /** Names of the secret fields that a connection with this scheme must have. */
@@ -78,7 +148,7 @@ export function secretFieldsOf(auth: AuthScheme): readonly string[] {
     case 'standard_webhooks':
       return ['signingSecret']
     case 'oauth2':
-      return ['clientId', 'clientSecret', 'refreshToken']
+      return ['clientId', 'clientSecret', grantFieldOf(auth)].filter((field) => field !== undefined)
     case 'none':
       return []
   }

@@ -7,6 +7,7 @@ import {
   type Settings,
 } from '../define/index.ts'
 import type { Actor } from '../ledger/index.ts'
+import { accountOf } from './account.ts'
 import { createExpiringCache } from './expiringCache.ts'
 import { GRANT_FIELD, type SecretStore } from './secrets.ts'
 import type { ConnectionRef, RecordEntry, VaultStorage } from './storage.ts'
@@ -82,6 +83,7 @@ interface ConnectionRow {
   readonly base_url: string
   readonly token_url: string | null
   readonly settings: string
+  readonly account: string | null
   readonly allow_private: boolean
   readonly declared: boolean
   readonly created_at: Date
@@ -104,7 +106,7 @@ export function createConnectionStore(options: ConnectionStoreOptions): Connecti
 
   async function readAll(tenant: string): Promise<readonly Connection[]> {
     const { rows } = await storage.reader.query<ConnectionRow>(
-      `select c.tenant, c.id, c.name, c.connector, c.state, c.base_url, c.token_url, c.settings, c.allow_private,
+      `select c.tenant, c.id, c.name, c.connector, c.state, c.base_url, c.token_url, c.settings, c.account, c.allow_private,
          c.declared, c.created_at, e.id as endpoint_id, e.path,
          array(select s.field from secrets s where s.tenant = c.tenant and s.connection_id = c.id) as fields
        from connections c left join endpoints e on e.tenant = c.tenant and e.connection_id = c.id
@@ -185,8 +187,9 @@ export function createConnectionStore(options: ConnectionStoreOptions): Connecti
       await client.query('delete from secrets where tenant = $1 and connection_id = $2', own)
       await client.query('delete from grant_refreshes where tenant = $1 and connection_id = $2', own)
       await client.query('delete from endpoints where tenant = $1 and connection_id = $2', own)
+      await client.query('delete from authorizations where tenant = $1 and connection_id = $2', own)
       await client.query(
-        `update connections set state = 'revoked', updated_at = now() where tenant = $1 and id = $2`,
+        `update connections set state = 'revoked', account = null, updated_at = now() where tenant = $1 and id = $2`,
         own,
       )
       await options.record(client, {
@@ -221,6 +224,7 @@ export function createConnectionStore(options: ConnectionStoreOptions): Connecti
 }
 
 function connectionOf(row: ConnectionRow, auth: AuthScheme | undefined): Connection {
+  const account = accountOf(row.account)
   return {
     tenant: row.tenant,
     id: row.id,
@@ -228,9 +232,9 @@ function connectionOf(row: ConnectionRow, auth: AuthScheme | undefined): Connect
     connector: row.connector,
     auth: auth && authFor(auth, row.fields),
     state: row.state,
-    baseUrl: row.base_url,
+    baseUrl: account.baseUrl?.insteadOf === row.base_url ? account.baseUrl.url : row.base_url,
     tokenUrl: row.token_url ?? undefined,
-    settings: parseJson(row.settings) as Settings,
+    settings: { ...account.settings, ...(parseJson(row.settings) as Settings) },
     allowPrivateNetwork: row.allow_private,
     declared: row.declared,
     endpoint:

@@ -11,7 +11,8 @@ import { createExpiringCache } from './expiringCache.ts'
 export interface Grant {
   /** Absent until the first refresh, and after an answer that held none. */
   readonly accessToken?: string
-  readonly refreshToken: string
+  /** Absent where the provider gives none, and for a client that has its tokens by its own credentials. */
+  readonly refreshToken?: string
   /** Absent where the provider does not say; the token is then used until it is refused. */
   readonly expiresAt?: number
   readonly obtainedAt: number
@@ -158,6 +159,26 @@ export function createGrantStore(options: {
         ],
       )
     },
+  }
+}
+
+/** Longest raw answer that stays in a grant, in characters. */
+const RAW_LIMIT = 64 * 1024
+
+/** The grant that a token endpoint's answer gives. Where it has no new refresh token, the one asked with stays. */
+export function grantFrom(
+  answer: Partial<Omit<Grant, 'obtainedAt' | 'raw'>> & { readonly raw: string },
+  at: number,
+  askedWith: string | undefined,
+): Grant {
+  const refreshToken = answer.refreshToken ?? askedWith
+  return {
+    obtainedAt: at,
+    ...(refreshToken === undefined ? {} : { refreshToken }),
+    ...(answer.raw.length > RAW_LIMIT ? {} : { raw: answer.raw }),
+    ...(answer.accessToken === undefined ? {} : { accessToken: answer.accessToken }),
+    ...(answer.expiresAt === undefined ? {} : { expiresAt: answer.expiresAt }),
+    ...(answer.refreshExpiresAt === undefined ? {} : { refreshExpiresAt: answer.refreshExpiresAt }),
   }
 }
 

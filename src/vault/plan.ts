@@ -1,6 +1,9 @@
 import {
   authFor,
   completeSchemes,
+  grantFieldOf,
+  isAuthorizedByPerson,
+  learnedSettingsOf,
   schemesOf,
   secretFieldsOf,
   type AuthScheme,
@@ -22,6 +25,8 @@ export interface ConnectionPlan {
   /** Where tokens are asked for instead of the connector's token URL. */
   readonly tokenUrl: string | undefined
   readonly settings: Settings
+  /** Settings that it must have, with their meaning, and that its authorization brings where they are left out. */
+  readonly learnedSettings: readonly (readonly [name: string, meaning: string])[]
   readonly allowPrivateNetwork: boolean
   readonly secrets: ReadonlyMap<string, string>
   /** `undefined`: not spoken of, so that those in the vault stay. */
@@ -40,6 +45,8 @@ export interface ExistingConnection {
   readonly path: string | undefined
   /** Names of its sealed fields. */
   readonly fields: readonly string[]
+  /** Settings that its authorization brought. */
+  readonly learned: Settings
 }
 
 export interface PlanResult {
@@ -61,7 +68,7 @@ export function isWebhookSecretField(field: string): boolean {
 
 /** Every secret field that a scheme knows, those that may be left out included. */
 function fieldsOfScheme(scheme: AuthScheme): readonly string[] {
-  return scheme.kind === 'oauth2'
+  return isAuthorizedByPerson(scheme)
     ? [...secretFieldsOf(scheme), 'accessToken', 'expiresAt']
     : secretFieldsOf(scheme)
 }
@@ -126,8 +133,9 @@ export function planConnection(
   if ((webhookSecrets?.length ?? 0) > MOST_WEBHOOK_SECRETS)
     complain(`it has more than ${MOST_WEBHOOK_SECRETS} webhook secrets. Remove those that are rotated out.`)
 
+  const learned = learnedSettingsOf(connector.auth)
   for (const [setting, meaning] of Object.entries(connector.settings ?? {}))
-    if (!definition.settings?.[setting])
+    if (!definition.settings?.[setting] && !learned.includes(setting))
       complain(`it needs the setting "${setting}" (${meaning}). Add it to "settings".`)
 
   const baseUrl = (definition.baseUrl ?? connector.baseUrl).replace(/\/+$/, '')
@@ -161,6 +169,7 @@ export function planConnection(
       baseUrl,
       tokenUrl,
       settings: definition.settings ?? {},
+      learnedSettings: Object.entries(connector.settings ?? {}).filter(([name]) => learned.includes(name)),
       allowPrivateNetwork: definition.allowPrivateNetwork ?? false,
       secrets,
       webhookSecrets,
@@ -195,6 +204,8 @@ export function problemsWithExisting(
     complain(
       `it has no secret "${field}". Declare it in "secrets", for example ${field}: env('…'), or give it with: trestle connections add ${plan.name}${insteadOf(plan.auth)}`,
     )
+  for (const [setting, meaning] of missingSettings(plan, existing))
+    complain(`it needs the setting "${setting}" (${meaning}). Add it to "settings".`)
   if (plan.endpointIsExplicit && plan.webhooks === 'secret' && !willVerify(plan, existing))
     complain(
       `it has an endpoint, but no secret to verify webhooks with. Declare "webhookSecrets", or give one with: trestle connections add ${plan.name}`,
@@ -205,9 +216,19 @@ export function problemsWithExisting(
 /** Fields that are neither planned nor sealed. An OAuth grant may be missing: it comes with the authorization. */
 function missingFields(plan: ConnectionPlan, existing: ExistingConnection | undefined): readonly string[] {
   const held = new Set([...plan.secrets.keys(), ...(existing?.fields ?? [])])
-  return secretFieldsOf(authFor(plan.auth, held)).filter(
-    (field) => field !== 'refreshToken' && !held.has(field),
-  )
+  const scheme = authFor(plan.auth, held)
+  const grantField = scheme.kind === 'oauth2' ? grantFieldOf(scheme) : undefined
+  return secretFieldsOf(scheme).filter((field) => field !== grantField && !held.has(field))
+}
+
+/** Learned settings that a grant given by hand leaves unknown. Without a grant they come with the authorization. */
+function missingSettings(
+  plan: ConnectionPlan,
+  existing: ExistingConnection | undefined,
+): ConnectionPlan['learnedSettings'] {
+  const held = new Set([...plan.secrets.keys(), ...(existing?.fields ?? [])])
+  if (completeSchemes(plan.auth, held).length === 0) return []
+  return plan.learnedSettings.filter(([name]) => !plan.settings[name] && !existing?.learned[name])
 }
 
 /** Which secrets would do as well, in words. */

@@ -13,7 +13,7 @@ import type { Queryable } from '../db/index.ts'
 import type { ConnectionState } from '../define/index.ts'
 import type { Egress } from '../egress/index.ts'
 import type { Connection } from './connections.ts'
-import { grantOf, type Grant, type GrantStore, type VersionedGrant } from './grants.ts'
+import { grantFrom, grantOf, type Grant, type GrantStore, type VersionedGrant } from './grants.ts'
 import {
   keptAnswerOf,
   turnOf,
@@ -26,6 +26,8 @@ import type { SecretStore } from './secrets.ts'
 import { keyOf, type ConnectionRef, type RecordEntry, type VaultStorage } from './storage.ts'
 import {
   askForTokens,
+  claimOf,
+  clientOf,
   judgeTokenAnswer,
   questionOf,
   TOKEN_TIMEOUT_MS,
@@ -52,8 +54,6 @@ const LONGEST_OWN_PAUSE_MS = 5 * MINUTE
 const LONGEST_PAUSE_MS = 15 * MINUTE
 /** An answer that could not be committed is tried again at this interval, as long as the process lives. */
 const KEEP_AGAIN_MS = SECOND
-/** Longest raw answer that stays in the grant, in characters. */
-const RAW_LIMIT = 64 * 1024
 
 export interface RefresherOptions {
   readonly storage: VaultStorage
@@ -170,9 +170,11 @@ export function createRefresher(options: RefresherOptions): Refresher {
     { refresh: own, grant }: { readonly refresh: Refresh; readonly grant: VersionedGrant },
     takenAt: Moment,
   ): Promise<RefreshOutcome> {
+    const claim = claimOf(connection, grant)
+    if (claim === undefined) return cannotAsk(connection, own)
     let question: TokenQuestion
     try {
-      question = questionOf(connection, await clientOf(connection), grant.refreshToken)
+      question = questionOf(connection, await clientOf(connection, options.readSecrets), claim)
     } catch (error) {
       await storage.transaction((client) => refreshes.finish(client, connection, own))
       throw error
@@ -199,6 +201,28 @@ export function createRefresher(options: RefresherOptions): Refresher {
     await keep(connection, own, answer)
     crashPoint('refresh.kept')
     return settle(connection, own, grant, answer)
+  }
+
+  /** A refused token without a refresh token to it: the grant is over, unless another stands there by now. */
+  async function cannotAsk(connection: Connection, own: Refresh): Promise<RefreshOutcome> {
+    const refusal = {
+      code: 'token_refused',
+      reason: 'The provider refuses the access token, and it gives no refresh tokens.',
+    }
+    const outcome = await storage.transaction(async (client) => {
+      const { state, grant } = (await grants.lock(client, connection)) ?? {}
+      return state === undefined || grant === undefined
+        ? removed(client, connection, own)
+        : believeDead(client, connection, own, { state, grant }, refusal)
+    })
+    options.onStateChanged(connection)
+    return outcome
+  }
+
+  async function removed(client: Queryable, connection: Connection, own: Refresh): Promise<RefreshOutcome> {
+    await refreshes.finish(client, connection, own)
+    const reason = `Connection "${connection.name}" was removed while its grant was being refreshed.`
+    return { as: 'refused', code: 'connection_revoked', reason }
   }
 
   /** Commits the sealed answer before anybody looks into it. Where the database is away, it goes on trying. */
@@ -249,7 +273,8 @@ export function createRefresher(options: RefresherOptions): Refresher {
     asked: Grant,
     kept: KeptAnswer,
   ): Promise<RefreshOutcome> {
-    const question = questionOf(connection, await clientOf(connection), asked.refreshToken)
+    const client = await clientOf(connection, options.readSecrets)
+    const question = questionOf(connection, client, claimOf(connection, asked))
     const answer = await judgeTokenAnswer(kept, question)
     const outcome = await storage.transaction((client) => apply(client, connection, own, asked, kept, answer))
     if (outcome.as === 'refreshed') crashPoint('refresh.saved')
@@ -267,14 +292,10 @@ export function createRefresher(options: RefresherOptions): Refresher {
     answer: TokenAnswer,
   ): Promise<RefreshOutcome> {
     const held = await grants.lock(client, connection)
-    if (held?.state === 'revoked' || held?.grant === undefined) {
-      await refreshes.finish(client, connection, own)
-      const reason = `Connection "${connection.name}" was removed while its grant was being refreshed.`
-      return { as: 'refused', code: 'connection_revoked', reason }
-    }
+    if (held?.state === 'revoked' || held?.grant === undefined) return removed(client, connection, own)
     switch (answer.as) {
       case 'granted':
-        return put(client, connection, own, grantFrom(asked, answer, kept.at), asked, held.grant)
+        return put(client, connection, own, grantFrom(answer, kept.at, asked.refreshToken), asked, held.grant)
       case 'unavailable': {
         const retryAt = retryAtOf(own, answer.retryAt)
         const failure = { code: answer.code, reason: answer.reason, retryAt, doubtful: false }
@@ -404,17 +425,6 @@ export function createRefresher(options: RefresherOptions): Refresher {
     }
   }
 
-  async function clientOf(connection: Connection): Promise<{ clientId: string; clientSecret: string }> {
-    const secrets = await options.readSecrets(connection)
-    const clientId = await secrets?.value('clientId')
-    const clientSecret = await secrets?.value('clientSecret')
-    if (clientId !== undefined && clientSecret !== undefined) return { clientId, clientSecret }
-    throw new PermanentError(
-      'secret_missing',
-      `Connection "${connection.name}" has no clientId or clientSecret. Give them with: trestle connections add ${connection.name}`,
-    )
-  }
-
   return {
     refresh,
     async recover(connection) {
@@ -426,18 +436,6 @@ export function createRefresher(options: RefresherOptions): Refresher {
     async kept() {
       await Promise.all(keeping)
     },
-  }
-}
-
-/** The grant that an answer gives. Where it has no new refresh token, the old one stays. */
-function grantFrom(asked: Grant, answer: Extract<TokenAnswer, { as: 'granted' }>, at: number): Grant {
-  return {
-    refreshToken: answer.refreshToken ?? asked.refreshToken,
-    obtainedAt: at,
-    ...(answer.raw.length > RAW_LIMIT ? {} : { raw: answer.raw }),
-    ...(answer.accessToken === undefined ? {} : { accessToken: answer.accessToken }),
-    ...(answer.expiresAt === undefined ? {} : { expiresAt: answer.expiresAt }),
-    ...(answer.refreshExpiresAt === undefined ? {} : { refreshExpiresAt: answer.refreshExpiresAt }),
   }
 }
 

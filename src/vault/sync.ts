@@ -1,7 +1,8 @@
-import { UsageError } from '../base/index.ts'
+import { UsageError, type Clock } from '../base/index.ts'
 import type { ConnectionDefinition } from '../define/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { Actor } from '../ledger/index.ts'
+import { accountOf } from './account.ts'
 import {
   planConnection,
   problemsWithExisting,
@@ -9,11 +10,14 @@ import {
   type Environment,
   type ExistingConnection,
 } from './plan.ts'
-import type { ConnectionRef, VaultStorage } from './storage.ts'
-import { createPlanWriter, type Application, type AppliedPlan, type PlanWriterOptions } from './writePlan.ts'
+import type { ConnectionRef, RecordEntry, VaultStorage } from './storage.ts'
+import type { Application, AppliedPlan, PlanWriter } from './writePlan.ts'
 
-export interface ConnectionSyncOptions extends PlanWriterOptions {
+export interface ConnectionSyncOptions {
   readonly storage: VaultStorage
+  readonly writer: Pick<PlanWriter, 'applyPlan'>
+  readonly clock: Clock
+  readonly record: RecordEntry
   /** Where declared secrets are read from: `process.env`. */
   readonly environment: Environment
   /** Throws, before anything is written, if what is sealed already cannot be opened. */
@@ -56,7 +60,7 @@ export interface ConnectionSync {
 /** Writes connections: those that the configuration declares, and those that an operator adds. */
 export function createConnectionSync(options: ConnectionSyncOptions): ConnectionSync {
   const { storage, record } = options
-  const applyPlan = createPlanWriter(options)
+  const { applyPlan } = options.writer
 
   async function syncDeclared(
     tenant: string,
@@ -144,14 +148,19 @@ async function readExisting(client: Queryable, tenant: string): Promise<readonly
     connector: string
     path: string | null
     fields: string[]
+    account: string | null
   }>(
-    `select c.name, c.connector, e.path,
+    `select c.name, c.connector, c.account, e.path,
        array(select s.field from secrets s where s.tenant = c.tenant and s.connection_id = c.id) as fields
      from connections c left join endpoints e on e.tenant = c.tenant and e.connection_id = c.id
      where c.tenant = $1`,
     [tenant],
   )
-  return rows.map((row) => ({ ...row, path: row.path ?? undefined }))
+  return rows.map(({ account, ...row }) => ({
+    ...row,
+    path: row.path ?? undefined,
+    learned: accountOf(account).settings,
+  }))
 }
 
 function refuse(problems: readonly string[]): void {

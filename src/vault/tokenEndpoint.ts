@@ -3,23 +3,42 @@ import { parseJson, PermanentError, reasonOf, type JsonValue } from '../base/ind
 import type { OAuth2Quirks, OAuth2Scheme } from '../define/index.ts'
 import type { Egress, EgressRequest, EgressResult } from '../egress/index.ts'
 import type { Connection } from './connections.ts'
+import type { Grant } from './grants.ts'
 import { tokenUrlOf } from './plan.ts'
 import type { KeptAnswer } from './refreshes.ts'
+import type { SecretStore } from './secrets.ts'
 import { expiryIn, textOf, usualAnswer, type AnswerFields } from './tokenQuirks.ts'
 
 /** Longest that a token endpoint may take. Nothing is locked meanwhile. */
 export const TOKEN_TIMEOUT_MS = 20_000
 
-export interface TokenQuestion {
+export interface TokenQuestion<Claim extends TokenClaim | undefined = TokenClaim> extends ClientSecrets {
   /** Absolute. */
   readonly tokenUrl: string
   readonly clientAuth: OAuth2Scheme['clientAuth']
   readonly quirks: OAuth2Quirks
   readonly allowPrivateNetwork: boolean
+  /** What tokens are asked for with. */
+  readonly by: Claim
+}
+
+/** The client as it is registered at the provider. */
+export interface ClientSecrets {
   readonly clientId: string
   readonly clientSecret: string
-  readonly refreshToken: string
 }
+
+type AnyQuestion = TokenQuestion<TokenClaim | undefined>
+
+export type TokenClaim =
+  | { readonly kind: 'refresh_token'; readonly refreshToken: string }
+  | { readonly kind: 'client_credentials'; readonly scopes: readonly string[] }
+  | {
+      readonly kind: 'authorization_code'
+      readonly code: string
+      readonly codeVerifier: string
+      readonly redirectUri: string
+    }
 
 /**
  * What a token endpoint's answer means.
@@ -51,61 +70,115 @@ export function oauthOf(connection: Connection): OAuth2Scheme {
   )
 }
 
-export function questionOf(
+/** The client's id and secret. Throws `secret_missing`. */
+export async function clientOf(
   connection: Connection,
-  client: { readonly clientId: string; readonly clientSecret: string },
-  refreshToken: string,
-): TokenQuestion {
-  const scheme = oauthOf(connection)
+  readSecrets: SecretStore['read'],
+): Promise<ClientSecrets> {
+  const secrets = await readSecrets(connection)
+  const clientId = await secrets?.value('clientId')
+  const clientSecret = await secrets?.value('clientSecret')
+  if (clientId !== undefined && clientSecret !== undefined) return { clientId, clientSecret }
+  throw new PermanentError(
+    'secret_missing',
+    `Connection "${connection.name}" has no clientId or clientSecret. Give them with: trestle connections add ${connection.name}`,
+  )
+}
+
+export function questionOf<Claim extends TokenClaim | undefined>(
+  connection: Connection,
+  client: ClientSecrets,
+  by: Claim,
+  scheme: OAuth2Scheme = oauthOf(connection),
+): TokenQuestion<Claim> {
   return {
     ...client,
     tokenUrl: tokenUrlOf(scheme, connection),
     clientAuth: scheme.clientAuth,
     quirks: scheme.quirks ?? {},
     allowPrivateNetwork: connection.allowPrivateNetwork,
-    refreshToken,
+    by,
   }
 }
 
-/** Asks for new tokens (RFC 6749, 6), once. */
+/** With what a grant's next tokens are asked for; `undefined` where only a person can get more. */
+export function claimOf(connection: Connection, grant: Grant): TokenClaim | undefined {
+  const scheme = oauthOf(connection)
+  if (scheme.grant === 'client_credentials') return { kind: 'client_credentials', scopes: scheme.scopes }
+  return grant.refreshToken === undefined
+    ? undefined
+    : { kind: 'refresh_token', refreshToken: grant.refreshToken }
+}
+
+/** Asks for tokens (RFC 6749, 4.1.3, 4.4.2 and 6), once. */
 export async function askForTokens(
   send: Egress['send'],
   question: TokenQuestion,
   around: Pick<EgressRequest, 'timeoutMs' | 'mayLeave' | 'onSent'>,
 ): Promise<EgressResult> {
   let result: EgressResult | undefined
-  const client: oauth.Client = { client_id: question.clientId }
-  const authenticate = question.clientAuth === 'basic' ? oauth.ClientSecretBasic : oauth.ClientSecretPost
-  await oauth.refreshTokenGrantRequest(
-    serverOf(question),
-    client,
-    authenticate(question.clientSecret),
-    question.refreshToken,
-    {
-      // Egress holds the line on http: it allows it to private addresses only, and only where the connection does.
-      [oauth.allowInsecureRequests]: true,
-      [oauth.customFetch]: async (url, request) => {
-        result = await send({
-          method: 'POST',
-          url,
-          headers: Object.fromEntries(new Headers(request.headers).entries()),
-          body: Buffer.from(String(request.body)),
-          allowPrivate: question.allowPrivateNetwork,
-          ...around,
-        })
-        return new Response(null, { status: 502 }) // Not looked at: the answer is judged from `result`.
-      },
+  await requestTokens(question, {
+    // Egress holds the line on http: it allows it to private addresses only, and only where the connection does.
+    [oauth.allowInsecureRequests]: true,
+    [oauth.customFetch]: async (url, request) => {
+      result = await send({
+        method: 'POST',
+        url,
+        headers: Object.fromEntries(new Headers(request.headers).entries()),
+        body: Buffer.from(String(request.body)),
+        allowPrivate: question.allowPrivateNetwork,
+        ...around,
+      })
+      return new Response(null, { status: 502 }) // Not looked at: the answer is judged from `result`.
     },
-  )
+  })
   return result!
 }
 
-function serverOf(question: TokenQuestion): oauth.AuthorizationServer {
+/** Lets the library write the request; what it sends goes through `customFetch`. */
+function requestTokens(
+  question: TokenQuestion,
+  options: oauth.TokenEndpointRequestOptions,
+): Promise<Response> {
+  const { by, clientId, clientSecret, clientAuth } = question
+  const server = serverOf(question)
+  const client: oauth.Client = { client_id: clientId }
+  const shown = (clientAuth === 'basic' ? oauth.ClientSecretBasic : oauth.ClientSecretPost)(clientSecret)
+  switch (by.kind) {
+    case 'refresh_token':
+      return oauth.refreshTokenGrantRequest(server, client, shown, by.refreshToken, options)
+    case 'client_credentials': {
+      const scope = by.scopes.join(' ')
+      return oauth.clientCredentialsGrantRequest(
+        server,
+        client,
+        shown,
+        scope === '' ? {} : { scope },
+        options,
+      )
+    }
+    default: {
+      // The callback was judged before; the library wants to have seen one.
+      const callback = oauth.validateAuthResponse(server, client, new URLSearchParams({ code: by.code }))
+      return oauth.authorizationCodeGrantRequest(
+        server,
+        client,
+        shown,
+        callback,
+        by.redirectUri,
+        by.codeVerifier,
+        options,
+      )
+    }
+  }
+}
+
+function serverOf(question: AnyQuestion): oauth.AuthorizationServer {
   return { issuer: new URL(question.tokenUrl).origin, token_endpoint: question.tokenUrl }
 }
 
 /** Judges what came back. No text in it holds a token or the client's secret. */
-export async function judgeTokenAnswer(answer: KeptAnswer, question: TokenQuestion): Promise<TokenAnswer> {
+export async function judgeTokenAnswer(answer: KeptAnswer, question: AnyQuestion): Promise<TokenAnswer> {
   const { quirks } = question
   const fields = fieldsOf(answer.body)
   const error = textOf(fields[quirks.errorField ?? 'error']) ?? textOf(fields['error'])
@@ -139,7 +212,7 @@ export async function judgeTokenAnswer(answer: KeptAnswer, question: TokenQuesti
 async function judgeGranted(
   { body: raw, at }: KeptAnswer,
   fields: AnswerFields,
-  question: TokenQuestion,
+  question: AnyQuestion,
 ): Promise<TokenAnswer> {
   const refreshToken = textOf(fields['refresh_token'])
   if (refreshToken === undefined && textOf(fields['access_token']) === undefined)
@@ -189,8 +262,15 @@ function fieldsOf(body: string): AnswerFields {
   }
 }
 
-function withoutSecrets(text: string, question: TokenQuestion): string {
-  return [question.refreshToken, question.clientSecret]
+function withoutSecrets(text: string, question: AnyQuestion): string {
+  const { by, clientSecret } = question
+  const claimed =
+    by?.kind === 'refresh_token'
+      ? [by.refreshToken]
+      : by?.kind === 'authorization_code'
+        ? [by.code, by.codeVerifier]
+        : []
+  return [...claimed, clientSecret]
     .reduce((clean, secret) => clean.replaceAll(secret, '[secret]'), text)
     .slice(0, 500)
 }

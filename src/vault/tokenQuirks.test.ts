@@ -17,7 +17,7 @@ function judged(quirks: OAuth2Quirks, body: object, status = 200): Promise<Token
       allowPrivateNetwork: false,
       clientId: 'client',
       clientSecret: 'client-secret',
-      refreshToken: 'rt_1',
+      by: { kind: 'refresh_token', refreshToken: 'rt_1' },
     },
   )
 }

@@ -40,6 +40,7 @@ export async function openTokenServer(): Promise<TokenServer> {
   const faults: TokenFault[] = []
   let gate: Promise<void> = Promise.resolve()
   let waiting: (() => void)[] = []
+  const ofClients = new Set<string>()
   const token = (kind: string): string => `${kind}_${systemRandom.bytes(16).toString('hex')}`
 
   const server = createServer((request, response) => {
@@ -65,6 +66,14 @@ export async function openTokenServer(): Promise<TokenServer> {
     headers?: Record<string, string>
     body: string
   } {
+    if (form.get('grant_type') === 'client_credentials') {
+      const access = token('at')
+      ofClients.add(access)
+      return {
+        status: 200,
+        body: JSON.stringify({ access_token: access, token_type: 'Bearer', expires_in: self.lifetime }),
+      }
+    }
     const used = form.get('refresh_token') ?? ''
     const family = familyOf.get(used)
     if (family === undefined || family.dead || family.current !== used) {
@@ -103,7 +112,8 @@ export async function openTokenServer(): Promise<TokenServer> {
       return family.current
     },
     deadFamilies: () => families.filter((family) => family.dead).length,
-    isGood: (accessToken) => families.some((family) => !family.dead && family.access === accessToken),
+    isGood: (accessToken) =>
+      ofClients.has(accessToken) || families.some((family) => !family.dead && family.access === accessToken),
     failNext: (fault) => faults.push(fault),
     hold() {
       let release = (): void => {}

@@ -77,6 +77,7 @@ export async function openVaultFixture(): Promise<VaultFixture> {
       await database.pool.query('delete from connections')
       await database.pool.query('delete from secrets')
       await database.pool.query('delete from grant_refreshes')
+      await database.pool.query('delete from authorizations')
       await database.pool.query('delete from endpoints')
       await database.pool.query('delete from tokens')
       await database.pool.query('delete from ledger')

@@ -15,6 +15,7 @@ import { createSecretStore } from './secrets.ts'
 import type { ConnectionRef, RecordEntry, VaultStorage } from './storage.ts'
 import { createConnectionSync, type ConnectionSync } from './sync.ts'
 import { createTokenStore, type TokenStore } from './tokens.ts'
+import { createPlanWriter } from './writePlan.ts'
 
 /** How often a node looks for grants to refresh ahead, in milliseconds. */
 export const REFRESH_AHEAD_EVERY_MS = 10 * SECOND
@@ -94,10 +95,10 @@ export function createVault(options: VaultOptions): Vault {
     },
   })
   const checkMasterKey = (): Promise<void> => refuseForeignSeals(storage, key)
+  const writer = createPlanWriter({ secrets, grants, clock, record })
   const sync = createConnectionSync({
     storage,
-    secrets,
-    grants,
+    writer,
     clock,
     record,
     environment: options.environment,

@@ -1,8 +1,17 @@
 import { newId, type Clock } from '../base/index.ts'
-import { authFor, completeSchemes, type ConnectionState } from '../define/index.ts'
+import {
+  authFor,
+  completeSchemes,
+  grantFieldOf,
+  schemesOf,
+  secretFieldsOf,
+  type AuthScheme,
+  type ConnectionState,
+  type OAuth2Scheme,
+} from '../define/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { Actor, LedgerAction, LedgerEntry } from '../ledger/index.ts'
-import type { GrantStore } from './grants.ts'
+import type { Grant, GrantStore } from './grants.ts'
 import {
   canVerify,
   fieldsOfOtherSchemes,
@@ -41,21 +50,46 @@ interface WrittenConnection {
   readonly fixed: boolean
 }
 
-/** The refresh token that the configuration had last. It is planted again only when the configuration changes. */
-const DECLARED_REFRESH_TOKEN = 'refreshToken.declared'
+/** The token that the configuration had last. It is planted again only when the configuration changes. */
+const declaredField = (field: string): string => `${field}.declared`
 
-/** Brings the rows of one connection to a plan, within the caller's transaction. Writes only what differs. */
-export function createPlanWriter(
-  options: PlanWriterOptions,
-): (client: Queryable, application: Application) => Promise<AppliedPlan> {
+/** Secrets that take the place of a connection's, whoever gives them: a configuration, an operator, an authorization. */
+export interface GivenSecrets {
+  readonly connection: ConnectionRef
+  readonly by: Application['by']
+  readonly actor: Actor
+  readonly auth: AuthScheme
+  readonly secrets: ReadonlyMap<string, string>
+  readonly webhookSecrets: readonly string[] | undefined
+  /** The grant that an authorization gave, whole. Left out: it is made of the secrets. */
+  readonly grant?: Grant
+}
+
+export interface PlanWriter {
+  /** Brings the rows of one connection to a plan, within the caller's transaction. Writes only what differs. */
+  applyPlan(this: void, client: Queryable, application: Application): Promise<AppliedPlan>
+  /**
+   * Seals secrets of a connection and brings its state to them: every way in which a grant is replaced by a person.
+   * The caller's transaction holds the connection's row. Gives what was written, and the state where it changed.
+   */
+  applySecrets(
+    this: void,
+    client: Queryable,
+    given: GivenSecrets,
+  ): Promise<{ readonly sealed: readonly string[]; readonly state: ConnectionState | undefined }>
+}
+
+export function createPlanWriter(options: PlanWriterOptions): PlanWriter {
   const { secrets, record } = options
 
   async function applyPlan(client: Queryable, application: Application): Promise<AppliedPlan> {
     const { tenant, plan } = application
     const { id, added, changed, fixed } = await writeConnection(client, application)
     const connection = { tenant, id }
-    const sealed = await writeSecrets(client, connection, application)
-    const state = await writeState(client, connection, plan, sealed)
+    const { by, actor } = application
+    const { auth, webhookSecrets } = plan
+    const given = { connection, by, actor, auth, webhookSecrets, secrets: plan.secrets }
+    const { sealed, state } = await applySecrets(client, given)
     const moved = await writeEndpoint(client, connection, plan, !fixed)
     if (added || changed || moved)
       await record(client, entryOf(application, id, added ? 'connection.added' : 'connection.changed'))
@@ -63,6 +97,14 @@ export function createPlanWriter(
       await record(client, entryOf(application, id, 'connection.reauthorized'))
     const differed = changed || moved || state !== undefined || sealed.length > 0
     return { id, change: added ? 'added' : differed ? 'changed' : 'unchanged' }
+  }
+
+  async function applySecrets(
+    client: Queryable,
+    given: GivenSecrets,
+  ): ReturnType<PlanWriter['applySecrets']> {
+    const sealed = await writeSecrets(client, given)
+    return { sealed, state: await writeState(client, given, sealed) }
   }
 
   function entryOf({ tenant, plan, actor }: Application, id: string, action: LedgerAction): LedgerEntry {
@@ -132,30 +174,31 @@ export function createPlanWriter(
   }
 
   /** Seals what differs, drops what has no use any more; gives the fields that were written. */
-  async function writeSecrets(
-    client: Queryable,
-    connection: ConnectionRef,
-    { plan, by, actor }: Application,
-  ): Promise<readonly string[]> {
+  async function writeSecrets(client: Queryable, given: GivenSecrets): Promise<readonly string[]> {
+    const { connection, by, actor, auth, webhookSecrets } = given
     const written: string[] = []
     const put = async (field: string, value: string): Promise<void> => {
       if (await secrets.put(client, { connection, field, value, actor })) written.push(field)
     }
-    for (const [field, value] of plan.secrets)
-      if (field !== 'refreshToken' || by === 'operator') await put(field, value)
+    const grantFields = grantFieldsOf(auth)
+    for (const [field, value] of given.secrets)
+      if (!grantFields.includes(field) || by === 'operator') await put(field, value)
       // A grant that a person gave since then is not overwritten by the stale token of the configuration.
-      else if (await secrets.put(client, { connection, field: DECLARED_REFRESH_TOKEN, value, actor }))
+      else if (await secrets.put(client, { connection, field: declaredField(field), value, actor }))
         await put(field, value)
-    if (plan.webhookSecrets !== undefined) {
-      for (const [index, value] of plan.webhookSecrets.entries()) await put(webhookSecretField(index), value)
-      const kept = new Set(plan.webhookSecrets.map((_, index) => webhookSecretField(index)))
+    if (webhookSecrets !== undefined) {
+      for (const [index, value] of webhookSecrets.entries()) await put(webhookSecretField(index), value)
+      const kept = new Set(webhookSecrets.map((_, index) => webhookSecretField(index)))
       const surplus = (await fieldsOf(client, connection)).filter(
         (field) => isWebhookSecretField(field) && !kept.has(field),
       )
       if (surplus.length > 0) await secrets.remove(client, connection, surplus, actor)
     }
-    await dropOtherSchemes(client, connection, { plan, actor })
-    if (written.includes('refreshToken')) await plantGrant(client, connection, plan)
+    await dropOtherSchemes(client, given)
+    const scheme = authFor(auth, await fieldsOf(client, connection))
+    const begins =
+      scheme.kind === 'oauth2' && grantBeginsWith(scheme).some((field) => written.includes(field))
+    if (given.grant !== undefined || begins) await plantGrant(client, given)
     return written
   }
 
@@ -165,30 +208,34 @@ export function createPlanWriter(
    */
   async function dropOtherSchemes(
     client: Queryable,
-    connection: ConnectionRef,
-    { plan, actor }: Pick<Application, 'plan' | 'actor'>,
+    { connection, auth, secrets: own, actor }: GivenSecrets,
   ): Promise<void> {
-    const [given] = completeSchemes(plan.auth, plan.secrets.keys())
-    if (given === undefined) return
-    const others = fieldsOfOtherSchemes(plan.auth, given).filter((field) => !plan.secrets.has(field))
-    if (others.includes('refreshToken')) others.push(GRANT_FIELD, DECLARED_REFRESH_TOKEN)
+    const [used] = completeSchemes(auth, own.keys())
+    if (used === undefined) return
+    const others = fieldsOfOtherSchemes(auth, used).filter((field) => !own.has(field))
+    const hadGrant = used.kind !== 'oauth2' && auth.kind === 'oauth2'
+    if (hadGrant) others.push(GRANT_FIELD, ...grantFieldsOf(auth).map(declaredField))
     if (others.length > 0) await secrets.remove(client, connection, others, actor)
   }
 
   /** A refresh token that was not seen before is a new authorization: the grant begins again with it. */
   async function plantGrant(
     client: Queryable,
-    connection: ConnectionRef,
-    plan: ConnectionPlan,
+    { connection, secrets: own, grant }: GivenSecrets,
   ): Promise<void> {
-    const accessToken = plan.secrets.get('accessToken')
-    const expiresAt = plan.secrets.get('expiresAt')
-    await options.grants.plant(client, connection, {
-      refreshToken: plan.secrets.get('refreshToken')!,
-      obtainedAt: options.clock.now(),
-      ...(accessToken === undefined ? {} : { accessToken }),
-      ...(expiresAt === undefined ? {} : { expiresAt: Date.parse(expiresAt) }),
-    })
+    const refreshToken = own.get('refreshToken')
+    const accessToken = own.get('accessToken')
+    const expiresAt = own.get('expiresAt')
+    await options.grants.plant(
+      client,
+      connection,
+      grant ?? {
+        obtainedAt: options.clock.now(),
+        ...(refreshToken === undefined ? {} : { refreshToken }),
+        ...(accessToken === undefined ? {} : { accessToken }),
+        ...(expiresAt === undefined ? {} : { expiresAt: Date.parse(expiresAt) }),
+      },
+    )
   }
 
   /**
@@ -197,12 +244,13 @@ export function createPlanWriter(
    */
   async function writeState(
     client: Queryable,
-    connection: ConnectionRef,
-    plan: ConnectionPlan,
+    { connection, auth }: GivenSecrets,
     sealed: readonly string[],
   ): Promise<ConnectionState | undefined> {
     const fields = await fieldsOf(client, connection)
-    const authorized = authFor(plan.auth, fields).kind !== 'oauth2' || fields.includes('refreshToken')
+    const scheme = authFor(auth, fields)
+    const grantField = scheme.kind === 'oauth2' ? grantFieldOf(scheme) : undefined
+    const authorized = grantField === undefined || fields.includes(grantField)
     const credentials = sealed.filter((field) => !isWebhookSecretField(field))
     if (authorized && credentials.length === 0) return undefined
     const state: ConnectionState = authorized ? 'active' : 'needs_reauthorization'
@@ -249,7 +297,18 @@ export function createPlanWriter(
     return true
   }
 
-  return applyPlan
+  return { applyPlan, applySecrets }
+}
+
+/** Secret fields of the scheme's grants, one for each of its ways by which a person authorizes. */
+function grantFieldsOf(auth: AuthScheme): readonly string[] {
+  return schemesOf(auth).flatMap((scheme) => (scheme.kind === 'oauth2' ? (grantFieldOf(scheme) ?? []) : []))
+}
+
+/** The secrets that a grant begins with: new ones are a new grant. */
+function grantBeginsWith(scheme: OAuth2Scheme): readonly string[] {
+  const field = grantFieldOf(scheme)
+  return field === undefined ? secretFieldsOf(scheme) : [field]
 }
 
 /** Settings as they are stored: in the order of their names, so that equal ones are equal text. */

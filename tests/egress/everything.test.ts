@@ -98,7 +98,7 @@ const askTokens = (tokenUrl: string, allowPrivateNetwork: boolean): Promise<Egre
       allowPrivateNetwork,
       clientId: 'id',
       clientSecret: 'secret-of-the-client',
-      refreshToken: 'refresh-token',
+      by: { kind: 'refresh_token', refreshToken: 'refresh-token' },
     },
     { timeoutMs: 20_000, mayLeave: () => true, onSent: () => undefined },
   )
