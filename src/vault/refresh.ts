@@ -3,7 +3,6 @@ import {
   MINUTE,
   newId,
   pause,
-  PermanentError,
   RetryableError,
   SECOND,
   type Clock,
