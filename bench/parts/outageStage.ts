@@ -87,6 +87,8 @@ export interface OutageProvider {
   down: (path: string) => boolean
   delayMs: number
   inFlight: number
+  /** Whether it answers 401 to a request to this path. */
+  refuses: (path: string) => boolean
 }
 
 export const TENANT = 'default'
@@ -102,6 +104,8 @@ export interface OutageStageOptions {
   /** Runs of a customer go one after another. Default true. */
   readonly lanes?: boolean
   readonly runsAtOnce?: number
+  /** Throws where the connection has no credential now. Default: it needs none. */
+  readonly authorize?: () => void
 }
 
 export async function setOutageStage(options: OutageStageOptions): Promise<OutageStage> {
@@ -158,9 +162,12 @@ export async function setOutageStage(options: OutageStageOptions): Promise<Outag
       budgets,
       breakerPolicy: policy,
       send: (request) => egress.send(request),
-      authorize: (_, request) =>
-        Promise.resolve({ ...request, secretHeaders: [], credentialVersion: '1' } as never),
-      refreshAfterUnauthorized: () => Promise.reject(new Error('Nothing is refused here.')),
+      async authorize(_, request) {
+        options.authorize?.()
+        return { ...request, secretHeaders: [], credentialVersion: '1' }
+      },
+      refreshAfterUnauthorized: () =>
+        Promise.resolve({ as: 'refused', code: 'credential_refused', reason: 'The key is refused.' }),
       secretValuesOf: () => Promise.resolve([]),
     })
     const keeper = new OutageKeeper({
@@ -378,11 +385,17 @@ function flowsOf(connector: ReturnType<typeof books>, lanes: boolean): readonly 
 async function openProvider(
   clock: Clock,
 ): Promise<{ provider: OutageProvider; url: string; close: () => Promise<void> }> {
-  const provider: OutageProvider = { seen: [], down: () => false, delayMs: 0, inFlight: 0 }
+  const provider: OutageProvider = {
+    seen: [],
+    down: () => false,
+    refuses: () => false,
+    delayMs: 0,
+    inFlight: 0,
+  }
   const keys = new Set<unknown>()
   const answer = (request: IncomingMessage, response: ServerResponse, body: string): void => {
     const path = request.url ?? ''
-    const status = provider.down(path) ? 503 : 200
+    const status = provider.down(path) ? 503 : provider.refuses(path) ? 401 : 200
     const sold = body === '' ? {} : (JSON.parse(body) as Sale)
     const key = request.headers['idempotency-key']
     const repeated = key !== undefined && keys.has(key)

@@ -13,7 +13,7 @@ import type { Breakers, SeenCall } from './breakers.ts'
 import { healthOf } from './classify.ts'
 import type { Budgets, BudgetTicket } from './budgets/index.ts'
 import { judge, type Unauthorized } from './judge.ts'
-import { notDone, type CallOutcome } from './outcome.ts'
+import { notDone, type CallOutcome, type CredentialRef } from './outcome.ts'
 import { exchangeOf, withRedactedReason, type Redactors } from './redaction.ts'
 import { buildRequest, type CallConnection, type CallRequest, type RecordedRequest } from './request.ts'
 
@@ -76,7 +76,7 @@ export async function makeCall(call: CallRequest, parts: CallParts): Promise<Cal
     const again = await reauthorize(attempt, authorized, first)
     if (again.as !== 'authorized') return again
     const second = await sendAndJudge(attempt, again)
-    return second.as === 'unauthorized' ? { ...second, as: 'parked' } : second
+    return second.as === 'unauthorized' ? { ...second, as: 'parked', credential: refusedOf(call) } : second
   } finally {
     attempt.ticket.close()
     permission.pass(attempt.seen)
@@ -140,7 +140,7 @@ async function authorize(attempt: Attempt): Promise<Authorized | CallOutcome> {
     const request = await parts.authorize(call.connection, { method, url, headers, body }, context)
     return { as: 'authorized', request, redactor: await parts.redactors.of(call, request) }
   } catch (error) {
-    return withoutCredential(error, parts.clock)
+    return withoutCredential(error, call, parts.clock)
   }
 }
 
@@ -155,21 +155,29 @@ async function reauthorize(
   try {
     after = await parts.refreshAfterUnauthorized(call.connection, refused.request.credentialVersion)
   } catch (error) {
-    return withoutCredential(error, parts.clock)
+    return withoutCredential(error, call, parts.clock)
   }
   if (after.as === 'refreshed') return authorize(attempt)
   if (after.as === 'postponed')
     return { as: 'deferred', until: after.retryAt, code: after.code, reason: after.reason }
   const reason = `${answer.reason} ${after.reason}`
-  return { as: 'parked', code: after.code, reason, exchange: answer.exchange }
+  return { as: 'parked', code: after.code, reason, exchange: answer.exchange, credential: refusedOf(call) }
 }
 
 /** No credential for now: wait for it, or for a person. Faults of ours are thrown on. */
-function withoutCredential(error: unknown, clock: Clock): CallOutcome {
-  if (error instanceof PermanentError) return { as: 'parked', code: error.code, reason: error.message }
+function withoutCredential(error: unknown, call: CallRequest, clock: Clock): CallOutcome {
+  if (error instanceof PermanentError) {
+    const missing = error.code === 'needs_reauthorization'
+    const credential = missing ? { ...refusedOf(call), as: 'missing' as const } : refusedOf(call)
+    return { as: 'parked', code: error.code, reason: error.message, credential }
+  }
   if (!(error instanceof RetryableError)) throw error
   const until = error.retryAt ?? clock.now() + CREDENTIAL_WAIT_MS
   return { as: 'deferred', until, code: error.code, reason: error.message }
+}
+
+function refusedOf({ connection }: CallRequest): CredentialRef {
+  return { connectionId: connection.id, as: 'refused' }
 }
 
 async function sendAndJudge(attempt: Attempt, authorized: Authorized): Promise<CallOutcome | Unauthorized> {

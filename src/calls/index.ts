@@ -47,7 +47,7 @@ export {
   type SharedBreaker,
   type WaitingRuns,
 } from './outages/index.ts'
-export type { CallOutcome, Exchange } from './outcome.ts'
+export { parkedForCredential, type CallOutcome, type CredentialRef, type Exchange } from './outcome.ts'
 export {
   decodeRecorded,
   encodeRecorded,

@@ -31,6 +31,8 @@ export type CallOutcome =
       readonly exchange?: Exchange
       /** Where it is the provider's outage: nothing was sent, and it goes on when that is over. */
       readonly outage?: OutageRef
+      /** Where it is the credential. */
+      readonly credential?: CredentialRef
     }
   | {
       readonly as: 'failed'
@@ -57,6 +59,20 @@ export type CallOutcome =
       readonly payload: Buffer
       readonly exchange: Exchange
     }
+
+/**
+ * The credential that a call waits for. `missing`: there is none to be used before a person authorizes. `refused`: it
+ * was not accepted, or cannot be had; whether that still is so shows when it is tried again.
+ */
+export interface CredentialRef {
+  readonly connectionId: string
+  readonly as: 'missing' | 'refused'
+}
+
+/** As the run's row keeps it, to be found by; told from what `parkedFor` gives by its beginning. */
+export function parkedForCredential({ connectionId, as }: CredentialRef): string {
+  return `${as}/${connectionId}`
+}
 
 /** What was exchanged, redacted, for the ledger. */
 export interface Exchange extends RedactedExchange {

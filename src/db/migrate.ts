@@ -14,6 +14,7 @@ import * as access from './migrations/0010-access.ts'
 import * as health from './migrations/0012-health.ts'
 import * as lately from './migrations/0013-lately.ts'
 import * as authorizations from './migrations/0014-authorizations.ts'
+import * as expiry from './migrations/0017-expiry.ts'
 import { asUnavailable } from './transaction.ts'
 
 /** In order; a migration that was released is never changed. */
@@ -31,6 +32,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0012-health': { up: (db) => health.up(db) },
   '0013-lately': { up: (db) => lately.up(db) },
   '0014-authorizations': { up: (db) => authorizations.up(db) },
+  '0017-expiry': { up: (db) => expiry.up(db) },
 }
 
 /** Names of all that this version knows. */

@@ -201,6 +201,7 @@ async function attemptOnce(
     firstAt: before.firstAt ?? began,
     begunAt: before.begunAt ?? began,
     outage: undefined,
+    credential: undefined,
   }
   const key = idempotencyKey(host.run.rootRunId, state)
   const attemptId = newId('att')

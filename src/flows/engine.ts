@@ -21,6 +21,7 @@ import { moveEntries } from './landing.ts'
 import { createLaneHandOver, type LaneHandOver } from './lanes.ts'
 import { Lease } from './lease.ts'
 import { forgetNodes, HEARTBEAT_MS, heartbeat, LEASE_MS, registerNode, rescueRuns, signOff } from './nodes.ts'
+import { drainReturns, findReturns } from './credentialReturn.ts'
 import { DRAIN_EVERY_MS, drainOutages, FORGOTTEN_EVERY_MS, wakeForgotten } from './outage.ts'
 import type { LostTime } from './restored.ts'
 import type { ClaimedRun, RunMove } from './run.ts'
@@ -104,6 +105,8 @@ export class Engine {
   /** Work of the node's own that is under way: taking runs, upkeep, wake-ups. A stop waits for it. */
   readonly #background = new Set<Promise<void>>()
   #stopped: Promise<void> | undefined
+  /** Credentials that came back, as of the last look. */
+  #returns = 0
   /** When the last look for missed events began; undefined: nobody may have looked for long. */
   #lookedAt: number | undefined
   /** Claims that were not under way here at the last look. */
@@ -155,6 +158,16 @@ export class Engine {
     )
     this.#every('look for those forgotten by an outage', FORGOTTEN_EVERY_MS, () =>
       wakeForgotten(this.#upkeep()),
+    )
+    this.#every(
+      'let go who waited for a credential',
+      () => (this.#returns > 0 ? DRAIN_EVERY_MS : SWEEP_MS),
+      async () => {
+        this.#returns = await this.#letGoReturned()
+      },
+    )
+    this.#every('look for those who wait for a credential that is there', FORGOTTEN_EVERY_MS, () =>
+      findReturns(this.#upkeep()),
     )
   }
 
@@ -491,6 +504,12 @@ export class Engine {
     const { breakers, connectorNamed, inHold } = this.#options
     if (breakers !== undefined && this.#isComingBack() && inHold?.() !== true)
       await drainOutages(breakers(), { ...this.#upkeep(), connectorNamed })
+  }
+
+  /** Answers how many credentials came back whose runs are still being let go. */
+  async #letGoReturned(): Promise<number> {
+    const { connectorNamed, inHold } = this.#options
+    return inHold?.() === true ? 0 : drainReturns({ ...this.#upkeep(), connectorNamed })
   }
 
   /**

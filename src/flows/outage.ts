@@ -12,9 +12,9 @@ import {
 import { transaction, type Database, type Queryable } from '../db/index.ts'
 import type { AnyConnector } from '../define/index.ts'
 import type { RunRef } from '../dispatch/index.ts'
-import { WAKE_AGAIN_SECONDS } from '../inbox/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
 import { RAMP_POLICY, releaseNow, type RampPolicy } from '../resilience/index.ts'
+import { countUnderWay, firstWaiting, makeReady } from './letGo.ts'
 
 /**
  * Runs that wait for an outage are rows without a time: no sweep looks at them. When the provider is back they are let
@@ -138,57 +138,6 @@ async function keepTurn(
   })
 }
 
-/** Runs that were let go and have not come past the breaker yet. */
-async function countUnderWay(client: Queryable, tenant: string, names: readonly string[]): Promise<number> {
-  const { rows } = await client.query<{ count: string }>({
-    name: 'count_let_go',
-    text: `select count(*) from runs where tenant = $1 and parked_for = any($2)
-      and (state in ('queued', 'running', 'waiting') or (state = 'undoing' and (due_at is not null or node_id is not null)))`,
-    values: [tenant, names],
-  })
-  return Number(rows[0]!.count)
-}
-
-/** The oldest that wait, locked; a run's id says when it came. */
-async function firstWaiting(
-  client: Queryable,
-  tenant: string,
-  names: readonly string[],
-  most: number,
-): Promise<readonly RunRef[]> {
-  const { rows } = await client.query<RunRef>({
-    name: 'first_waiting',
-    text: `select first.tenant, first.id
-      from unnest($2::text[]) as n(name) cross join unnest(array['parked', 'undoing']) as s(state)
-      cross join lateral (
-        select r.tenant, r.id from runs r
-        where r.tenant = $1 and r.parked_for = n.name and r.state = s.state and r.node_id is null
-          and (s.state = 'parked' or r.due_at is null)
-        order by r.id limit $3) first
-      order by first.id limit $3`,
-    values: [tenant, names, most],
-  })
-  return rows
-}
-
-async function makeReady(
-  client: Queryable,
-  runs: readonly RunRef[],
-  now: number,
-): Promise<readonly RunRef[]> {
-  if (runs.length === 0) return []
-  const { rows } = await client.query<RunRef>({
-    name: 'let_go',
-    text: `update runs r set state = case when r.state = 'undoing' then 'undoing' else 'queued' end,
-        due_at = $3::timestamptz + interval '${WAKE_AGAIN_SECONDS} seconds', updated_at = now()
-      from (select r.tenant, r.id from runs r where (r.tenant, r.id) in (select * from unnest($1::text[], $2::text[]))
-          and r.state in ('parked', 'undoing') and r.node_id is null order by r.tenant, r.id for no key update of r) ready
-      where r.tenant = ready.tenant and r.id = ready.id returning r.tenant, r.id`,
-    values: [runs.map((run) => run.tenant), runs.map((run) => run.id), new Date(now)],
-  })
-  return rows
-}
-
 /**
  * Makes ready runs that were parked for a breaker which is closed by now: they were on their way to the database while
  * the last of its runs were let go.
@@ -211,7 +160,7 @@ export async function wakeForgotten({
       cross join lateral (
         select r.tenant, r.id from runs r where r.tenant = w.tenant and r.parked_for = w.parked_for and r.state = 'parked'
           and r.node_id is null order by r.id limit $1) first
-      where not exists (select 1 from breakers b where b.tenant = w.tenant
+      where w.parked_for like 'con%' and not exists (select 1 from breakers b where b.tenant = w.tenant
         and b.connection_id = split_part(w.parked_for, '/', 1) and b.op_group in ('', split_part(w.parked_for, '/', 2)))`,
     values: [FORGOTTEN_AT_ONCE],
   })

@@ -163,7 +163,7 @@ export function nextMove(
 ): NextMove {
   if (step.settled?.as === 'done') return { as: 'done', result: step.settled.result }
   if (resolving && !mayHaveBeenDone(step)) return { as: 'not_done' }
-  if (!waitsForOutage(step)) {
+  if (!waitsForOutside(step)) {
     if (step.until === null && step.phase !== 'none') return { as: 'wait', pending: step }
     if (step.until !== null && step.until > now) {
       const wait: NextMove = { as: 'wait', pending: step }
@@ -180,10 +180,14 @@ export function nextMove(
   return lateOr(options, now, next, { as: 'send', step: next })
 }
 
-/** What waits for an outage asks again whenever its run is begun: only the breaker knows whether it is over. */
-export function waitsForOutage(step: PendingCall): boolean {
-  if (step.outage === undefined) return false
-  return step.phase === 'parked' || (step.phase === 'in_doubt' && step.until === null)
+/**
+ * What waits for an outage or a credential asks again whenever its run is begun: only the breaker and the vault know
+ * whether that is over.
+ */
+export function waitsForOutside(step: PendingCall): boolean {
+  if (step.outage === undefined && step.credential === undefined) return false
+  if (step.phase === 'in_doubt') return step.until === null || step.credential !== undefined
+  return step.phase === 'parked'
 }
 
 /** Whether the provider may have acted on an attempt of this step, and nobody knows yet. */
@@ -221,7 +225,7 @@ function withFreshKey(step: PendingCall, operation: AnyOperation, now: number): 
 /** The time until which to wait: no longer than the step is valid, where it is known that it was not done. */
 export function noLongerThanValid(step: PendingCall, options: StepOptions<unknown>): PendingCall {
   if (step.phase === 'in_doubt' || step.phase === 'held') return step
-  if (step.until === null && step.outage === undefined) return step
+  if (step.until === null && step.outage === undefined && step.credential === undefined) return step
   if (options.validUntil === undefined || options.onLate === 'run' || step.lateAllowed === true) return step
   const late = new Date(options.validUntil).getTime() + 1
   return step.until === null || late < step.until ? { ...step, until: late } : step
@@ -317,11 +321,12 @@ export function afterAttempt(
         pending: {
           ...step,
           phase: step.phase === 'in_doubt' ? 'in_doubt' : 'parked',
-          until: outcome.outage === undefined ? now + PARKED_RECHECK_MS : null,
+          until: isToldOf(outcome) ? null : now + PARKED_RECHECK_MS,
           since: now,
           code: outcome.code,
           reason: outcome.reason,
           outage: outcome.outage,
+          credential: outcome.credential,
         },
       }
     case 'quarantined':
@@ -385,6 +390,11 @@ function failedOnce(
       spentMs: step.spentMs + (next.at - now),
     },
   }
+}
+
+/** Whether somebody lets the run go when what it waits for is there, so that it need not look again. */
+function isToldOf({ outage, credential }: Extract<CallOutcome, { as: 'parked' }>): boolean {
+  return outage !== undefined || credential?.as === 'missing'
 }
 
 /** `7 attempts over 2 h 5 min`. */

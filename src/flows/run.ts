@@ -1,5 +1,5 @@
 import type { RunId } from '../base/index.ts'
-import type { OutageRef } from '../calls/index.ts'
+import type { CredentialRef, OutageRef } from '../calls/index.ts'
 import type { RunState } from '../define/index.ts'
 import type { StoredEvent } from '../inbox/index.ts'
 import type { LostTime } from './restored.ts'
@@ -133,6 +133,8 @@ export interface PendingCall {
   readonly quarantineId: string | undefined
   /** The outage that it waits for the end of, or was let go by and has not been attempted since. */
   readonly outage?: OutageRef | undefined
+  /** The credential that it waits for, or was let go by and has not been attempted since. */
+  readonly credential?: CredentialRef | undefined
   /** In doubt after a restore: for which hold, from which generation on, and the newest that was put in doubt. */
   readonly afterLost?: { readonly hold: string; readonly first: number; readonly doubted: number }
   /** A person said that it may run although it is late. */
@@ -164,7 +166,7 @@ export interface RunMove {
   readonly result: Buffer | undefined
   /** Whether the run keeps its place in its lane. */
   readonly holdsLane: boolean
-  /** The breaker that the run waits for, or was let go by and has not passed yet: what it is found by. */
+  /** The breaker or the credential that the run waits for, or was let go by and has not passed yet: what it is found by. */
   readonly parkedFor: string | undefined
   /** The run stays with this node: only the state changes. */
   readonly keepsClaim: boolean

@@ -1,9 +1,9 @@
 import { codeOf, encodeJson, reasonOf } from '../base/index.ts'
-import { parkedFor } from '../calls/index.ts'
+import { parkedFor, parkedForCredential } from '../calls/index.ts'
 import type { RunState } from '../define/index.ts'
 import { StepFailedError, VersionConflictError } from './errors.ts'
 import { stepKey } from './playback.ts'
-import { waitsForOutage } from './retry.ts'
+import { waitsForOutside } from './retry.ts'
 import type { ClaimedRun, PendingCall, PendingStep, RunMove } from './run.ts'
 
 /** Pure decisions: where an execution leaves its run. */
@@ -76,20 +76,23 @@ export function suspended(run: ClaimedRun, pending: readonly PendingStep[], hold
     to: parked ? 'parked' : 'waiting',
     dueAt: earliest(pending),
     pending,
-    parkedFor: outageOf(pending),
+    parkedFor: outsideOf(pending),
     holdsLane,
   }
 }
 
-/** A step in doubt that an outage keeps from being resolved is parked, too. */
+/** A step in doubt that something outside keeps from being resolved is parked, too. */
 function isParked(step: PendingCall): boolean {
-  return step.phase === 'parked' || waitsForOutage(step)
+  return step.phase === 'parked' || waitsForOutside(step)
 }
 
-/** The breaker that the first of these steps waits for, or was let go by. */
-function outageOf(pending: readonly PendingStep[]): string | undefined {
-  for (const step of pending)
-    if (step.kind === 'operation' && step.outage !== undefined) return parkedFor(step.outage)
+/** The breaker or the credential that the first of these steps waits for, or was let go by. */
+function outsideOf(pending: readonly PendingStep[]): string | undefined {
+  for (const step of pending) {
+    if (step.kind !== 'operation') continue
+    if (step.outage !== undefined) return parkedFor(step.outage)
+    if (step.credential !== undefined) return parkedForCredential(step.credential)
+  }
   return undefined
 }
 
@@ -119,7 +122,7 @@ export function undoWaits(
   if (heldFor?.kind === 'operation')
     return { ...STAY, to: 'held', pending, undoTo, reasonCode: heldFor.code, reason: heldFor.reason }
   const dueAt = earliest(pending)
-  return { ...STAY, ...why, to: 'undoing', dueAt, pending, undoTo, parkedFor: outageOf(pending) }
+  return { ...STAY, ...why, to: 'undoing', dueAt, pending, undoTo, parkedFor: outsideOf(pending) }
 }
 
 /** An undo failed for good, or could not be computed: a person must finish what the run began. */

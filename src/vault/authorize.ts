@@ -74,6 +74,14 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
     return secrets.read({ tenant: connection.tenant, id: connection.id })
   }
 
+  /** What is in memory may be older than a new authorization: who would be told to wait for one has it read again. */
+  async function usableSecrets(connection: ConnectionRef): Promise<ConnectionSecrets | undefined> {
+    const own = await readSecrets(connection)
+    if (own?.state === 'active') return own
+    secrets.forget(connection)
+    return readSecrets(connection)
+  }
+
   async function authorize(
     connection: Connection,
     request: UnauthorizedRequest,
@@ -84,7 +92,7 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
       const { token, version } = await grants.accessToken(connection)
       return withHeaders(request, { authorization: `Bearer ${token}` }, ['authorization'], version)
     }
-    const own = activeSecrets(connection, await readSecrets(connection))
+    const own = activeSecrets(connection, await usableSecrets(connection))
     const values: Record<string, string> = {}
     for (const field of secretFieldsOf(scheme)) values[field] = await neededValue(connection, own, field)
     const headers = headersFor(scheme, values, request.body ?? Buffer.alloc(0), context)

@@ -186,6 +186,7 @@ export function createConnectionStore(options: ConnectionStoreOptions): Connecti
       const own = [tenant, found.id]
       await client.query('delete from secrets where tenant = $1 and connection_id = $2', own)
       await client.query('delete from grant_refreshes where tenant = $1 and connection_id = $2', own)
+      await client.query('delete from connection_checks where tenant = $1 and connection_id = $2', own)
       await client.query('delete from endpoints where tenant = $1 and connection_id = $2', own)
       await client.query('delete from authorizations where tenant = $1 and connection_id = $2', own)
       await client.query(

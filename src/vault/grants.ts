@@ -3,6 +3,7 @@ import type { ConnectionState } from '../define/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { MasterKey } from './masterKey.ts'
 import { open, seal } from './seal.ts'
+import { leaveReturn } from './returns.ts'
 import { GRANT_FIELD } from './secrets.ts'
 import { keyOf, type ConnectionRef } from './storage.ts'
 import { createExpiringCache } from './expiringCache.ts'
@@ -158,6 +159,7 @@ export function createGrantStore(options: {
           expiryOf(grant),
         ],
       )
+      await leaveReturn(client, connection, clock)
     },
   }
 }

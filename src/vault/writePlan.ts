@@ -20,6 +20,7 @@ import {
   type ConnectionPlan,
 } from './plan.ts'
 import { GRANT_FIELD, type SecretStore } from './secrets.ts'
+import { leaveReturn } from './returns.ts'
 import type { ConnectionRef, RecordEntry } from './storage.ts'
 
 /** A plan that is to be written, and by whom. */
@@ -253,6 +254,7 @@ export function createPlanWriter(options: PlanWriterOptions): PlanWriter {
     const authorized = grantField === undefined || fields.includes(grantField)
     const credentials = sealed.filter((field) => !isWebhookSecretField(field))
     if (authorized && credentials.length === 0) return undefined
+    if (authorized) await leaveReturn(client, connection, options.clock)
     const state: ConnectionState = authorized ? 'active' : 'needs_reauthorization'
     const { rows } = await client.query(
       `update connections set state = $3, updated_at = now()
