@@ -19,7 +19,11 @@ export interface ConnectorDefinition<Operations extends OperationTree, Events ex
   readonly name: string
   /** As people write it: `'QuickBooks Online'`. */
   readonly title: string
-  /** The provider's API, without a trailing slash. A connection may set another (`baseUrl`), such as a sandbox or a twin. */
+  /**
+   * The provider's API, without a trailing slash. `{name}` stands for one of the `settings`, where each account has an
+   * address of its own: `'https://{server}.api.mailchimp.com'`. A connection may set another (`baseUrl`), such as a
+   * sandbox or a twin.
+   */
   readonly baseUrl: string
   readonly auth: AuthScheme
   /** Names and meanings of the non-secret settings that a connection must have. */
@@ -107,6 +111,9 @@ export function defineConnector<const Operations extends OperationTree, const Ev
   if (!/^[a-z][a-z0-9-]*$/.test(definition.name))
     refuse('its name must be lower-case letters, digits and hyphens, beginning with a letter.')
   if (definition.baseUrl.endsWith('/')) refuse('write baseUrl without a trailing slash.')
+  for (const [, setting = ''] of definition.baseUrl.matchAll(SETTING_IN_URL))
+    if (!Object.hasOwn(definition.settings ?? {}, setting))
+      refuse(`its baseUrl names the setting "${setting}", which is not declared.`)
   const operationsByName = operationsOf(definition.operations)
   if (!operationsByName.has(definition.check.operation))
     refuse(`its check names the operation "${definition.check.operation}", which it does not have.`)
@@ -138,6 +145,20 @@ export function defineConnector<const Operations extends OperationTree, const Ev
       return { ...options, connector: this as AnyConnector }
     },
   }
+}
+
+const SETTING_IN_URL = /\{([^{}]*)\}/g
+
+/**
+ * The connector's base URL for a connection with these settings. A setting stands within one label of a host name, so
+ * that nothing in it can lead to another host: one that is missing or holds anything but letters, digits and hyphens is
+ * left as `{name}`, which is no URL.
+ */
+export function baseUrlFor({ baseUrl }: Pick<AnyConnector, 'baseUrl'>, settings: Settings): string {
+  return baseUrl.replaceAll(SETTING_IN_URL, (whole, name: string) => {
+    const value = Object.hasOwn(settings, name) ? settings[name]! : ''
+    return /^[a-z0-9-]+$/i.test(value) ? value : whole
+  })
 }
 
 function checkLimits(

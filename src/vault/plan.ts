@@ -1,5 +1,6 @@
 import {
   authFor,
+  baseUrlFor,
   completeSchemes,
   grantFieldOf,
   isAuthorizedByPerson,
@@ -138,8 +139,12 @@ export function planConnection(
     if (!definition.settings?.[setting] && !learned.includes(setting))
       complain(`it needs the setting "${setting}" (${meaning}). Add it to "settings".`)
 
-  const baseUrl = (definition.baseUrl ?? connector.baseUrl).replace(/\/+$/, '')
-  if (!isHttpUrl(baseUrl))
+  const baseUrl = (definition.baseUrl ?? baseUrlFor(connector, definition.settings ?? {})).replace(/\/+$/, '')
+  if (/[{}]/.test(baseUrl))
+    complain(
+      `its base URL "${baseUrl}" needs the setting in braces, as letters, digits and hyphens alone. Add it to "settings".`,
+    )
+  else if (!isHttpUrl(baseUrl))
     complain(`its base URL "${baseUrl}" is not one. Write for example "https://api.example.com".`)
 
   const { tokenUrl } = definition

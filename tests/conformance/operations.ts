@@ -1,6 +1,6 @@
 /* oxlint-disable vitest/no-conditional-expect, vitest/valid-expect -- what is expected depends on what the connector declares */
 import { expect } from 'vitest'
-import type { AnyOperation } from '../../src/define/index.ts'
+import { baseUrlFor, type AnyOperation } from '../../src/define/index.ts'
 import type { Twin } from '../../src/testing/index.ts'
 import { checked, wireRequest } from './exchange.ts'
 import type { Harness } from './harness.ts'
@@ -58,7 +58,7 @@ function describeOperation<T extends Twin>(
           connector,
           name,
           operation,
-          baseUrl: connector.baseUrl,
+          baseUrl: baseUrlFor(connector, options.settings ?? {}),
           settings: options.settings ?? {},
           key: 'key-1',
           begunAt: subject.clock.now(),
@@ -68,6 +68,7 @@ function describeOperation<T extends Twin>(
       )
     const wire = build()
     expect(build()).toEqual(wire)
+    expect(wire.url).not.toMatch(/[{}]/)
     expect(new URL(wire.url).pathname).not.toMatch(/undefined|\[object|%20undefined/)
     expect(wire.body).not.toMatch(/undefined|\[object Object\]/)
     expect(wire.headers).not.toHaveProperty('authorization')

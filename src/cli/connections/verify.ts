@@ -1,6 +1,6 @@
 import { newId, UsageError, type Clock } from '../../base/index.ts'
 import type { CallConnection, CallOutcome, Calls } from '../../calls/index.ts'
-import type { AnyConnector, AnyOperation } from '../../define/index.ts'
+import { baseUrlFor, type AnyConnector, type AnyOperation } from '../../define/index.ts'
 import { callsOf } from '../../runtime/index.ts'
 import type { Output } from '../output.ts'
 import type { Session } from '../session.ts'
@@ -43,7 +43,7 @@ export async function verifyConnection(session: Session, name: string, output: O
     connection: name,
     title: connector.title,
     baseUrl: connection.baseUrl,
-    live: connection.baseUrl === connector.baseUrl,
+    live: connection.baseUrl === baseUrlFor(connector, connection.settings),
     at: new Date(clock.now()),
     reads,
   }
