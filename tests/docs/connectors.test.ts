@@ -31,7 +31,7 @@ async function connectorIn(name: string): Promise<AnyConnector> {
 
 /** `stripe 23.1.0` where that is a package of ours. */
 const packagesIn = (cell: string): [string, string][] =>
-  [...cell.matchAll(/([@a-z/-]+) (\d+\.\d+\.\d+)/g)].map(([, name, version]) => [name!, version!])
+  [...cell.matchAll(/([@a-z/_-]+) (\d+\.\d+\.\d+)/g)].map(([, name, version]) => [name!, version!])
 
 it.each(readdirSync(join(ROOT, 'connectors')))('the row of %s is what it declares', async (name) => {
   const [, operations, events, , official] = rowOf(name, readFileSync(join(ROOT, 'README.md'), 'utf8'))
@@ -44,4 +44,5 @@ it.each(readdirSync(join(ROOT, 'connectors')))('the row of %s is what it declare
 
 it('versions of official clients are found in a cell', () => {
   expect(packagesIn('@hubspot/api-client 13.5.0 on 2026-11-22')).toEqual([['@hubspot/api-client', '13.5.0']])
+  expect(packagesIn('@a/b_c 1.2.3')).toEqual([['@a/b_c', '1.2.3']])
 })
