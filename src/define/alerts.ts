@@ -1,4 +1,4 @@
-import { UsageError } from '../base/index.ts'
+import { mailboxOf, UsageError } from '../base/index.ts'
 import type { Secret } from './connector.ts'
 
 /** Who is told of incidents, and how. Each of them is told when one is opened and when it is over. */
@@ -16,12 +16,15 @@ export interface EmailAlerts {
     readonly host: string
     /** Default 587 (submission, RFC 6409); 465 where `tls` is true. */
     readonly port?: number
-    /** TLS from the first byte (RFC 8314). Default: true on port 465. Without it, STARTTLS: without it nothing is sent to a public address. */
-    readonly tls?: boolean
+    /**
+     * `true`: TLS from the first byte (RFC 8314). `false`: STARTTLS, and nothing is sent to a server without it.
+     * `'none'`: no TLS at all, which needs `allowPrivateNetwork`, and a private address. Default: true on port 465.
+     */
+    readonly tls?: boolean | 'none'
     /** Default: no login. */
     readonly user?: Secret
     readonly password?: Secret
-    /** Allows a mail server on a private or loopback address, and one without TLS there. Default false. */
+    /** Allows a mail server on a private or loopback address. Default false. */
     readonly allowPrivateNetwork?: boolean
   }
 }
@@ -37,9 +40,6 @@ export interface WebhookAlerts {
 
 /** Most addresses that mails go to. */
 export const RECIPIENTS_LIMIT = 50
-/** Enough to find a slip; whether an address exists only its server knows. */
-const ADDRESS = /^[^@\s<>,;]+@[^@\s<>,;]+$/
-const NAMED_ADDRESS = /^(?:[^@\r\n<>]*<[^@\s<>,;]+@[^@\s<>,;]+>|[^@\s<>,;]+@[^@\s<>,;]+)$/
 
 /** Throws a {@link UsageError} `config_invalid` that names the mistake. */
 export function checkAlerts({ email, webhook }: AlertsDefinition): void {
@@ -51,10 +51,12 @@ export function checkAlerts({ email, webhook }: AlertsDefinition): void {
     if (to.length === 0 || to.length > RECIPIENTS_LIMIT)
       refuse(`email.to has ${to.length} addresses; give 1 to ${RECIPIENTS_LIMIT}.`)
     for (const address of to)
-      if (!ADDRESS.test(address)) refuse(`email.to has "${address}", which is no address.`)
-    if (!NAMED_ADDRESS.test(email.from ?? ''))
+      if (mailboxOf(address) === undefined) refuse(`email.to has "${address}", which is no address.`)
+    if (mailboxOf(email.from ?? '') === undefined)
       refuse(`email.from is "${email.from}"; write an address, such as 'Trestle <trestle@example.com>'.`)
     if (!email.smtp?.host) refuse('email.smtp needs a host, such as smtp.example.com.')
+    if (email.smtp.tls === 'none' && email.smtp.allowPrivateNetwork !== true)
+      refuse("email.smtp.tls is 'none', which is for private addresses: it needs allowPrivateNetwork: true.")
     if ((email.smtp.user === undefined) !== (email.smtp.password === undefined))
       refuse('email.smtp needs both user and password, or neither.')
   }

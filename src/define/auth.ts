@@ -14,6 +14,8 @@ export type AuthScheme =
   | { readonly kind: 'basic'; readonly keyAs?: 'username' }
   /** Every request is signed by Standard Webhooks; secret field `signingSecret` (`whsec_…`). The idempotency key is the `webhook-id`. */
   | { readonly kind: 'standard_webhooks' }
+  /** AUTH of SMTP (RFC 4954), after TLS; secret fields `username` and `password`. */
+  | { readonly kind: 'smtp_login' }
   | OAuth2Scheme
   /** The provider needs no authorization. */
   | { readonly kind: 'none' }
@@ -145,6 +147,8 @@ export function secretFieldsOf(auth: AuthScheme): readonly string[] {
       return ['apiKey']
     case 'basic':
       return auth.keyAs === 'username' ? ['apiKey'] : ['username', 'password']
+    case 'smtp_login':
+      return ['username', 'password']
     case 'standard_webhooks':
       return ['signingSecret']
     case 'oauth2':

@@ -1,4 +1,4 @@
-import type { JsonValue } from '../base/index.ts'
+import type { JsonValue, Mail } from '../base/index.ts'
 import type { LostExchange, LostMeaning, RetryPolicy } from './retry.ts'
 import type { Schema } from './schema.ts'
 
@@ -107,6 +107,8 @@ export interface OperationDefinition<Input, Output> {
   readonly output: Schema<Output>
   readonly idempotency: Idempotency<Input, Output>
   readonly request: (input: Input, context: RequestContext) => OperationRequest
+  /** Makes it an exchange of SMTP, in place of `request`: see `defineMailOperation`. */
+  readonly mail?: (input: Input, context: RequestContext) => Mail | 'greeting'
   /** The raw output within the answer. Default: the JSON body. */
   readonly answer?: (answer: ProviderAnswer, input: Input) => unknown
   /** What an answer means where the connector's own `classify` is not right for this operation. */

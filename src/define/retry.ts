@@ -18,14 +18,14 @@ export interface RetryPolicy {
 
 /**
  * An exchange of which no whole answer came.
- * - `connecting`: nothing was sent, for certain (name, connection, TLS, a limit of ours).
+ * - `connecting`: nothing was sent, for certain (name, connection, TLS, a limit of ours); of a mail, its end was not.
  * - `waiting`: sent, and no status line came.
  * - `reading`: a status line came, and the rest did not, or was too large.
  */
 export interface LostExchange {
   readonly phase: 'connecting' | 'waiting' | 'reading'
   /**
-   * `dns_failed`, `connect_refused`, `connect_timeout`, `tls_failed`, `egress_busy` while connecting; else
+   * `dns_failed`, `connect_refused`, `connect_timeout`, `tls_failed`, `egress_busy`, `mail_not_ended` while connecting; else
    * `connection_lost`, `timed_out`, `answer_truncated`, `answer_too_large`.
    */
   readonly code: string

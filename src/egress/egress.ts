@@ -6,7 +6,7 @@ import { createDial, type Resolve } from './dial.ts'
 import { Exchange, type Unknown } from './exchange.ts'
 import type { NotSent } from './notSent.ts'
 import { EGRESS_POLICY, targetOf, type EgressPolicy } from './policy.ts'
-import { openSocket, type SocketRequest } from './socket.ts'
+import { sendMail, type MailExchangeRequest } from './mail/index.ts'
 
 export interface EgressRequest {
   /** In upper case. */
@@ -44,8 +44,11 @@ export type EgressResult = Answered | NotSent | Unknown
 export interface Egress {
   /** Sends one request once. Never throws for what the network does, never retries, never follows a redirect. */
   readonly send: (request: EgressRequest) => Promise<EgressResult>
-  /** Opens a socket for a protocol that is not HTTP. It is the caller's: `close` and `destroy` leave it alone. */
-  readonly openSocket: (request: SocketRequest) => Promise<Socket>
+  /**
+   * Has one session with a mail server (RFC 5321), for one mail at most. An answer has the reply's code as its status
+   * and a {@link MailAnswer} as its body. Never throws for what the network does, never sends a second time.
+   */
+  readonly mail: (request: MailExchangeRequest) => Promise<EgressResult>
   /** Closes idle sockets at once and the others when their exchanges end. Safe to call twice. */
   readonly close: () => Promise<void>
   /** Cuts every socket; exchanges in flight end as `not_sent` or `unknown`. Safe to call twice. */
@@ -74,20 +77,13 @@ export function createEgress(options: EgressOptions): Egress {
   }
   const decodeBody = createDecoder(policy)
   const inFlight = new Map<string, number>()
+  const mailSockets = new Set<Socket>()
 
   async function send(request: EgressRequest): Promise<EgressResult> {
     const target = targetOf(request.url, request.allowPrivate)
     if (typeof target === 'string') return { as: 'not_sent', code: 'egress_denied', reason: target }
-    const busy = (inFlight.get(target.origin) ?? 0) + 1
-    if (busy > policy.inFlightPerOrigin)
-      return {
-        as: 'not_sent',
-        code: 'egress_busy',
-        reason: `${policy.inFlightPerOrigin} exchanges with ${target.origin} are already in flight.`,
-      }
-    inFlight.set(target.origin, busy)
     const begun = clock.monotonic()
-    try {
+    return inPlace(target.origin, async () => {
       const exchange = new Exchange({
         clock,
         policy,
@@ -114,19 +110,58 @@ export function createEgress(options: EgressOptions): Egress {
       if (decoded.as === 'refused')
         return { as: 'unknown', code: decoded.code, reason: decoded.reason, status: answer.status }
       return { ...answer, body: decoded.body, ms: clock.monotonic() - begun }
+    })
+  }
+
+  async function mail(request: MailExchangeRequest): Promise<EgressResult> {
+    const { host, port } = request.server
+    const begun = clock.monotonic()
+    return inPlace(`smtp://${host}:${port}`, async () => {
+      const { resolve, ca } = options
+      const result = await sendMail(request, mailSockets, { clock, policy, resolve, ca: request.ca ?? ca })
+      if (result.as !== 'replied') return result
+      const { answer, command } = result
+      return {
+        as: 'answered',
+        status: answer.reply.code,
+        headers: { 'content-type': 'application/json', 'smtp-command': command },
+        body: Buffer.from(JSON.stringify(answer)),
+        ms: clock.monotonic() - begun,
+      }
+    })
+  }
+
+  /** One of the exchanges with an origin that may be in flight at once. */
+  async function inPlace(origin: string, exchange: () => Promise<EgressResult>): Promise<EgressResult> {
+    const busy = (inFlight.get(origin) ?? 0) + 1
+    if (busy > policy.inFlightPerOrigin)
+      return {
+        as: 'not_sent',
+        code: 'egress_busy',
+        reason: `${policy.inFlightPerOrigin} exchanges with ${origin} are already in flight.`,
+      }
+    inFlight.set(origin, busy)
+    try {
+      return await exchange()
     } finally {
-      const left = inFlight.get(target.origin)! - 1
-      if (left > 0) inFlight.set(target.origin, left)
-      else inFlight.delete(target.origin)
+      const left = inFlight.get(origin)! - 1
+      if (left > 0) inFlight.set(origin, left)
+      else inFlight.delete(origin)
     }
   }
 
   const both = [pools.public, pools.private]
   return {
     send,
-    openSocket: (request) => openSocket(request, { clock, policy, resolve: options.resolve }),
-    close: async () => void (await Promise.all(both.map((pool) => pool.close().catch(() => undefined)))),
-    destroy: async () => void (await Promise.all(both.map((pool) => pool.destroy().catch(() => undefined)))),
+    mail,
+    async close() {
+      const closed = [...mailSockets].map((socket) => new Promise((done) => socket.once('close', done)))
+      await Promise.all([...both.map((pool) => pool.close().catch(() => undefined)), ...closed])
+    },
+    async destroy() {
+      for (const socket of mailSockets) socket.destroy()
+      await Promise.all(both.map((pool) => pool.destroy().catch(() => undefined)))
+    },
   }
 }
 

@@ -7,11 +7,13 @@
  * Invariants
  * 1. One `send` writes a request at most once. There is no retry and no redirect here, and undici's own second
  *    try on a lost connection is refused.
- * 2. `not_sent` is said only if no byte was handed to a socket; everything later without an answer is `unknown`.
+ * 2. Of HTTP, `not_sent` is said only if no byte was handed to a socket; everything later without an answer is `unknown`.
  * 3. The address that is judged is the one connected to: literals before the dial, names inside the dial's own
  *    lookup, and the connected peer before the first byte.
  * 4. A socket opened with leave to reach private addresses is never used for an exchange without it.
- * 5. Everything is bounded: time, headers, body received, body decoded, sockets, exchanges and origins.
+ * 5. A mail counts as sent from the line that ends it on: what breaks before is `not_sent`, what breaks between that
+ *    line and the reply is `unknown`.
+ * 6. Everything is bounded: time, headers, body received, body decoded, sockets, exchanges and origins.
  */
 export type { Resolve } from './dial.ts'
 export { createEgress } from './egress.ts'
@@ -19,4 +21,4 @@ export type { Answered, Egress, EgressOptions, EgressRequest, EgressResult } fro
 export type { Unknown } from './exchange.ts'
 export type { NotSent } from './notSent.ts'
 export { EGRESS_POLICY } from './policy.ts'
-export type { SocketRequest } from './socket.ts'
+export { composeMail, type ComposedMail, type MailExchangeRequest, type MailMarks } from './mail/index.ts'

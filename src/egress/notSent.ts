@@ -15,6 +15,7 @@ export interface NotSent {
  * - `tls_failed`: the certificate or the handshake.
  * - `egress_denied`: the policy, or a request that is not valid HTTP. The same again fails again.
  * - `egress_busy`: a limit on exchanges or origins was reached.
+ * - `mail_not_ended`: a mail server was lost, or took too long, before the line that ends the mail.
  * - `expired`: the time that it had was over before a byte was written, as after the process had stood still.
  * - `withdrawn`: whoever asked for it had no right to it any more when its turn came.
  */
@@ -25,6 +26,7 @@ type NotSentCode =
   | 'tls_failed'
   | 'egress_denied'
   | 'egress_busy'
+  | 'mail_not_ended'
   | 'expired'
   | 'withdrawn'
 
@@ -39,6 +41,11 @@ const DNS_CODES = /^(ENOTFOUND|EAI_|ENODATA|ESERVFAIL)/
 
 export function notSentBecause(code: NotSentCode, reason: string): NotSent {
   return { as: 'not_sent', code, reason }
+}
+
+/** Whether the code of an error is one of a certificate or a TLS handshake. */
+export function isTlsFault(code: string): boolean {
+  return TLS_CODES.test(code)
 }
 
 /** Names the reason why no socket could be had. */

@@ -18,6 +18,14 @@ export interface EgressPolicy {
   readonly firstByteTimeoutMs: number
   /** Longest silence within an answer's body. Default 15 s. */
   readonly idleTimeoutMs: number
+  /** Longest wait until a mail server has greeted, agreed on TLS and named what it can. Default 30 s. */
+  readonly mailGreetingTimeoutMs: number
+  /** Longest login at a mail server. Default 30 s. */
+  readonly mailLoginTimeoutMs: number
+  /** Longest wait for a mail server's word on sender and recipients. Default 1 min: what is not sent is tried again. */
+  readonly mailEnvelopeTimeoutMs: number
+  /** Longest that a mail server may take for the text of a mail. Default 3 min. Its last reply has what is left. */
+  readonly mailDataTimeoutMs: number
   /** Most bytes of an answer's body, as received and as decoded. Default 10 MiB. */
   readonly maxBodyBytes: number
   /** Most bytes of an answer's headers. Default 16 KiB. */
@@ -52,6 +60,10 @@ export const EGRESS_POLICY: EgressPolicy = {
   tlsTimeoutMs: 4 * SECOND,
   firstByteTimeoutMs: MINUTE,
   idleTimeoutMs: 15 * SECOND,
+  mailGreetingTimeoutMs: 30 * SECOND,
+  mailLoginTimeoutMs: 30 * SECOND,
+  mailEnvelopeTimeoutMs: MINUTE,
+  mailDataTimeoutMs: 3 * MINUTE,
   maxBodyBytes: 10 * 1024 * 1024,
   maxHeaderBytes: 16 * 1024,
   maxHeaders: 200,

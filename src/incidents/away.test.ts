@@ -129,7 +129,7 @@ describe('a node whose database hangs', () => {
         email: {
           to: 'ops@example.com',
           from: 'trestle@example.com',
-          smtp: { host: '127.0.0.1', port: mail.port, allowPrivateNetwork: true },
+          smtp: { host: '127.0.0.1', port: mail.port, tls: 'none', allowPrivateNetwork: true },
         },
       },
       { clock: systemClock, egress, environment: {} },
@@ -168,7 +168,7 @@ describe('a node whose database hangs', () => {
         email: {
           to: 'ops@example.com',
           from: 'trestle@example.com',
-          smtp: { host: '127.0.0.1', port: mail.port, allowPrivateNetwork: true },
+          smtp: { host: '127.0.0.1', port: mail.port, tls: 'none', allowPrivateNetwork: true },
         },
       },
       { clock: systemClock, egress, environment: {} },

@@ -76,7 +76,7 @@ const alerts = (): AlertsDefinition => ({
   email: {
     to: ['ops@example.com', 'owner@example.com'],
     from: 'Trestle <trestle@example.com>',
-    smtp: { host: '127.0.0.1', port: mail.port, allowPrivateNetwork: true },
+    smtp: { host: '127.0.0.1', port: mail.port, tls: 'none', allowPrivateNetwork: true },
   },
 })
 const channels = () => createChannels(alerts(), { clock, egress, environment: {} })

@@ -102,7 +102,7 @@ async function startNode(): Promise<{ readonly child: Child<NodeReady>; readonly
       email: {
         to: 'ops@example.com',
         from: 'Trestle <trestle@example.com>',
-        smtp: { host: '127.0.0.1', port: mail.port, allowPrivateNetwork: true },
+        smtp: { host: '127.0.0.1', port: mail.port, tls: 'none', allowPrivateNetwork: true },
       },
       webhook: {
         url: `${urlOf(receiver)}/alerts`,

@@ -64,7 +64,7 @@ const email = (smtp: NonNullable<AlertsDefinition['email']>['smtp']): AlertsDefi
 describe('an alert by e-mail', () => {
   it('has text and HTML, says that it is automatic, and what a provider said in it is text', async () => {
     const server = await mailServer()
-    expect(await tell(email({ host: '127.0.0.1', port: server.port, allowPrivateNetwork: true }))).toEqual({
+    expect(await tell(email({ host: '127.0.0.1', port: server.port, tls: 'none', allowPrivateNetwork: true }))).toEqual({
       as: 'told',
     })
     const [mail] = server.mails
@@ -104,6 +104,16 @@ describe('an alert by e-mail', () => {
     }
   })
 
+  it('does not go to a server without STARTTLS, and neither does the password', async () => {
+    const server = await mailServer({ hideSTARTTLS: true, disabledCommands: ['STARTTLS'] })
+    const smtp = { host: '127.0.0.1', port: server.port, user: 'trestle', password: 'open sesame' }
+    expect(await tell(email({ ...smtp, allowPrivateNetwork: true }))).toMatchObject({
+      as: 'failed',
+      reason: expect.stringContaining('STARTTLS') as string,
+    })
+    expect(server.mails).toEqual([])
+  })
+
   it('does not go to a server whose certificate nobody vouches for', async () => {
     const server = await mailServer({ secure: true, key: KEY, cert: CERTIFICATE })
     const told = await tell(
@@ -130,12 +140,12 @@ describe('an alert by e-mail', () => {
           who.test(address) ? done(new Error('no such user')) : done(),
       })
     const one = await refusing(/bob/)
-    expect(await tell(email({ host: '127.0.0.1', port: one.port, allowPrivateNetwork: true }))).toEqual({
+    expect(await tell(email({ host: '127.0.0.1', port: one.port, tls: 'none', allowPrivateNetwork: true }))).toEqual({
       as: 'told',
       note: 'The mail server refused bob@example.com.',
     })
     const all = await refusing(/./)
-    expect(await tell(email({ host: '127.0.0.1', port: all.port, allowPrivateNetwork: true }))).toMatchObject(
+    expect(await tell(email({ host: '127.0.0.1', port: all.port, tls: 'none', allowPrivateNetwork: true }))).toMatchObject(
       { as: 'failed' },
     )
   })

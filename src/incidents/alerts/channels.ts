@@ -8,7 +8,7 @@ import { createWebhookChannel } from './webhook.ts'
 
 export interface ChannelDeps {
   readonly clock: Clock
-  readonly egress: Pick<Egress, 'send' | 'openSocket'>
+  readonly egress: Pick<Egress, 'send' | 'mail'>
   readonly environment: Readonly<Record<string, string | undefined>>
   /** Trusted certificate authority of the mail server in PEM, in place of the system's. */
   readonly ca?: string
@@ -31,18 +31,20 @@ function emailChannel({ to, from, smtp }: EmailAlerts, deps: ChannelDeps): Chann
   return createEmailChannel({
     to: typeof to === 'string' ? [to] : to,
     from,
-    host,
-    port: smtp.port ?? (tls ? SMTPS_PORT : SUBMISSION_PORT),
-    tls,
+    server: {
+      host,
+      port: smtp.port ?? (tls === true ? SMTPS_PORT : SUBMISSION_PORT),
+      security: tls === 'none' ? 'none' : tls ? 'tls' : 'starttls',
+    },
     login:
       user === undefined || password === undefined
         ? undefined
         : {
-            user: readSecret(user, 'email.smtp.user', deps),
+            username: readSecret(user, 'email.smtp.user', deps),
             password: readSecret(password, 'email.smtp.password', deps),
           },
     allowPrivate: allowPrivateNetwork,
-    openSocket: deps.egress.openSocket,
+    mail: deps.egress.mail,
     ca: deps.ca,
   })
 }
