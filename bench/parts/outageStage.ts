@@ -162,6 +162,7 @@ export async function setOutageStage(options: OutageStageOptions): Promise<Outag
       budgets,
       breakerPolicy: policy,
       send: (request) => egress.send(request),
+      mail: (request) => egress.mail(request),
       async authorize(_, request) {
         options.authorize?.()
         return { ...request, secretHeaders: [], credentialVersion: '1' }

@@ -1,6 +1,6 @@
 import { codeOf, PermanentError, reasonOf, RetryableError, SECOND, type Clock } from '../base/index.ts'
 import { checkInput } from '../contracts/index.ts'
-import type { Egress, EgressResult } from '../egress/index.ts'
+import type { Egress, EgressRequest, EgressResult } from '../egress/index.ts'
 import type { Redactor } from '../ledger/index.ts'
 import type {
   AfterUnauthorized,
@@ -15,7 +15,14 @@ import type { Budgets, BudgetTicket } from './budgets/index.ts'
 import { judge, type Unauthorized } from './judge.ts'
 import { notDone, type CallOutcome, type CredentialRef } from './outcome.ts'
 import { exchangeOf, withRedactedReason, type Redactors } from './redaction.ts'
-import { buildRequest, type CallConnection, type CallRequest, type RecordedRequest } from './request.ts'
+import {
+  buildRequest,
+  isMail,
+  mailServerFor,
+  type CallConnection,
+  type CallRequest,
+  type RecordedRequest,
+} from './request.ts'
 
 /** What a call is made of. */
 export interface CallParts {
@@ -23,6 +30,7 @@ export interface CallParts {
   readonly breakers: Breakers
   readonly budgets: Budgets
   readonly send: Egress['send']
+  readonly mail: Egress['mail']
   /** The vault's, for this connection. */
   readonly authorize: (
     connection: CallConnection,
@@ -43,7 +51,7 @@ const CREDENTIAL_WAIT_MS = 5 * SECOND
 
 /** Makes ONE attempt: prepare → admit → authorize → begin → send → judge. Every way out is a {@link CallOutcome}. */
 export async function makeCall(call: CallRequest, parts: CallParts): Promise<CallOutcome> {
-  const prepared = prepare(call)
+  const prepared = await prepare(call)
   if (prepared.as === 'failed') return prepared
 
   const before = parts.breakers.ask(call)
@@ -107,7 +115,7 @@ type Prepared = { readonly as: 'prepared'; readonly input: unknown; readonly req
 type Failed = Extract<CallOutcome, { as: 'failed' }>
 
 /** Checks the input and makes the bytes; the bytes of an earlier attempt with the same key are taken as they are. */
-function prepare(call: CallRequest): Prepared | Failed {
+async function prepare(call: CallRequest): Promise<Prepared | Failed> {
   const checked = checkInput(call.operation.input, call.input)
   if (checked.as === 'broken') {
     const where = checked.path === '' ? 'The input' : `The input at ${checked.path}`
@@ -118,7 +126,9 @@ function prepare(call: CallRequest): Prepared | Failed {
   }
   try {
     const recorded = call.kind === 'send' ? call.recorded : undefined
-    return { as: 'prepared', input: checked.value, request: recorded ?? buildRequest(call, checked.value) }
+    const request = recorded ?? (await buildRequest(call, checked.value))
+    if (isMail(request)) mailServerFor(call.connection)
+    return { as: 'prepared', input: checked.value, request }
   } catch (error) {
     return notDone(codeOf(error, 'request_invalid'), `The request could not be made: ${reasonOf(error)}`)
   }
@@ -185,34 +195,55 @@ async function sendAndJudge(attempt: Attempt, authorized: Authorized): Promise<C
   const { request, redactor } = authorized
   const boundMs = call.operation.timeoutMs ?? DEFAULT_TIMEOUT_MS
   const begun = parts.clock.monotonic()
-  const result = await parts.send({
-    method: request.method,
-    url: request.url,
-    headers: request.headers,
-    body: request.body,
+  const around = {
     timeoutMs: parts.breakers.timeoutMs(call, boundMs),
     allowPrivate: call.connection.allowPrivate,
     spentMs: begun - attempt.begunAt,
     mayLeave: call.mayLeave,
-  })
+  }
+  const result = isMail(attempt.request)
+    ? await mailOut(attempt, request, around)
+    : await parts.send({
+        method: request.method,
+        url: request.url,
+        headers: request.headers,
+        body: request.body,
+        ...around,
+      })
   const ms = parts.clock.monotonic() - begun
   const exchange = exchangeOf(redactor, request, result, Math.round(ms))
   const seen = result.as === 'answered' ? readAnswer(result) : result
   const verdict = judge({ call, input, now: parts.clock.now() }, seen, exchange)
   if (!('as' in seen)) ticket.learn(seen, verdict.as === 'failed' ? verdict.retryAt : undefined)
   const redacted = withRedactedReason(verdict, redactor)
-  attempt.seen = seenOf(result, { ms, boundMs }, redacted)
+  const health = healthOf(result, isMail(attempt.request))
+  attempt.seen = seenOf(result, { ms, boundMs, health }, redacted)
   return redacted
+}
+
+/** The same for a mail, or for the greeting alone. */
+function mailOut(
+  { call, parts, request }: Attempt,
+  { login }: AuthorizedRequest,
+  around: Pick<EgressRequest, 'timeoutMs' | 'allowPrivate' | 'spentMs' | 'mayLeave'>,
+): Promise<EgressResult> {
+  const { envelope, body, headers } = request
+  return parts.mail({
+    server: mailServerFor(call.connection),
+    login,
+    ...(envelope && body && { mail: { ...envelope, bytes: body, messageId: headers['message-id'] ?? '' } }),
+    ...around,
+  })
 }
 
 /** What an exchange shows of the provider's health, and its answer in words that hold no secret. */
 function seenOf(
   result: EgressResult,
-  took: Pick<SeenCall, 'ms' | 'boundMs'>,
+  took: Pick<SeenCall, 'ms' | 'boundMs' | 'health'>,
   outcome: CallOutcome | Unauthorized,
 ): SeenCall {
   const code = 'code' in outcome ? outcome.code : outcome.as
   const words = 'reason' in outcome ? outcome.reason : outcome.as
   const timedOut = result.as === 'unknown' && result.code === 'timeout'
-  return { ...took, health: healthOf(result), timedOut, code, words }
+  return { ...took, timedOut, code, words }
 }

@@ -194,6 +194,7 @@ export function openCalls(
   const calls = createCalls({
     clock,
     send: egress.send,
+    mail: egress.mail,
     authorize: async (_, request) => ({
       ...request,
       headers: { ...request.headers, authorization: `Bearer ${SECRET}${version}` },

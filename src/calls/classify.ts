@@ -1,3 +1,4 @@
+import { atPath } from '../base/index.ts'
 import type {
   AnyConnector,
   AnyOperation,
@@ -35,7 +36,7 @@ export function classify(answer: ProviderAnswer, context: ClassifyContext): Clas
       reason: `The connector ${connector.name} could not tell what a ${answer.status} means: ${String(error).slice(0, 200)}`,
     }
   }
-  return withRetryTime(own ?? byStatus(answer, kind), answer, now)
+  return withRetryTime(own ?? (operation?.mail ? byReply(answer) : byStatus(answer, kind)), answer, now)
 }
 
 /** A wait that the provider asks for in its headers counts wherever the rule names none. */
@@ -100,6 +101,42 @@ export function byStatus(answer: ProviderAnswer, kind: IdempotencyKind): Classif
   return { as: unclear, code: 'provider_unavailable', reason }
 }
 
+/** Said by egress of every answer by SMTP: the command that was replied to. */
+const SMTP_COMMAND = 'smtp-command'
+
+/**
+ * What a reply of a mail server means (RFC 5321, 4.2.1): 2yz done, 4yz not now, 5yz never, each for certain, as what
+ * is in doubt gives no reply. A login that is refused for good (RFC 4954, 6), or that is asked for (530), is a person's
+ * to mend. What is refused before the server was asked anything about the mail (a greeting or an EHLO with 5yz, as for
+ * an address on a block list) says nothing about it, and is tried again.
+ */
+export function byReply(answer: ProviderAnswer): Classification {
+  const { status } = answer
+  const command = answer.headers[SMTP_COMMAND] ?? ''
+  const said = atPath(answer.json, 'reply.text')
+  const enhanced = atPath(answer.json, 'reply.enhanced')
+  const code = `smtp_${status}`
+  const reason = `The mail server answered ${status}${typeof enhanced === 'string' ? ` ${enhanced}` : ''} to ${command}: ${typeof said === 'string' ? said.slice(0, 200) : ''}`
+  if (status >= 200 && status < 300) return { as: 'succeeded' }
+  if (status === 421) return { as: 'retry', code: 'provider_unavailable', reason }
+  if (status >= 400 && status < 500) return { as: 'retry', code, reason }
+  if (status === 530 || (status >= 500 && command.startsWith('AUTH')))
+    return { as: 'unauthorized', code: 'credential_refused', reason }
+  if (status >= 500 && isOpening(command)) return { as: 'retry', code, reason }
+  if (status >= 500) return { as: 'failed', code, reason }
+  return { as: 'in_doubt', code, reason }
+}
+
+function isOpening(command: string): boolean {
+  return command === 'CONN' || command === 'EHLO' || command === 'HELO'
+}
+
+/** What a reply says about the server's health: that it refuses this mail, or greylists it, is none of its troubles. */
+function healthOfReply(status: number, command: string): Exclude<HealthResult, 'slow'> {
+  if (status === 421 || (status >= 400 && isOpening(command))) return 'failure'
+  return status >= 400 && (command.startsWith('AUTH') || status === 530) ? 'neutral' : 'success'
+}
+
 /** The beginning of a short answer in words; long ones and pages of HTML say nothing to an operator. */
 function excerpt(answer: ProviderAnswer): string {
   const text = answer.text.trim()
@@ -111,9 +148,10 @@ function excerpt(answer: ProviderAnswer): string {
 const OURS: ReadonlySet<string> = new Set(['egress_denied', 'egress_busy', 'expired', 'withdrawn'])
 
 /** What a result says about the provider's health, whatever it means for the step. */
-export function healthOf(result: EgressResult): Exclude<HealthResult, 'slow'> {
+export function healthOf(result: EgressResult, isMail = false): Exclude<HealthResult, 'slow'> {
   if (result.as === 'unknown') return result.code === 'too_large' ? 'success' : 'failure'
   if (result.as === 'not_sent') return OURS.has(result.code) ? 'neutral' : 'failure'
+  if (isMail) return healthOfReply(result.status, result.headers[SMTP_COMMAND] ?? '')
   if (result.status === 401 || result.status === 403 || result.status === 429) return 'neutral'
   return result.status >= 500 && result.status !== 501 && result.status !== 505 ? 'failure' : 'success'
 }

@@ -1,12 +1,14 @@
-import { encodeJson, parseJson, PermanentError } from '../base/index.ts'
+import { encodeJson, mailServerOf, parseJson, PermanentError, type MailServer } from '../base/index.ts'
 import type {
   AnyConnector,
   AnyOperation,
   Idempotency,
   OperationRequest,
   Priority,
+  RequestContext,
   Settings,
 } from '../define/index.ts'
+import { composeMail } from '../egress/index.ts'
 
 /** The connection that a call goes over. Nothing in it is secret. */
 export interface CallConnection {
@@ -67,18 +69,26 @@ export interface CallRequest {
 
 /** A request without its authorization, so that the same bytes can be sent again. */
 export interface RecordedRequest {
-  readonly method: OperationRequest['method']
-  /** Path and query, below the connection's base URL. */
+  /** Of SMTP: `MAIL` sends a mail, `EHLO` greets and sends none. */
+  readonly method: OperationRequest['method'] | 'MAIL' | 'EHLO'
+  /** Path and query, below the connection's base URL; of SMTP there is none. */
   readonly path: string
-  /** Lower-case names. */
+  /** Lower-case names. Of a mail those few by which it is known again; the others stand in its body. */
   readonly headers: Readonly<Record<string, string>>
   readonly body: Buffer | undefined
+  /** Of a mail: who sends it to whom, which its text need not say. */
+  readonly envelope?: Envelope | undefined
+}
+
+export interface Envelope {
+  readonly from: string
+  readonly to: readonly string[]
 }
 
 /** A recorded request as bytes for the database. {@link decodeRecorded} reads them. */
 export function encodeRecorded(request: RecordedRequest): Buffer {
-  const { method, path, headers, body } = request
-  return Buffer.from(encodeJson({ method, path, headers, body: body?.toString('base64') }))
+  const { method, path, headers, body, envelope } = request
+  return Buffer.from(encodeJson({ method, path, headers, body: body?.toString('base64'), envelope }))
 }
 
 /** The recorded request within bytes of {@link encodeRecorded}. */
@@ -99,14 +109,55 @@ export function idempotencyAt(
 }
 
 /** The bytes of an attempt's request: what the operation (or its look-up) wants sent, completed by the connector. */
-export function buildRequest(call: CallRequest, input: unknown): RecordedRequest {
+export async function buildRequest(call: CallRequest, input: unknown): Promise<RecordedRequest> {
   const context = {
     settings: call.connection.settings,
     idempotencyKey: call.idempotencyKey,
     begunAt: call.askedAt ?? call.begunAt,
   }
-  const wanted =
-    call.kind === 'lookup' ? lookupOf(call).request(input, context) : call.operation.request(input, context)
+  if (call.kind === 'lookup') return httpRequest(call, lookupOf(call).request(input, context))
+  const { mail, request } = call.operation
+  return mail === undefined
+    ? httpRequest(call, request(input, context))
+    : mailRequest(mail(input, context), context)
+}
+
+/** The Message-ID is made of the key, so that who gets a mail twice can tell (RFC 5322, 3.6.4). */
+async function mailRequest(
+  wanted: ReturnType<NonNullable<AnyOperation['mail']>>,
+  { idempotencyKey, begunAt }: RequestContext,
+): Promise<RecordedRequest> {
+  if (wanted === 'greeting') return { method: 'EHLO', path: '', headers: {}, body: undefined }
+  const { from, to, messageId, subject, bytes } = await composeMail(wanted, {
+    id: idempotencyKey,
+    at: begunAt,
+  })
+  const headers = {
+    from,
+    to: to.join(', '),
+    'message-id': messageId,
+    subject,
+    'content-type': 'message/rfc822',
+  }
+  return { method: 'MAIL', path: '', headers, body: bytes, envelope: { from, to } }
+}
+
+/** Whether a request goes by SMTP. */
+export function isMail({ method }: Pick<RecordedRequest, 'method'>): boolean {
+  return method === 'MAIL' || method === 'EHLO'
+}
+
+/** Where the connection's mails go. Throws a {@link PermanentError} where its base URL names no mail server. */
+export function mailServerFor({ name, baseUrl }: CallConnection): MailServer {
+  const server = mailServerOf(baseUrl)
+  if (server) return server
+  throw new PermanentError(
+    'connection_invalid',
+    `The base URL of connection "${name}" names no mail server. Write for example "smtps://smtp.example.com:465".`,
+  )
+}
+
+function httpRequest(call: CallRequest, wanted: OperationRequest): RecordedRequest {
   const key = call.kind === 'send' ? keyPlace(call.operation) : undefined
   const query =
     key !== undefined && 'query' in key ? { ...wanted.query, [key.query]: call.idempotencyKey } : wanted.query

@@ -43,9 +43,9 @@ export function notSentBecause(code: NotSentCode, reason: string): NotSent {
   return { as: 'not_sent', code, reason }
 }
 
-/** Whether the code of an error is one of a certificate or a TLS handshake. */
-export function isTlsFault(code: string): boolean {
-  return TLS_CODES.test(code)
+/** Whether an error is one of a certificate or a TLS handshake. */
+export function isTlsFault(code: string, text: string): boolean {
+  return TLS_CODES.test(code) || text.includes('before secure TLS connection')
 }
 
 /** Names the reason why no socket could be had. */
@@ -69,7 +69,7 @@ export function notSent(error: Error): NotSent {
   if (code === PHASE_TIMEOUT.tls) return { as, code: 'tls_failed', reason: `${text} Nothing was sent.` }
   if (code === PHASE_TIMEOUT.connect)
     return { as, code: 'connect_timeout', reason: 'The host did not answer in time, so nothing was sent.' }
-  if (TLS_CODES.test(code) || text.includes('before secure TLS connection'))
+  if (isTlsFault(code, text))
     return { as, code: 'tls_failed', reason: `No secure connection could be made (${code}): ${text}` }
   return {
     as,

@@ -22,6 +22,7 @@ export function callsOf(
     ...(board && { board }),
     ...(budgets && { budgets }),
     send: (request) => egress.send(request),
+    mail: (request) => egress.mail(request),
     authorize: async (connection, request, context) =>
       vault.authorize(await vault.loadConnectionById(connection.tenant, connection.id), request, context),
     refreshAfterUnauthorized: async (connection, version) =>

@@ -27,6 +27,8 @@ export interface AuthorizationContext {
 export interface AuthorizedRequest extends UnauthorizedRequest {
   /** Lower-case names of the headers that carry a secret, or what proves one. They are never recorded. */
   readonly secretHeaders: readonly string[]
+  /** Of SMTP, where the credential is a part of the dialogue: for egress alone. */
+  readonly login?: { readonly username: string; readonly password: string } | undefined
   /** Which credential was used; for `refreshAfterUnauthorized`. Tells nothing about it. */
   readonly credentialVersion: string
 }
@@ -95,6 +97,7 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
     const own = activeSecrets(connection, await usableSecrets(connection))
     const values: Record<string, string> = {}
     for (const field of secretFieldsOf(scheme)) values[field] = await neededValue(connection, own, field)
+    if (scheme.kind === 'smtp_login') return withLogin(request, values, own.version)
     const headers = headersFor(scheme, values, request.body ?? Buffer.alloc(0), context)
     return withHeaders(request, headers.all, headers.secret, own.version)
   }
@@ -205,6 +208,16 @@ function signedHeaders(
     'webhook-timestamp': timestamp,
     'webhook-signature': `v1,${signature}`,
   }
+}
+
+/** The request with what a mail server is told. */
+function withLogin(
+  request: UnauthorizedRequest,
+  values: Readonly<Record<string, string>>,
+  credentialVersion: string,
+): AuthorizedRequest {
+  const login = { username: values['username']!, password: values['password']! }
+  return { ...request, secretHeaders: [], login, credentialVersion }
 }
 
 /** The request with these headers in place of any of the same name. */

@@ -1,3 +1,4 @@
+import { mailServerOf } from '../base/index.ts'
 import {
   authFor,
   baseUrlFor,
@@ -140,12 +141,15 @@ export function planConnection(
       complain(`it needs the setting "${setting}" (${meaning}). Add it to "settings".`)
 
   const baseUrl = (definition.baseUrl ?? baseUrlFor(connector, definition.settings ?? {})).replace(/\/+$/, '')
+  const isMail = connector.auth.kind === 'smtp_login'
   if (/[{}]/.test(baseUrl))
     complain(
       `its base URL "${baseUrl}" needs the setting in braces, as letters, digits and hyphens alone. Add it to "settings".`,
     )
-  else if (!isHttpUrl(baseUrl))
-    complain(`its base URL "${baseUrl}" is not one. Write for example "https://api.example.com".`)
+  else if (isMail ? mailServerOf(baseUrl) === undefined : !isHttpUrl(baseUrl))
+    complain(
+      `its base URL "${baseUrl}" is not one. Write for example "${isMail ? 'smtps://smtp.example.com:465' : 'https://api.example.com'}".`,
+    )
 
   const { tokenUrl } = definition
   const oauth = schemesOf(connector.auth).find((scheme) => scheme.kind === 'oauth2')

@@ -33,8 +33,8 @@ export interface Asking {
 }
 
 /** The bytes of a request, made by the platform's own code. */
-export function wireRequest(asking: Asking, input: unknown): WireRequest {
-  const { method, path, headers, body } = buildRequest(callOf(asking, input), input)
+export async function wireRequest(asking: Asking, input: unknown): Promise<WireRequest> {
+  const { method, path, headers, body } = await buildRequest(callOf(asking, input), input)
   return { method, url: asking.baseUrl + path, headers, body: body?.toString('utf8') ?? '' }
 }
 

@@ -66,8 +66,8 @@ function describeOperation<T extends Twin>(
         },
         input,
       )
-    const wire = build()
-    expect(build()).toEqual(wire)
+    const wire = await build()
+    expect(await build()).toEqual(wire)
     expect(wire.url).not.toMatch(/[{}]/)
     expect(new URL(wire.url).pathname).not.toMatch(/undefined|\[object|%20undefined/)
     expect(wire.body).not.toMatch(/undefined|\[object Object\]/)

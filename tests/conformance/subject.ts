@@ -105,7 +105,7 @@ export async function startSubject<T extends Twin>(options: ConformanceOptions<T
     async call(name, given, { key = `conformance-${++keys}` } = {}) {
       const operation = operationOf(name)
       const input = await checked(operation.input, given, `The sample input of ${name}`)
-      const answer = await send(wireRequest(asking(name, 'send', key, clock.now()), input), key)
+      const answer = await send(await wireRequest(asking(name, 'send', key, clock.now()), input), key)
       return {
         key,
         input,
@@ -120,7 +120,7 @@ export async function startSubject<T extends Twin>(options: ConformanceOptions<T
       const lookup = idempotency.kind === 'key' ? idempotency.afterLifetime : idempotency
       if (lookup?.kind !== 'lookup') throw new Error(`${name} has no look-up.`)
       const input = await checked(operation.input, given, `The sample input of ${name}`)
-      const answer = await send(wireRequest(asking(name, 'lookup', key, begunAt), input), key)
+      const answer = await send(await wireRequest(asking(name, 'lookup', key, begunAt), input), key)
       const context = { settings: options.settings ?? {}, idempotencyKey: key, begunAt }
       const found: unknown = lookup.found(answer, input, context)
       return found === undefined

@@ -40,6 +40,7 @@ export async function startNode(options: NodeOptions): Promise<Node> {
   const calls = createCalls({
     clock,
     send: (request) => (life.dead ? never() : options.send(node, request)),
+    mail: () => never(),
     authorize: async (connection, request, context) =>
       vault.authorize(await vault.loadConnectionById(connection.tenant, connection.id), request, context),
     refreshAfterUnauthorized: async (connection, version) =>

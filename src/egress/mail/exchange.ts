@@ -250,7 +250,7 @@ function limitOf(phase: Exclude<Phase, 'ended'>, policy: EgressPolicy): number {
 /** What an error of the session means, by how far it had come. */
 function resultOf(error: SessionError, phase: Phase, mail: MailExchangeRequest['mail']): MailResult {
   const reply = replyOf(error.response ?? '') ?? tooLarge(error, phase)
-  const isTls = error.code === 'ETLS' || isTlsFault(error.originalCode ?? '')
+  const isTls = error.code === 'ETLS' || isTlsFault(error.originalCode ?? '', error.message)
   if (isTls && phase === 'greeting') return notSentBecause('tls_failed', tlsWords(error))
   if (isRefusal(reply)) {
     const rejected = (error.rejectedErrors ?? []).flatMap(rejectionOf)
@@ -258,10 +258,16 @@ function resultOf(error: SessionError, phase: Phase, mail: MailExchangeRequest['
     return { as: 'replied', answer, command: error.command ?? 'CONN' }
   }
   if (phase !== 'reply')
-    return notSentBecause('mail_not_ended', `The mail server was lost before the mail's end: ${reasonOf(error)}`)
+    return notSentBecause(
+      'mail_not_ended',
+      `The mail server was lost before the mail's end: ${reasonOf(error)}`,
+    )
   return error.response !== undefined || error.code === 'EPROTOCOL'
     ? unknown('truncated', `The server's last reply cannot be read: ${reasonOf(error)}`)
-    : unknown('reset', `The connection was lost after the mail was sent and before the reply: ${reasonOf(error)}`)
+    : unknown(
+        'reset',
+        `The connection was lost after the mail was sent and before the reply: ${reasonOf(error)}`,
+      )
 }
 
 /** The server has said which size it takes, and the mail is larger: what it would answer (RFC 1870, 6.1). */
@@ -288,4 +294,3 @@ function answerOf(reply: MailReply): MailAnswer {
 function unknown(code: Unknown['code'], reason: string): Unknown {
   return { as: 'unknown', code, reason }
 }
-

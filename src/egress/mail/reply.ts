@@ -18,7 +18,10 @@ export function replyOf(text: string): MailReply | undefined {
   return {
     code: Number(code),
     enhanced: parts[0]?.[2] ?? null,
-    text: words.filter((word) => word !== '').join(' ').slice(0, LONGEST_TEXT),
+    text: words
+      .filter((word) => word !== '')
+      .join(' ')
+      .slice(0, LONGEST_TEXT),
   }
 }
 

@@ -64,7 +64,9 @@ const email = (smtp: NonNullable<AlertsDefinition['email']>['smtp']): AlertsDefi
 describe('an alert by e-mail', () => {
   it('has text and HTML, says that it is automatic, and what a provider said in it is text', async () => {
     const server = await mailServer()
-    expect(await tell(email({ host: '127.0.0.1', port: server.port, tls: 'none', allowPrivateNetwork: true }))).toEqual({
+    expect(
+      await tell(email({ host: '127.0.0.1', port: server.port, tls: 'none', allowPrivateNetwork: true })),
+    ).toEqual({
       as: 'told',
     })
     const [mail] = server.mails
@@ -140,14 +142,16 @@ describe('an alert by e-mail', () => {
           who.test(address) ? done(new Error('no such user')) : done(),
       })
     const one = await refusing(/bob/)
-    expect(await tell(email({ host: '127.0.0.1', port: one.port, tls: 'none', allowPrivateNetwork: true }))).toEqual({
+    expect(
+      await tell(email({ host: '127.0.0.1', port: one.port, tls: 'none', allowPrivateNetwork: true })),
+    ).toEqual({
       as: 'told',
       note: 'The mail server refused bob@example.com.',
     })
     const all = await refusing(/./)
-    expect(await tell(email({ host: '127.0.0.1', port: all.port, tls: 'none', allowPrivateNetwork: true }))).toMatchObject(
-      { as: 'failed' },
-    )
+    expect(
+      await tell(email({ host: '127.0.0.1', port: all.port, tls: 'none', allowPrivateNetwork: true })),
+    ).toMatchObject({ as: 'failed' })
   })
 })
 

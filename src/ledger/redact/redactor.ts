@@ -49,7 +49,7 @@ export type KeptBody =
        */
       readonly sha256?: string
     }
-  /** Files and forms with files: length and hash only. */
+  /** Files, forms with files, and mails, whose encodings cut secrets into pieces: length and hash only. */
   | { readonly kind: 'binary'; readonly contentType: string; readonly bytes: number; readonly sha256: string }
 
 /** An exchange that can be shown to anybody who may read the ledger. */
@@ -253,7 +253,7 @@ const TEXT_TYPE = /^text\/|[/+](json|xml|javascript|x-www-form-urlencoded|x-ndjs
 
 /** The text of a body, or of its beginning; `undefined` where it is none. */
 function textOf(bytes: Uint8Array, contentType: string): string | undefined {
-  if (contentType.startsWith('multipart/') || bytes.includes(0)) return undefined
+  if (/^(multipart|message)\//.test(contentType) || bytes.includes(0)) return undefined
   if (TEXT_TYPE.test(contentType))
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8')
   try {
