@@ -124,7 +124,7 @@ export class MailExchange {
   #greeted(): void {
     const { mail } = this.#request
     if (mail !== undefined) return this.#send(mail)
-    const reply = replyOf(String(this.#session.lastServerResponse || ''))
+    const reply = replyOf(this.#session.lastServerResponse || '')
     if (reply) this.#finish({ as: 'replied', answer: answerOf(reply), command: 'EHLO' })
   }
 
@@ -133,12 +133,12 @@ export class MailExchange {
     const envelope = { from: mail.from, to: [...mail.to], size: mail.bytes.length }
     this.#session.send(envelope, this.#streamOf(mail.bytes), (error, info) => {
       if (error) return this.#fail(error)
-      const reply = replyOf(info!.response)
+      const reply = replyOf(info.response)
       // A reply that came before the mail's end was written is none to the mail.
       if (this.#phase !== 'reply' || reply === undefined)
         return this.#fail(new Error('The server replied out of turn.'))
-      const rejected = (info!.rejectedErrors ?? []).flatMap(rejectionOf)
-      const answer = { messageId: mail.messageId, accepted: info!.accepted, rejected, reply }
+      const rejected = (info.rejectedErrors ?? []).flatMap(rejectionOf)
+      const answer = { messageId: mail.messageId, accepted: info.accepted, rejected, reply }
       return this.#finish({ as: 'replied', answer, command: 'DATA' })
     })
   }

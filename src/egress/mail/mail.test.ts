@@ -41,13 +41,13 @@ const bodyOf = (result: EgressResult): unknown =>
 
 /** Moves the time on until the exchange is over. */
 async function overTime(result: Promise<EgressResult>, clock: FakeClock, ms: number): Promise<EgressResult> {
-  let isOver = false
-  void result.then(() => (isOver = true))
-  while (!isOver) {
-    await new Promise((resolve) => setImmediate(resolve))
+  const again = Symbol('not yet')
+  for (;;) {
     await clock.advance(ms)
+    const turn = new Promise<typeof again>((resolve) => setImmediate(resolve, again))
+    const over = await Promise.race([result, turn])
+    if (over !== again) return over
   }
-  return result
 }
 
 describe('a mail', () => {

@@ -42,7 +42,7 @@ export function createEmailChannel(options: EmailOptions): Channel {
           as: 'failed',
           reason: `The mail server answered ${result.status}: ${String(atPath(answer, 'reply.text'))}`,
         }
-      const rejected = (atPath(answer, 'rejected') as unknown as readonly { address: string }[]).map(
+      const rejected = (atPath(answer, 'rejected') as readonly { address: string }[]).map(
         ({ address }) => address,
       )
       return rejected.length === 0
