@@ -45,7 +45,14 @@ export type CrashPoint = (typeof CRASH_POINTS)[number] | (typeof REFRESH_CRASH_P
 export const CRASH_CHANNEL = 'trestle:crash-point'
 const points = channel(CRASH_CHANNEL)
 
+/** What is published there. */
+export interface ReachedPoint {
+  readonly name: CrashPoint
+  /** The id of what it was reached with, where a process is at the same place with several: a connection, for refreshes. */
+  readonly about: string | undefined
+}
+
 /** Says that this place is reached. Without a subscriber it costs one comparison. */
-export function crashPoint(name: CrashPoint): void {
-  if (points.hasSubscribers) points.publish(name)
+export function crashPoint(name: CrashPoint, about?: string): void {
+  if (points.hasSubscribers) points.publish({ name, about } satisfies ReachedPoint)
 }

@@ -115,7 +115,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
         case 'changed':
           return { as: 'refreshed', grant: turn.grant }
         case 'ours':
-          crashPoint('refresh.taken')
+          crashPoint('refresh.taken', connection.id)
           return ask(connection, turn, takenAt)
         case 'answered':
           return read(connection, turn.refresh, turn.grant)
@@ -187,7 +187,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
         sent = true
       },
     })
-    crashPoint('refresh.answered')
+    crashPoint('refresh.answered', connection.id)
     const answer = keptAnswerOf(result, clock.now())
     if (answer === undefined) {
       const reason =
@@ -198,7 +198,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
       return failed(connection, own, { code, reason, doubtful: sent || result.as === 'unknown' })
     }
     await keep(connection, own, answer)
-    crashPoint('refresh.kept')
+    crashPoint('refresh.kept', connection.id)
     return settle(connection, own, grant, answer)
   }
 
@@ -276,7 +276,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
     const question = questionOf(connection, client, claimOf(connection, asked))
     const answer = await judgeTokenAnswer(kept, question)
     const outcome = await storage.transaction((client) => apply(client, connection, own, asked, kept, answer))
-    if (outcome.as === 'refreshed') crashPoint('refresh.saved')
+    if (outcome.as === 'refreshed') crashPoint('refresh.saved', connection.id)
     options.onStateChanged(connection)
     return outcome
   }

@@ -1,6 +1,13 @@
 import { writeSync } from 'node:fs'
 import { subscribe } from 'node:diagnostics_channel'
-import { CRASH_CHANNEL, reasonOf, systemClock, systemRandom, type CrashPoint } from '../../src/base/index.ts'
+import {
+  CRASH_CHANNEL,
+  reasonOf,
+  systemClock,
+  systemRandom,
+  type CrashPoint,
+  type ReachedPoint,
+} from '../../src/base/index.ts'
 import { defineConfig, type AlertsDefinition } from '../../src/define/index.ts'
 import { createPlatform, openInstallation, type Role } from '../../src/runtime/index.ts'
 import { onAskedToStop, readChildOptions, tellParent } from './child.ts'
@@ -73,8 +80,8 @@ tellParent({
 
 function arm({ point, count, how }: NonNullable<NodeOptions['crashAt']>): void {
   let reached = 0
-  subscribe(CRASH_CHANNEL, (name) => {
-    if (name !== point || ++reached !== count) return
+  subscribe(CRASH_CHANNEL, (said) => {
+    if ((said as ReachedPoint).name !== point || ++reached !== count) return
     process.kill(process.pid, how === 'kill' ? 'SIGKILL' : 'SIGSTOP')
   })
 }

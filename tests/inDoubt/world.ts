@@ -10,7 +10,15 @@ import { createHubspotTwin } from 'trestle/connectors/hubspot/twin'
 import { createQuickbooksTwin } from 'trestle/connectors/quickbooks/twin'
 import { createTwilioTwin } from 'trestle/connectors/twilio/twin'
 import type { Effect, Twin } from 'trestle/testing'
-import { CRASH_CHANNEL, newId, pause, systemClock, systemRandom, type RunId } from '../../src/base/index.ts'
+import {
+  CRASH_CHANNEL,
+  newId,
+  pause,
+  systemClock,
+  systemRandom,
+  type ReachedPoint,
+  type RunId,
+} from '../../src/base/index.ts'
 import type { EgressRequest, EgressResult } from '../../src/egress/index.ts'
 import { createInbox, type Inbox } from '../../src/inbox/index.ts'
 import { writeEntries } from '../../src/ledger/index.ts'
@@ -170,8 +178,8 @@ export async function openWorld(seed: string, options: WorldOptions = {}): Promi
       .query(`update nodes set heartbeat_at = now() - interval '1 hour' where id = $1`, [dead.engine.node])
       .then(bringUp)
   }
-  const onCrashPoint = (name: unknown): void => {
-    if (!armed || armed.point !== name || !node || node.dead) return
+  const onCrashPoint = (said: unknown): void => {
+    if (!armed || armed.point !== (said as ReachedPoint).name || !node || node.dead) return
     const { what } = armed
     armed = undefined
     if (what === 'die') kill(0)

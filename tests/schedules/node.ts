@@ -1,7 +1,14 @@
 import { writeSync } from 'node:fs'
 import { subscribe } from 'node:diagnostics_channel'
 import { z } from 'zod'
-import { CRASH_CHANNEL, reasonOf, systemClock, systemRandom, type CrashPoint } from '../../src/base/index.ts'
+import {
+  CRASH_CHANNEL,
+  reasonOf,
+  systemClock,
+  systemRandom,
+  type CrashPoint,
+  type ReachedPoint,
+} from '../../src/base/index.ts'
 import {
   cron,
   defineConfig,
@@ -29,9 +36,10 @@ export interface NodeReady {
 
 const options = readChildOptions() as NodeOptions
 let reached = 0
-subscribe(CRASH_CHANNEL, (name) => {
+subscribe(CRASH_CHANNEL, (point) => {
   const { crashAt } = options
-  if (crashAt && name === crashAt.point && ++reached === crashAt.count) process.kill(process.pid, 'SIGKILL')
+  if (crashAt && (point as ReachedPoint).name === crashAt.point && ++reached === crashAt.count)
+    process.kill(process.pid, 'SIGKILL')
 })
 
 const list = defineOperation({
