@@ -17,6 +17,8 @@ import type { Installation } from '../../src/runtime/index.ts'
  * - `ignores_lanes`: a run does not wait for those before it in its lane.
  * - `rescues_nobody`: nobody looks for dead nodes.
  * - `ignores_retry_after`: what the provider says of when to come again, and of what is left, is not read.
+ * - `refreshes_out_of_turn`: every other node's turn to refresh a grant is taken to have ended.
+ * - `reads_before_keeping`: what a token endpoint answers is not committed before it is read.
  */
 export const SABOTAGES = [
   'answers_before_commit',
@@ -28,6 +30,8 @@ export const SABOTAGES = [
   'ignores_lanes',
   'rescues_nobody',
   'ignores_retry_after',
+  'refreshes_out_of_turn',
+  'reads_before_keeping',
 ] as const
 export type Sabotage = (typeof SABOTAGES)[number]
 
@@ -132,6 +136,21 @@ const SPOILERS: Readonly<
       ...statement,
       text: statement.text.replaceAll('not r.lane_open or', 'true or'),
     }),
+  }),
+  refreshes_out_of_turn: () => ({
+    change: (statement) => ({
+      ...statement,
+      text: statement.text.replace('lease_until <= clock_timestamp() as lease_ended', 'true as lease_ended'),
+    }),
+  }),
+  reads_before_keeping: () => ({
+    change: (statement) =>
+      statement.text.startsWith('insert into grant_refreshes') && statement.text.includes("'answered'")
+        ? {
+            ...statement,
+            text: 'select $1::text, $2::text, $3::text, $4::bigint, $5::boolean, $6::integer, $7::bytea',
+          }
+        : statement,
   }),
   rescues_nobody: () => ({
     changeRows: (statement, rows) => (statement.text.startsWith('select n.id from nodes') ? [] : rows),

@@ -205,7 +205,8 @@ async function answersNow(url: string): Promise<boolean> {
   }
 }
 
-async function createDatabase(url: string): Promise<string> {
+/** Another empty database on that server; gives its address. */
+export async function createDatabase(url: string): Promise<string> {
   const name = `crash_${systemRandom.bytes(6).toString('hex')}`
   await asAdmin(url, `create database ${name}`)
   const own = new URL(url)
@@ -214,7 +215,7 @@ async function createDatabase(url: string): Promise<string> {
 }
 
 /** Recovery after a crash syncs every file of the server, so those of worlds that are over must not stay. */
-function dropDatabase(url: string, own: string): Promise<void> {
+export function dropDatabase(url: string, own: string): Promise<void> {
   return asAdmin(url, `drop database if exists ${new URL(own).pathname.slice(1)} with (force)`)
 }
 

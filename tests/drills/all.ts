@@ -2,8 +2,9 @@ import { databaseGone } from './databaseGone.ts'
 import { diskFull } from './diskFull.ts'
 import type { Drill } from './drill.ts'
 import { nodeDies } from './nodeDies.ts'
+import { refreshRace } from './refreshRace.ts'
 import { storm } from './storm.ts'
 import { wall } from './wall.ts'
 
 /** Drills of the plan that are run here, in its order. */
-export const DRILLS: readonly Drill[] = [nodeDies, databaseGone, diskFull, storm, wall]
+export const DRILLS: readonly Drill[] = [nodeDies, databaseGone, diskFull, storm, refreshRace, wall]

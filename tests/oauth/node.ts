@@ -15,9 +15,9 @@ import type { EgressRequest } from '../../src/egress/index.ts'
 import { callsOf, createPlatform, openInstallation, TENANT } from '../../src/runtime/index.ts'
 import type { RefreshTiming } from '../../src/vault/index.ts'
 import { onAskedToStop, readChildOptions, tellParent } from '../crash/child.ts'
+import { sabotage, type Sabotage } from '../crash/sabotage.ts'
 import { configOf, portal, type Portals } from './connector.ts'
 import { openJournal } from './journal.ts'
-import { takeAway, type Sabotage } from './sabotage.ts'
 
 /** A worker in a process of its own that also calls over OAuth connections, by the pipeline that runs use. */
 export interface NodeOptions extends Portals {
@@ -27,6 +27,8 @@ export interface NodeOptions extends Portals {
   readonly folder: string
   /** Takes what the node did and reached, for whoever judges it. */
   readonly journalFile: string
+  /** Those that are called over. */
+  readonly called: readonly string[]
   /** Calls at once, in the same moment on every node, again and again. */
   readonly callers: number
   /** Default: the product's own times. */
@@ -61,7 +63,6 @@ export type NodeLine =
 const WAVE_MS = SECOND
 
 const options = readChildOptions() as NodeOptions
-if (options.sabotage) takeAway(options.sabotage)
 const journal = openJournal<NodeLine>(options.journalFile)
 let armed = false
 process.on('SIGUSR2', () => {
@@ -86,6 +87,7 @@ const installation = await openInstallation({
   ...(options.timing && { refreshTiming: options.timing }),
   onFault,
 })
+if (options.sabotage) sabotage(installation, options.sabotage)
 // The witness tells exchanges apart by who asks.
 const { send } = installation.egress
 Object.assign(installation.egress, {
@@ -110,8 +112,7 @@ const calls = callsOf(installation)
 await Promise.all(Array.from({ length: options.callers }, (_, i) => callAgainAndAgain(i)))
 
 async function callAgainAndAgain(i: number): Promise<void> {
-  const { connections } = options
-  const name = connections[i % connections.length]!
+  const name = options.called[i % options.called.length]!
   const connection = await installation.vault.loadConnection(TENANT, name)
   while (!stop.asked) {
     // All at once, on every node: what chance keeps apart shows no race.

@@ -5,8 +5,8 @@ import { beforeAll, expect, it } from 'vitest'
 import { SECOND } from '../../src/base/index.ts'
 import { compileEntries } from '../crash/build.ts'
 import { createTestDatabase } from '../support/database.ts'
-import { runCampaign, type CampaignReport } from './campaign.ts'
-import type { Sabotage } from './sabotage.ts'
+import { runCampaign, type CampaignOptions, type CampaignReport } from './campaign.ts'
+import { SHORT_SIZED } from './sizes.ts'
 
 /**
  * The short form of `npm run test:oauth`: four processes, 200 callers, a token endpoint that is slow at times, and
@@ -17,7 +17,7 @@ beforeAll(async () => {
   compiled = join(await compileEntries(), '..')
 })
 
-async function campaign(sabotage?: Sabotage): Promise<CampaignReport> {
+async function campaign(over: Partial<CampaignOptions> = {}): Promise<CampaignReport> {
   const [database, folder] = await Promise.all([
     createTestDatabase(),
     mkdtemp(join(tmpdir(), 'trestle-oauth-short-')),
@@ -30,15 +30,9 @@ async function campaign(sabotage?: Sabotage): Promise<CampaignReport> {
       seed: 'short',
       expiries: 20,
       limitMs: 60 * SECOND,
-      connections: 8,
-      callers: 200,
-      lifetime: 6,
-      slowMs: 3 * SECOND,
-      timing: { askWithinMs: 3 * SECOND, answerWithinMs: 8 * SECOND },
-      killEvery: 4,
-      killAtRandomMs: 6 * SECOND,
+      ...SHORT_SIZED,
       onProgress: () => {},
-      ...(sabotage && { sabotage }),
+      ...over,
     })
   } finally {
     await database.drop()
@@ -46,7 +40,16 @@ async function campaign(sabotage?: Sabotage): Promise<CampaignReport> {
   }
 }
 
-it('no grant dies of processes that are killed, unless its answer was lost with one, and that is told', async () => {
+const FEW: Partial<CampaignOptions> = {
+  expiries: 6,
+  connections: 2,
+  idle: 0,
+  callers: 40,
+  killAtRandomMs: 60 * SECOND,
+}
+
+// They wait more than they work, so they run at the same time, each on a database of its own.
+it.concurrent('no grant dies of processes that are killed, unless its answer was lost, and that is told', async () => {
   const report = await campaign()
   expect(report.broken).toEqual([])
   expect(report.expiries).toBeGreaterThanOrEqual(20)
@@ -54,6 +57,17 @@ it('no grant dies of processes that are killed, unless its answer was lost with 
   expect(report.toldMs.length).toBe(report.lost)
 })
 
-it.each(['no_lease', 'no_keeping'] as const)('CONTROL: a build with %s is noticed', async (sabotage) => {
-  expect((await campaign(sabotage)).broken).not.toEqual([])
+it.concurrent('CONTROL: that nobody has a turn of its own is noticed', async () => {
+  const { broken } = await campaign({ ...FEW, sabotage: 'refreshes_out_of_turn' })
+  expect(broken.join()).toContain('asked again while the first lived')
+})
+
+it.concurrent('CONTROL: that an answer is read before it is committed is noticed', async () => {
+  const { broken } = await campaign({
+    ...FEW,
+    killEvery: 2,
+    killAt: ['refresh.kept'],
+    sabotage: 'reads_before_keeping',
+  })
+  expect(broken.join()).toContain('asked again although the answer was committed')
 })

@@ -48,6 +48,8 @@ export interface Verdict {
   readonly askedAgain: number
   /** Grants whose answer was lost with its node, as the witness can prove. */
   readonly lost: number
+  /** Connections that were believed dead for no reason that the witness knows. */
+  readonly diedWithoutReason: number
   /** Until somebody was told of each of these, from its node's death. */
   readonly toldMs: readonly number[]
   /** From when the grant could be used or renewed after a death until the next call was good. */
@@ -84,9 +86,9 @@ export function judge(evidence: Evidence): Verdict {
   const lost: Exchange[] = []
   const askedFor = groupBy(evidence.exchanges, (one) => `${one.connection}/${one.token}`)
   for (const questions of askedFor.values()) broken.push(...judgeToken(evidence, questions, lost))
-  for (const { connection, at } of evidence.refusals)
-    if (!lost.some((one) => one.connection === connection && one.askedAt < at))
-      broken.push(`${connection} was believed dead, and no answer for it was lost`)
+  const unexplained = unexplainedIn(evidence.refusals, lost)
+  for (const { connection } of unexplained)
+    broken.push(`${connection} was believed dead, and no answer for it was lost`)
   const toldMs = lost.map((one) => toldAfterMs(evidence, one)).filter((ms) => ms !== undefined)
   if (toldMs.length < lost.length)
     broken.push(`${lost.length - toldMs.length} lost grants were told to nobody`)
@@ -97,6 +99,7 @@ export function judge(evidence: Evidence): Verdict {
     askedOnce: renewed.filter((questions) => questions.length === 1).length,
     askedAgain: renewed.filter((questions) => questions.length > 1 && wasGranted(questions.at(-1)!)).length,
     lost: lost.length,
+    diedWithoutReason: unexplained.length,
     toldMs,
     recoveredMs: recoveriesOf(evidence, lost),
     broken,
@@ -122,6 +125,15 @@ function judgeToken(evidence: Evidence, questions: readonly Exchange[], lost: Ex
   return broken
 }
 
+/** Each lost answer explains that its connection was believed dead once, afterwards. */
+function unexplainedIn(refusals: Evidence['refusals'], lost: readonly Exchange[]): Evidence['refusals'] {
+  return refusals.filter(({ connection, at }) => {
+    const before = refusals.filter((one) => one.connection === connection && one.at <= at)
+    const reasons = lost.filter((one) => one.connection === connection && one.askedAt < at)
+    return reasons.length < before.length
+  })
+}
+
 function wasGranted({ status }: Exchange): boolean {
   return status === 200
 }
@@ -139,7 +151,7 @@ function hasReached(
 function toldAfterMs({ deaths, told }: Evidence, { node, connection }: Exchange): number | undefined {
   const died = deaths.get(node)!
   const first = told.find((one) => one.connection === connection && one.at >= died)
-  return first && first.at - died
+  return first && Math.round(first.at - died)
 }
 
 /**

@@ -35,7 +35,7 @@ export interface World {
   close(): Promise<void>
 }
 
-type NodeStart = Pick<NodeOptions, 'name' | 'journalFile' | 'callers'> &
+type NodeStart = Pick<NodeOptions, 'name' | 'journalFile' | 'called' | 'callers'> &
   Partial<Pick<NodeOptions, 'diesAt' | 'sabotage'>>
 
 export async function openWorld(options: WorldOptions): Promise<World> {
