@@ -11,24 +11,39 @@ export function startCredentialUpkeep(
   onFault: (what: string, error: unknown) => void,
 ): () => Promise<void> {
   let stopped = false
-  let under: Promise<void> = Promise.resolve()
-  let cancel: () => void = () => {}
-  const look = async (): Promise<void> => {
-    if (!inHold()) await vault.refreshAhead()
+  const under = new Set<Promise<void>>()
+  const cancels = new Map<Look, () => void>()
+
+  async function lookOnce({ what, look }: Look): Promise<void> {
+    if (inHold()) return
+    await look().catch((error: unknown) => onFault(what, error))
   }
-  const schedule = (): void => {
+  function schedule(look: Look): void {
     if (stopped) return
     // Scattered, so that nodes that were started together do not look together.
-    cancel = clock.after(REFRESH_AHEAD_EVERY_MS * (0.5 + random.next() / 2), () => {
-      under = look()
-        .catch((error: unknown) => onFault('refresh credentials ahead', error))
-        .finally(schedule)
+    const cancel = clock.after(REFRESH_AHEAD_EVERY_MS * (0.5 + random.next() / 2), () => {
+      const looking = lookOnce(look).finally(() => {
+        under.delete(looking)
+        if (look.waits) schedule(look)
+      })
+      under.add(looking)
+      if (!look.waits) schedule(look)
     })
+    cancels.set(look, cancel)
   }
-  schedule()
-  return () => {
+
+  schedule({ what: 'refresh credentials ahead', look: () => vault.refreshAhead(), waits: true })
+  schedule({ what: 'refresh what was left behind', look: () => vault.refreshLeftBehind(), waits: false })
+  return async () => {
     stopped = true
-    cancel()
-    return under
+    for (const cancel of cancels.values()) cancel()
+    await Promise.all(under)
   }
+}
+
+interface Look {
+  readonly what: string
+  readonly look: () => Promise<number>
+  /** The next one is put off until this one is over. */
+  readonly waits: boolean
 }

@@ -199,7 +199,7 @@ describe('a node that dies in a refresh', () => {
     await oauth.database.pool.query(
       `update grant_refreshes set lease_until = clock_timestamp() - interval '1 minute'`,
     )
-    await vault.refreshAhead()
+    await vault.refreshLeftBehind()
     expect((await oauth.entries()).map((entry) => entry.action)).toContain('credential.refreshed')
     expect(oauth.server.requests.length).toBe(1)
   })
@@ -214,7 +214,7 @@ describe('a node that dies in a refresh', () => {
     })
     await expect(oauth.tokenOf(dying, connection)).rejects.toThrow('died')
     await oauth.database.pool.query('update grant_refreshes set lease_until = clock_timestamp()')
-    await oauth.node().refreshAhead()
+    await oauth.node().refreshLeftBehind()
     expect(await oauth.stateOf(connection)).toBe('needs_reauthorization')
     expect((await oauth.entries()).at(-1)).toMatchObject({
       action: 'credential.refused',
@@ -246,6 +246,19 @@ describe('a node that dies in a refresh', () => {
     expect(oauth.server.isGood((await late).token)).toBe(true)
     expect(await oauth.stateOf(connection)).toBe('active')
     expect((await oauth.entries()).map((entry) => entry.action)).toContain('connection.reauthorized')
+  })
+
+  it('leaves grants that another node asks for out of the look ahead, so that it does not wait for them', async () => {
+    const { vault, connection } = await oauth.connected('asked-elsewhere')
+    await oauth.tokenOf(vault, connection)
+    await oauth.clock.advance(HOUR)
+    const release = oauth.server.hold()
+    const asked = oauth.server.untilRequests(1)
+    const looking = vault.refreshAhead()
+    await asked
+    expect(await oauth.node().refreshAhead()).toBe(0)
+    release()
+    expect(await looking).toBe(1)
   })
 
   it('leaves grants that are paused out of the look ahead, so that they keep no other from it', async () => {

@@ -22,11 +22,15 @@ export interface RefreshAheadOptions {
   readonly loadConnectionById: (tenant: string, id: string) => Promise<Connection>
 }
 
-/**
- * Looks once for grants that nobody is calling with: those that near their end, and what a node left behind that died
- * in a refresh. Gives how many it took up. Every node may look; each grant has one refresh all the same.
- */
-export function createRefreshAhead(options: RefreshAheadOptions): () => Promise<number> {
+/** Each looks once, and gives how many it took up. Every node may look; each grant has one refresh all the same. */
+export interface RefreshLooks {
+  /** For grants that near their end, also where nobody is calling with them. */
+  ahead(): Promise<number>
+  /** For what a node left behind that died in a refresh. A slow token endpoint of others keeps nobody waiting here. */
+  leftBehind(): Promise<number>
+}
+
+export function createRefreshLooks(options: RefreshAheadOptions): RefreshLooks {
   const { storage, keeper, refresher, clock } = options
 
   interface Found {
@@ -37,17 +41,23 @@ export function createRefreshAhead(options: RefreshAheadOptions): () => Promise<
     readonly todo: 'expiring' | 'lost' | 'unread'
   }
 
-  async function find(): Promise<readonly Found[]> {
-    const expiring = await storage.reader.query<Found>(
+  async function findExpiring(): Promise<readonly Found[]> {
+    const { rows } = await storage.reader.query<Found>(
+      // Neither those whose token endpoint is left alone for now, nor those that another node asks for.
       `select s.tenant, s.connection_id as id, s.version::text, 'expiring' as todo from secrets s
          join connections c on c.tenant = s.tenant and c.id = s.connection_id and c.state = 'active'
        where s.field = '${GRANT_FIELD}' and s.expires_at < $1
          and not exists (select 1 from grant_refreshes r where r.tenant = s.tenant
-           and r.connection_id = s.connection_id and r.state = 'failed' and r.retry_at > $2)
+           and r.connection_id = s.connection_id
+           and (r.state = 'failed' and r.retry_at > $2 or r.state = 'asking' and r.lease_until > clock_timestamp()))
        order by s.expires_at limit ${AT_ONCE}`,
       [new Date(clock.now() + HORIZON_MS), new Date(clock.now())],
     )
-    const left = await storage.reader.query<Found>(
+    return rows
+  }
+
+  async function findLeftBehind(): Promise<readonly Found[]> {
+    const { rows } = await storage.reader.query<Found>(
       `select r.tenant, r.connection_id as id, r.replaces::text as version,
          case r.state when 'answered' then 'unread' else 'lost' end as todo
        from grant_refreshes r join connections c on c.tenant = r.tenant and c.id = r.connection_id
@@ -55,7 +65,7 @@ export function createRefreshAhead(options: RefreshAheadOptions): () => Promise<
           or (r.state = 'answered' and r.lease_until <= clock_timestamp() - ${UNREAD_FOR_MS} * interval '1 millisecond')
        order by r.lease_until limit ${AT_ONCE}`,
     )
-    return [...left.rows, ...expiring.rows]
+    return rows
   }
 
   async function takeUp({ tenant, id, version, todo }: Found): Promise<void> {
@@ -66,8 +76,7 @@ export function createRefreshAhead(options: RefreshAheadOptions): () => Promise<
     else await keeper.refreshAhead(connection, scatterOf(id, version))
   }
 
-  return async () => {
-    const found = await find()
+  async function takeUpAll(found: readonly Found[]): Promise<number> {
     const waiting = [...found]
     const work = async (): Promise<void> => {
       for (let one = waiting.shift(); one !== undefined; one = waiting.shift())
@@ -75,6 +84,11 @@ export function createRefreshAhead(options: RefreshAheadOptions): () => Promise<
     }
     await Promise.all(Array.from({ length: REFRESHES_AT_ONCE }, work))
     return found.length
+  }
+
+  return {
+    ahead: async () => takeUpAll(await findExpiring()),
+    leftBehind: async () => takeUpAll(await findLeftBehind()),
   }
 }
 

@@ -7,7 +7,7 @@ import { createGrantStore } from './grants.ts'
 import type { MasterKey } from './masterKey.ts'
 import { createGrantKeeper } from './oauth.ts'
 import { createRefresher, type RefreshTiming } from './refresh.ts'
-import { createRefreshAhead } from './refreshAhead.ts'
+import { createRefreshLooks } from './refreshAhead.ts'
 import { createRefreshStore } from './refreshes.ts'
 import type { Environment } from './plan.ts'
 import { keyHeader, open, seal } from './seal.ts'
@@ -55,10 +55,15 @@ export interface Vault extends Authorizer, ConnectionSync, Omit<ConnectionStore,
   checkMasterKey(): Promise<void>
   readonly tokens: TokenStore
   /**
-   * Looks once for grants that near their end, whether they are in use or not, and for refreshes that lost their node;
-   * gives how many there were. Every node calls it every {@link REFRESH_AHEAD_EVERY_MS}.
+   * Looks once for grants that near their end, whether they are in use or not; gives how many there were. Every node
+   * calls it every {@link REFRESH_AHEAD_EVERY_MS}.
    */
   refreshAhead(): Promise<number>
+  /**
+   * The same for refreshes that lost their node. An answer that was lost with it is found out here, so no other grant
+   * is waited for: the next look is made although one before it is still at work.
+   */
+  refreshLeftBehind(): Promise<number>
   /** Resolves when every refresh that this process began is over: what a token endpoint answers then is not lost. */
   drain(): Promise<void>
   /** Seals a secret of the installation itself, such as the ledger's signing key. `name` tells it from others. */
@@ -86,6 +91,13 @@ export function createVault(options: VaultOptions): Vault {
     onStateChanged: forget,
   })
   const keeper = createGrantKeeper({ storage, grants, refresher, clock })
+  const looks = createRefreshLooks({
+    storage,
+    keeper,
+    refresher,
+    clock,
+    loadConnectionById: (tenant, id) => connections.loadConnectionById(tenant, id),
+  })
   const authorizer = createAuthorizer({
     secrets,
     grants: keeper,
@@ -110,13 +122,8 @@ export function createVault(options: VaultOptions): Vault {
     ...sync,
     ...connections,
     checkMasterKey,
-    refreshAhead: createRefreshAhead({
-      storage,
-      keeper,
-      refresher,
-      clock,
-      loadConnectionById: (tenant, id) => connections.loadConnectionById(tenant, id),
-    }),
+    refreshAhead: () => looks.ahead(),
+    refreshLeftBehind: () => looks.leftBehind(),
     drain: () => keeper.drain(),
     tokens: createTokenStore({ storage, clock, random, record }),
     installationSeal(name) {

@@ -159,7 +159,7 @@ async function dieAsking(connection: Connection, how: Partial<VaultOptions>): Pr
   await fixture.database.pool.query(
     `update grant_refreshes set lease_until = clock_timestamp() - interval '1 minute'`,
   )
-  await node().refreshAhead()
+  await node().refreshLeftBehind()
 }
 
 function dieAtTheGrant(statement: string): string {
