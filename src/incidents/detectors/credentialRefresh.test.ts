@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { createTestDatabase, type TestDatabase } from '../../../tests/support/database.ts'
 import { HOUR } from '../../base/index.ts'
 import { openDatabase, type Database } from '../../db/index.ts'
-import { credentialRefresh, REFRESH_FAILURES } from './credentialRefresh.ts'
+import { credentialRefresh, IN_DOUBT_MS, REFRESH_FAILURES } from './credentialRefresh.ts'
 
 const NOW = Date.UTC(2026, 10, 22, 9)
 let test: TestDatabase
@@ -21,7 +21,14 @@ const look = () => credentialRefresh.look({ client: database.pool, tenant: 'defa
 /** A connection whose grant, version 7, is being refreshed. */
 async function put(
   id: string,
-  refresh: { state?: string; failures?: number; replaces?: number; connection?: string; ends?: number },
+  refresh: {
+    state?: string
+    failures?: number
+    replaces?: number
+    connection?: string
+    ends?: number
+    doubtfulForMs?: number
+  },
 ): Promise<void> {
   await database.pool.query(
     `insert into connections (tenant, id, name, connector, state, base_url) values ('default', $1::text, $1::text, 'hubspot', $2, 'https://api.hubapi.com')`,
@@ -32,14 +39,15 @@ async function put(
     [id, new Date(NOW + (refresh.ends ?? HOUR))],
   )
   await database.pool.query(
-    `insert into grant_refreshes (tenant, connection_id, id, replaces, state, lease_until, failures, reason, begun_at)
-     values ('default', $1, 'rfr_1', $2, $3, now(), $4, 'The token endpoint answered 503.', $5)`,
+    `insert into grant_refreshes (tenant, connection_id, id, replaces, state, lease_until, failures, reason, begun_at, doubtful)
+     values ('default', $1, 'rfr_1', $2, $3, now(), $4, 'The token endpoint answered 503.', $5, $6)`,
     [
       id,
       refresh.replaces ?? 7,
       refresh.state ?? 'failed',
       refresh.failures ?? REFRESH_FAILURES,
-      new Date(NOW),
+      new Date(NOW - (refresh.doubtfulForMs ?? 0)),
+      refresh.doubtfulForMs !== undefined,
     ],
   )
 }
@@ -70,5 +78,16 @@ it('says that calls wait where the token has ended, also while it is being asked
   await put('con_over', { state: 'asking', ends: -HOUR })
   expect((await look()).find(({ subject }) => subject === 'con_over')?.holdsUp).toBe(
     'Every call over this connection: its token ended at 2026-11-22 08:00:00 UTC. The runs wait and lose no attempt.',
+  )
+})
+
+it('tells of an answer that may be lost where the next question has no answer either', async () => {
+  const asking = { state: 'asking', failures: 1 }
+  await put('con_asked_just_now', { ...asking, doubtfulForMs: IN_DOUBT_MS - 1 })
+  await put('con_in_doubt', { ...asking, doubtfulForMs: IN_DOUBT_MS })
+  const subjects = (await look()).map(({ subject }) => subject)
+  expect(subjects).not.toContain('con_asked_just_now')
+  expect((await look()).find(({ subject }) => subject === 'con_in_doubt')?.what).toContain(
+    'may have been lost with the node that asked for it',
   )
 })
