@@ -92,7 +92,7 @@ if (options.sabotage) sabotage(installation, options.sabotage)
 const { send } = installation.egress
 Object.assign(installation.egress, {
   send: (request: EgressRequest) =>
-    send({ ...request, headers: { ...request.headers, 'x-node': options.name } }),
+    send({ ...request, headers: [...pairsOf(request.headers), ['x-node', options.name]] }),
 })
 const platform = await createPlatform(installation, {
   roles: ['worker'],
@@ -141,6 +141,10 @@ async function callOnce(
     kind: 'send',
   })
   return 'code' in outcome ? `${outcome.as}: ${outcome.code}` : outcome.as
+}
+
+function pairsOf(headers: EgressRequest['headers']): readonly (readonly [string, string])[] {
+  return Array.isArray(headers) ? headers : Object.entries(headers)
 }
 
 function onFault(what: string, error: unknown): void {

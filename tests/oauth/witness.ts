@@ -63,7 +63,7 @@ export async function openWitness(options: WitnessOptions): Promise<Witness> {
     const [, connection = '', ...path] = request.url!.split('/')
     const body = await bodyOf(request)
     const number = ++numbers
-    const at = systemClock.now
+    const at = (): number => systemClock.now()
     const node = String(request.headers['x-node'] ?? '')
     const token = digestOf(new URLSearchParams(body.toString()).get('refresh_token') ?? '')
     const slow = random.next() >= 1 / 6 ? 'not' : random.next() < 0.5 ? 'before' : 'after'
