@@ -1,4 +1,12 @@
-import { Refusal, route, type TwinAnswer, type TwinRequest, type TwinRoute } from 'trestle/testing'
+import {
+  fieldsOf,
+  Refusal,
+  route,
+  textOf,
+  type TwinAnswer,
+  type TwinRequest,
+  type TwinRoute,
+} from 'trestle/testing'
 import {
   addressAnswer,
   labelOf,
@@ -46,9 +54,9 @@ export function easypostRoutes(world: EasypostWorld): readonly TwinRoute<Easypos
   const { state } = world
 
   const keepAddress = (written: Fields, request: Request): TwinAddress => {
-    const known = text(written['id'])
+    const known = textOf(written['id'])
     if (known !== undefined) return findIn(state.addresses, known)
-    if (text(written['street1']) === undefined && text(written['zip']) === undefined)
+    if (textOf(written['street1']) === undefined && textOf(written['zip']) === undefined)
       refuse(422, 'ADDRESS.INVALID', 'The address lacks a street and a ZIP code.')
     const now = world.timeText(request.now)
     const made: TwinAddress = {
@@ -82,7 +90,7 @@ export function easypostRoutes(world: EasypostWorld): readonly TwinRoute<Easypos
       const body = fieldsOf(request.json)
       const strict = body['verify_strict'] !== undefined && body['verify_strict'] !== false
       const written = fieldsOf(body['address'])
-      const failed = verificationOf({ street1: text(written['street1']) ?? null })
+      const failed = verificationOf({ street1: textOf(written['street1']) ?? null })
       if (strict && !failed.success)
         refuse(422, 'ADDRESS.VERIFY.FAILURE', 'Unable to verify address.', failed.errors)
       const made = keepAddress(written, request)
@@ -122,7 +130,7 @@ export function easypostRoutes(world: EasypostWorld): readonly TwinRoute<Easypos
         mode: 'test',
         created_at: now,
         updated_at: now,
-        reference: text(wanted['reference']) ?? null,
+        reference: textOf(wanted['reference']) ?? null,
         to_address: to,
         from_address: from,
         parcel,
@@ -154,7 +162,7 @@ export function easypostRoutes(world: EasypostWorld): readonly TwinRoute<Easypos
       if (found.postage_label !== null)
         refuse(422, 'SHIPMENT.POSTAGE.EXISTS', 'Postage already exists for this shipment.')
       const body = fieldsOf(request.json)
-      const wanted = text(fieldsOf(body['rate'])['id'])
+      const wanted = textOf(fieldsOf(body['rate'])['id'])
       const rate = found.rates.find(({ id }) => id === wanted)
       if (!rate) return refuse(422, 'SHIPMENT.POSTAGE.FAILURE', 'The rate is not one of this shipment.')
       const trackingCode = `9400100${found.id.replaceAll(/\D/g, '').padEnd(15, '0').slice(0, 15)}`
@@ -164,7 +172,7 @@ export function easypostRoutes(world: EasypostWorld): readonly TwinRoute<Easypos
         selected_rate: rate,
         postage_label: labelOf(world.newId('pl_'), world.timeText(request.now)),
         tracking_code: trackingCode,
-        insurance: text(body['insurance']) ?? null,
+        insurance: textOf(body['insurance']) ?? null,
       }
       request.effect({
         kind: 'label.bought',
@@ -208,9 +216,9 @@ export function easypostRoutes(world: EasypostWorld): readonly TwinRoute<Easypos
 
     route('POST', '/v2/trackers', (request) => {
       const wanted = fieldsOf(fieldsOf(request.json)['tracker'])
-      const trackingCode = text(wanted['tracking_code'])
+      const trackingCode = textOf(wanted['tracking_code'])
       if (trackingCode === undefined) return refuse(422, 'TRACKER.CREATE.ERROR', 'tracking_code is required.')
-      const carrier = text(wanted['carrier']) ?? 'USPS'
+      const carrier = textOf(wanted['carrier']) ?? 'USPS'
       const known = [...state.trackers.values()].findLast(
         (one) =>
           one.tracking_code === trackingCode &&
@@ -267,12 +275,4 @@ function pageOf(
     .filter(({ created_at: at }) => (from === null || at >= from) && (to === null || at <= to))
     .toReversed()
   return { status: 200, json: { [name]: all.slice(0, size), has_more: all.length > size } }
-}
-
-function fieldsOf(value: unknown): Fields {
-  return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as Fields) : {}
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined
 }

@@ -1,4 +1,4 @@
-import { defineEvent, signatureSchemes, type IncomingEvent, type WebhookDefinition } from 'trestle'
+import { defineEvent, signatureSchemes, textAt, type IncomingEvent, type WebhookDefinition } from 'trestle'
 import { refund, tracker } from './contracts.ts'
 
 /**
@@ -32,14 +32,6 @@ function readEvents({ body }: { readonly body: unknown }): readonly IncomingEven
     throw new Error('The body is no Event of EasyPost: it needs object "Event", an id and a description.')
   const occurredAt = textAt(body, 'created_at')
   return [{ id, type, at: '/result', ...(occurredAt === undefined ? {} : { occurredAt }) }]
-}
-
-function textAt(value: unknown, name: string): string | undefined {
-  const found =
-    value !== null && typeof value === 'object'
-      ? (value as Readonly<Record<string, unknown>>)[name]
-      : undefined
-  return typeof found === 'string' && found !== '' ? found : undefined
 }
 
 export const webhooks: WebhookDefinition = {

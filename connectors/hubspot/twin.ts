@@ -7,6 +7,7 @@
  */
 import {
   createOAuthServer,
+  createRollingLimit,
   createTwin,
   route,
   seededRandom,
@@ -174,16 +175,4 @@ function categoryOf(status: number): string {
   if (status === 429) return 'RATE_LIMITS'
   if (status === 404) return 'OBJECT_NOT_FOUND'
   return status >= 500 ? 'INTERNAL_ERROR' : 'VALIDATION_ERROR'
-}
-
-/** Whether the newest request is one too many in a window that moves with it. */
-function createRollingLimit(allowed: number | undefined, windowMs: number): (now: number) => boolean {
-  let times: number[] = []
-  return (now) => {
-    if (allowed === undefined) return false
-    times = times.filter((at) => now - at < windowMs)
-    if (times.length >= allowed) return true
-    times.push(now)
-    return false
-  }
 }

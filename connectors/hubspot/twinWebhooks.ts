@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto'
-import type { Clock, OutgoingWebhook } from 'trestle/testing'
+import { createBundle, type Clock, type OutgoingWebhook } from 'trestle/testing'
 import type { Change } from './twinObjects.ts'
 
 /** What a webhook says of one change, besides what every event has. */
@@ -28,7 +28,6 @@ export function createEventTeller(options: {
 }): EventTeller {
   const { clock, secret } = options
   let subscribed = options.url
-  let gathered: HubspotEvent[] | undefined
   let lastEventId = 1_000_000
 
   const send = async (events: readonly HubspotEvent[]): Promise<void> => {
@@ -44,6 +43,7 @@ export function createEventTeller(options: {
       })
     }
   }
+  const bundle = createBundle(send)
 
   return {
     subscribe(url) {
@@ -62,19 +62,9 @@ export function createEventTeller(options: {
         changeSource: source,
         ...event,
       }))
-      if (gathered) gathered.push(...whole)
-      else await send(whole)
+      await bundle.tell(whole)
     },
-    async together(happenings) {
-      const events: HubspotEvent[] = []
-      gathered = events
-      try {
-        await happenings()
-      } finally {
-        gathered = undefined
-      }
-      await send(events)
-    },
+    together: (happenings) => bundle.together(happenings),
   }
 }
 

@@ -1,5 +1,4 @@
-import type { Classification, ProviderAnswer } from 'trestle'
-import { textAt } from './requests.ts'
+import { textAt, type Classification, type ProviderAnswer } from 'trestle'
 
 const MINUTE_MS = 60_000
 /** How long somebody who signed up too often is left alone. The answer names no time; an hour is our guess. */

@@ -1,7 +1,7 @@
-import { defineOperation } from 'trestle'
+import { defineOperation, textAt } from 'trestle'
 import { z } from 'zod'
 import { member } from './contracts.ts'
-import { doneTo, doneToMember, memberOf, memberPath, readMember, textAt, TIMEOUT_MS } from './requests.ts'
+import { doneTo, doneToMember, memberOf, memberPath, readMember, TIMEOUT_MS } from './requests.ts'
 
 /** Nothing of Mailchimp's documentation says that a read lags behind a write; a minute is our caution. */
 const SETTLE_MS = 60_000

@@ -1,7 +1,7 @@
-import { defineOperation, PermanentError, type ProviderAnswer } from 'trestle'
+import { defineOperation, PermanentError, textAt, type ProviderAnswer } from 'trestle'
 import { z } from 'zod'
 import { memberEventPage } from './contracts.ts'
-import { doneTo, doneToMember, memberOf, memberPath, page, textAt, TIMEOUT_MS } from './requests.ts'
+import { doneTo, doneToMember, memberOf, memberPath, page, TIMEOUT_MS } from './requests.ts'
 
 /** The property by which an event is found again. */
 const KEY = 'trestle_key'

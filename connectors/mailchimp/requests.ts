@@ -50,11 +50,3 @@ export function doneTo({ status }: ProviderAnswer, { email: address }: { email: 
 
 /** What {@link doneTo} gives. */
 export const doneToMember = z.object({ email: z.string() })
-
-export function textAt(value: unknown, name: string): string | undefined {
-  const found =
-    value !== null && typeof value === 'object'
-      ? (value as Readonly<Record<string, unknown>>)[name]
-      : undefined
-  return typeof found === 'string' && found !== '' ? found : undefined
-}

@@ -1,4 +1,4 @@
-import { route, type TwinAnswer, type TwinRequest, type TwinRoute } from 'trestle/testing'
+import { fieldsOf, route, textOf, type TwinAnswer, type TwinRequest, type TwinRoute } from 'trestle/testing'
 import {
   hashOf,
   notFound,
@@ -109,9 +109,9 @@ export function mailchimpRoutes(world: MailchimpWorld): readonly TwinRoute<Mailc
     route('PUT', MEMBER, (request) => {
       const audience = audienceIn(request)
       const body = fieldsOf(request.json)
-      const address = text(body['email_address']) ?? memberIn(audience, request)?.email_address
+      const address = textOf(body['email_address']) ?? memberIn(audience, request)?.email_address
       if (address === undefined) return invalid('email_address', 'This value should not be blank.')
-      const statusIfNew = text(body['status_if_new']) ?? text(body['status'])
+      const statusIfNew = textOf(body['status_if_new']) ?? textOf(body['status'])
       if (statusIfNew === undefined && memberIn(audience, request) === undefined)
         invalid('status_if_new', 'This value should not be blank.')
       return done(
@@ -173,11 +173,11 @@ export function mailchimpRoutes(world: MailchimpWorld): readonly TwinRoute<Mailc
     route('POST', `${MEMBER}/events`, (request) => {
       const { audience, member } = known(request)
       const body = fieldsOf(request.json)
-      const name = text(body['name'])
+      const name = textOf(body['name'])
       if (name === undefined || name.length < 2 || name.length > 30)
         return invalid('name', 'Event names must be 2 to 30 characters.')
       const properties = fieldsOf(body['properties'])
-      const occurredAt = timeText(Date.parse(text(body['occurred_at']) ?? '') || request.now)
+      const occurredAt = timeText(Date.parse(textOf(body['occurred_at']) ?? '') || request.now)
       const event = { occurred_at: occurredAt, name, properties }
       audience.events.set(member.id, [event, ...(audience.events.get(member.id) ?? [])])
       request.effect({
@@ -262,18 +262,10 @@ function invalid(field: string, message: string): never {
 function wishOf(body: Fields): Wish {
   const vip = body['vip']
   return {
-    status: text(body['status']),
+    status: textOf(body['status']),
     mergeFields: body['merge_fields'] === undefined ? undefined : fieldsOf(body['merge_fields']),
-    emailType: text(body['email_type']),
-    language: text(body['language']),
+    emailType: textOf(body['email_type']),
+    language: textOf(body['language']),
     vip: typeof vip === 'boolean' ? vip : undefined,
   }
-}
-
-function fieldsOf(value: unknown): Fields {
-  return value !== null && typeof value === 'object' && !Array.isArray(value) ? (value as Fields) : {}
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined
 }

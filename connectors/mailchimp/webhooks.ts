@@ -1,7 +1,6 @@
-import { defineEvent, type IncomingEvent, type WebhookDefinition } from 'trestle'
+import { defineEvent, textAt, type IncomingEvent, type WebhookDefinition } from 'trestle'
 import { z } from 'zod'
 import { unpacked } from './form.ts'
-import { textAt } from './requests.ts'
 
 /**
  * What an audience's webhook says. Its form has names such as `data[merges][FNAME]`; a flow sees what stands under

@@ -9,6 +9,7 @@
 import {
   createKeyStore,
   createOAuthServer,
+  createRollingLimit,
   createTwin,
   seededRandom,
   systemClock,
@@ -125,7 +126,7 @@ export function createQuickbooksTwin(options: QuickbooksTwinOptions = {}): Quick
     send: (webhook) => core.webhooks.send(webhook),
   })
   const happenings = createHappenings(books, teller)
-  const isOverLimit = createWindow(options.requestsPerMinute, MINUTE_MS)
+  const isOverLimit = createRollingLimit(options.requestsPerMinute, MINUTE_MS)
 
   const core = createTwin<QuickbooksState>({
     name: 'quickbooks',
@@ -219,16 +220,4 @@ function duplicateRequestId(key: string): TwinAnswer {
     detail: `The request ID ${key} was used before.`,
     type: 'ValidationFault',
   })
-}
-
-/** Whether the newest request is one too many in a window that moves with it. */
-function createWindow(allowed: number | undefined, windowMs: number): (now: number) => boolean {
-  let times: number[] = []
-  return (now) => {
-    if (allowed === undefined) return false
-    times = times.filter((at) => now - at < windowMs)
-    if (times.length >= allowed) return true
-    times.push(now)
-    return false
-  }
 }

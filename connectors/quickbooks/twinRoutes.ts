@@ -15,7 +15,7 @@ import {
   type QuickbooksState,
 } from './twinBooks.ts'
 import { answerQuery } from './twinQuery.ts'
-import type { ChangeNote } from './twinWebhooks.ts'
+import { PAST_TENSE, type ChangeNote } from './twinWebhooks.ts'
 
 type Request = TwinRequest<QuickbooksState>
 
@@ -102,15 +102,6 @@ function keyOf(request: Request): string | undefined {
 function shown(request: Request, name: EntityName, entity: Entity): TwinAnswer {
   return { status: 200, json: structuredClone({ [name]: entity, time: pacificTime(request.now) }) }
 }
-
-const PAST_TENSE = {
-  Create: 'created',
-  Update: 'updated',
-  Delete: 'deleted',
-  Merge: 'merged',
-  Void: 'voided',
-  Emailed: 'emailed',
-} as const
 
 function noteEffect(
   request: Request,

@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto'
-import type { Clock, OutgoingWebhook, Random } from 'trestle/testing'
+import { createBundle, uuidFrom, type Clock, type OutgoingWebhook, type Random } from 'trestle/testing'
 import { pacificTime, type EntityName } from './twinBooks.ts'
 
 export type WebhookFormat = 'cloudevents' | 'notifications'
@@ -24,7 +24,7 @@ export interface ChangeTeller {
   together(happenings: () => Promise<unknown>): Promise<void>
 }
 
-const PAST_TENSE = {
+export const PAST_TENSE = {
   Create: 'created',
   Update: 'updated',
   Delete: 'deleted',
@@ -45,11 +45,10 @@ export function createChangeTeller(options: {
   const { clock, random, realmId, verifierToken } = options
   let subscribed = options.url
   let format = options.format
-  let gathered: (ChangeNote & { at: number })[] | undefined
 
   const cloudEventOf = ({ name, id, operation, at }: ChangeNote & { at: number }) => ({
     specversion: '1.0',
-    id: uuid(random),
+    id: uuidFrom(random),
     source: `intuit.${Buffer.from(`twin of ${realmId}`).toString('base64')}`,
     type: `qbo.${name.toLowerCase()}.${PAST_TENSE[operation]}.v1`,
     datacontenttype: 'application/json',
@@ -88,6 +87,7 @@ export function createChangeTeller(options: {
       }),
     })
   }
+  const bundle = createBundle(send)
 
   return {
     subscribe(url) {
@@ -96,31 +96,7 @@ export function createChangeTeller(options: {
     useFormat(wanted) {
       format = wanted
     },
-    async tell(changes) {
-      const dated = changes.map((change) => ({ ...change, at: clock.now() }))
-      if (gathered) gathered.push(...dated)
-      else await send(dated)
-    },
-    async together(happenings) {
-      const changes: (ChangeNote & { at: number })[] = []
-      gathered = changes
-      try {
-        await happenings()
-      } finally {
-        gathered = undefined
-      }
-      await send(changes)
-    },
+    tell: (changes) => bundle.tell(changes.map((change) => ({ ...change, at: clock.now() }))),
+    together: (happenings) => bundle.together(happenings),
   }
-}
-
-function uuid(random: Random): string {
-  const hex = random.bytes(16).toString('hex')
-  return [
-    hex.slice(0, 8),
-    hex.slice(8, 12),
-    `4${hex.slice(13, 16)}`,
-    `8${hex.slice(17, 20)}`,
-    hex.slice(20),
-  ].join('-')
 }

@@ -1,4 +1,4 @@
-import { defineEvent, signatureSchemes, type IncomingEvent, type WebhookDefinition } from 'trestle'
+import { defineEvent, signatureSchemes, textAt, type IncomingEvent, type WebhookDefinition } from 'trestle'
 import { messageReceived, messageStatus } from './contracts.ts'
 
 /**
@@ -35,14 +35,6 @@ function readEvents({ body }: { readonly body: unknown }): readonly IncomingEven
   throw new Error(
     'This is neither a message status callback nor an incoming message. Point only messaging webhooks at this endpoint.',
   )
-}
-
-function textAt(value: unknown, name: string): string | undefined {
-  const found =
-    value !== null && typeof value === 'object'
-      ? (value as Readonly<Record<string, unknown>>)[name]
-      : undefined
-  return typeof found === 'string' && found !== '' ? found : undefined
 }
 
 export const webhooks: WebhookDefinition = {

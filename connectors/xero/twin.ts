@@ -13,13 +13,14 @@ import {
   route,
   seededRandom,
   systemClock,
+  uuidFrom,
   type Clock,
   type OAuthGrant,
   type OAuthServer,
   type Twin,
   type TwinAnswer,
 } from 'trestle/testing'
-import { createBooks, problem, uuid, type XeroState } from './twinBooks.ts'
+import { createBooks, problem, type XeroState } from './twinBooks.ts'
 import { createHappenings, type Happenings } from './twinHappenings.ts'
 import { accountingRoutes, type ChangeNote } from './twinRoutes.ts'
 import { createChangeTeller, type SendIntent } from './twinWebhooks.ts'
@@ -113,7 +114,7 @@ export function createXeroTwin(options: XeroTwinOptions = {}): XeroTwin {
   })
   const happenings = createHappenings(books, teller)
   const window = createWindow(options.requestsPerMinute ?? 60, MINUTE_MS)
-  const connectionId = uuid(seededRandom(`${seed} connection`))
+  const connectionId = uuidFrom(seededRandom(`${seed} connection`))
 
   const core = createTwin<XeroState>({
     name: 'xero',

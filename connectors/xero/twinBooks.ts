@@ -1,4 +1,4 @@
-import { Refusal, type Clock, type Random, type TwinAnswer } from 'trestle/testing'
+import { Refusal, uuidFrom, type Clock, type Random, type TwinAnswer } from 'trestle/testing'
 
 export type Kind = 'Contact' | 'Invoice' | 'Payment'
 
@@ -48,7 +48,7 @@ export function createBooks(options: {
     return found
   }
   const keep = (kind: Kind, fields: Fields): Thing => {
-    const thing: Thing = { ...fields, [`${kind}ID`]: uuid(random), UpdatedDateUTC: now() }
+    const thing: Thing = { ...fields, [`${kind}ID`]: uuidFrom(random), UpdatedDateUTC: now() }
     state.things[kind].set(text(thing[`${kind}ID`]), thing)
     return thing
   }
@@ -244,17 +244,6 @@ export function text(value: unknown): string {
   return typeof value === 'string' ? value : ''
 }
 
-export function uuid(random: Random): string {
-  const hex = random.bytes(16).toString('hex')
-  return [
-    hex.slice(0, 8),
-    hex.slice(8, 12),
-    `4${hex.slice(13, 16)}`,
-    `8${hex.slice(17, 20)}`,
-    hex.slice(20),
-  ].join('-')
-}
-
 function dayOf(at: number): string {
   return new Date(at).toISOString().slice(0, 10)
 }
@@ -263,7 +252,7 @@ function lineOf(line: Fields, random: Random): Fields {
   const quantity = Number(line['Quantity'] ?? 1)
   const unitAmount = Number(line['UnitAmount'] ?? 0)
   return {
-    LineItemID: uuid(random),
+    LineItemID: uuidFrom(random),
     ...line,
     Quantity: quantity,
     UnitAmount: unitAmount,

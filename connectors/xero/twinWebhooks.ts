@@ -1,5 +1,4 @@
-import type { Clock, OutgoingWebhook, Random } from 'trestle/testing'
-import { signPayload } from 'trestle/testing'
+import { createBundle, signPayload, type Clock, type OutgoingWebhook, type Random } from 'trestle/testing'
 import { signatureSchemes } from 'trestle'
 import type { ChangeNote } from './twinRoutes.ts'
 
@@ -35,7 +34,6 @@ export function createChangeTeller(options: {
 }): ChangeTeller {
   const { clock, random, tenantId, webhookKey } = options
   let subscribed = options.url
-  let gathered: Dated[] | undefined
   let sequence = 0
   let latest = 0
 
@@ -73,30 +71,19 @@ export function createChangeTeller(options: {
       sign: (body) => signed(url, body),
     })
   }
+  const bundle = createBundle(send)
+  /** No two events of the twin have the same time, as they would under a clock that stands still. */
+  const dated = (change: ChangeNote): Dated => {
+    latest = Math.max(clock.now(), latest + 1)
+    return { ...change, at: latest }
+  }
 
   return {
     subscribe(url) {
       subscribed = url
     },
-    async tell(changes) {
-      // No two events of the twin have the same time, as they would under a clock that stands still.
-      const dated = changes.map((change) => {
-        latest = Math.max(clock.now(), latest + 1)
-        return { ...change, at: latest }
-      })
-      if (gathered) gathered.push(...dated)
-      else await send(dated)
-    },
-    async together(happenings) {
-      const changes: Dated[] = []
-      gathered = changes
-      try {
-        await happenings()
-      } finally {
-        gathered = undefined
-      }
-      await send(changes)
-    },
+    tell: (changes) => bundle.tell(changes.map(dated)),
+    together: (happenings) => bundle.together(happenings),
     async askForIntent(sendIntent) {
       if (subscribed === undefined) return ['nobody is subscribed']
       const url = subscribed

@@ -241,6 +241,15 @@ export function atPath(value: unknown, path: string): unknown {
   return here
 }
 
+/** The text that a field of an object holds; `undefined` where there is none, or an empty one. */
+export function textAt(value: unknown, name: string): string | undefined {
+  const found =
+    value !== null && typeof value === 'object' && Object.hasOwn(value, name)
+      ? (value as Readonly<Record<string, unknown>>)[name]
+      : undefined
+  return typeof found === 'string' && found !== '' ? found : undefined
+}
+
 /**
  * Writes a value as JSON such that {@link parseJson} gives it back: `bigint` and {@link LosslessNumber} as bare
  * digits. Keys whose value is `undefined` are left out, `undefined` itself is written as `null`. Everything that

@@ -13,11 +13,14 @@ export { seededRandom, systemClock, systemRandom, type Clock, type Random } from
 export { startEmbeddedPostgres, type EmbeddedPostgres } from '../db/index.ts'
 export { createFakeClock, type FakeClock } from './fakeClock.ts'
 export { playPoll, timesOf, type PlayedPoll } from './triggers.ts'
+export { createBundle } from './twin/bundle.ts'
 export { connectToTwin, type RemoteTwin, type TwinActions, type TwinSwitch } from './twin/admin.ts'
 export { repeatedEffects, type Effect } from './twin/effects.ts'
 export { type DownMode, type Fault, type FaultFilter, type Faults } from './twin/faults.ts'
 export { createKeyStore, type KeyStore, type KeyStoreOptions } from './twin/keys.ts'
 export { createLaggingIndex, type LaggingIndex } from './twin/laggingIndex.ts'
+export { fieldsOf, textOf, uuidFrom } from './twin/reading.ts'
+export { createRollingLimit } from './twin/rollingLimit.ts'
 export { createOAuthServer, type OAuthGrant, type OAuthOptions, type OAuthServer } from './twin/oauth.ts'
 export {
   Refusal,
