@@ -14,9 +14,9 @@ export function describeDeclaration<T extends Twin>(
   describe('declaration', () => {
     const operations = [...connector.operationsByName]
 
-    it('names a title, a base URL by https and a source with a date for every limit', () => {
+    it('names a title, a base URL by TLS and a source with a date for every limit', () => {
       expect(connector.title).not.toBe('')
-      expect(connector.baseUrl).toMatch(/^https:\/\//)
+      expect(connector.baseUrl).toMatch(/^(https|smtps):\/\//)
       expect(connector.limits.length).toBeGreaterThan(0)
       for (const limit of connector.limits) {
         expect(limit.source, `limit ${limit.name}`).toMatch(DATED)

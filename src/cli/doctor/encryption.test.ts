@@ -2,6 +2,17 @@ import { describe, expect, it } from 'vitest'
 import { encryptionFindings } from './encryption.ts'
 
 describe('the doctor, of addresses that are asked', () => {
+  it('warns of a mail server without TLS, and not of one with it', () => {
+    const finding = (url: string) => encryptionFindings([{ what: 'Connection mail', url }])[0]
+    expect(finding('smtp://10.0.0.7:25?tls=none')).toMatchObject({
+      level: 'warn',
+      found: expect.stringContaining('10.0.0.7:25') as string,
+    })
+    expect(finding('smtp://127.0.0.1:25?tls=none')!.level).toBe('ok')
+    for (const url of ['smtp://mail.example.com', 'smtps://mail.example.com'])
+      expect(finding(url)!.what).toBe('Encryption')
+  })
+
   it('is content where all of them are https', () => {
     const addresses = [
       { what: 'Connection books', url: 'https://books.example' },

@@ -1,3 +1,4 @@
+import { mailServerOf } from '../../base/index.ts'
 import { ok, warn, type Finding } from './findings.ts'
 
 /** An address that secrets or data are sent to. */
@@ -19,10 +20,19 @@ export function encryptionFindings(addresses: readonly OutwardAddress[]): readon
 }
 
 function isPlain(url: string): boolean {
-  return URL.canParse(url) && new URL(url).protocol === 'http:'
+  return (URL.canParse(url) && new URL(url).protocol === 'http:') || mailServerOf(url)?.security === 'none'
 }
 
-function plainFinding(what: string, { origin, hostname }: URL): Finding {
+function plainFinding(what: string, { protocol, host, hostname }: URL): Finding {
+  if (protocol === 'smtp:')
+    return THIS_MACHINE.test(hostname)
+      ? ok(what, `mails to ${host} go without TLS, which does not leave this machine`)
+      : warn(
+          what,
+          `mails to ${host} go without TLS: whoever is in between reads them, and the password`,
+          'Leave "?tls=none" out of its base URL; the mail server must offer STARTTLS.',
+        )
+  const origin = `${protocol}//${host}`
   return THIS_MACHINE.test(hostname)
     ? ok(what, `${origin} by http, which does not leave this machine`)
     : warn(
