@@ -4,12 +4,14 @@
  * Owns: what a mail of a flow may hold, and what its answer looks like.
  * Leaves to others: the dialogue, TLS and the bytes (egress), what a reply means (calls), the password (the vault).
  *
- * 1. A mail whose fate nobody knows is held for a person: no server can be asked whether it took one (RFC 1047).
+ * 1. A mail whose fate nobody knows is held for a person, unless the flow has said that it may come twice: no server
+ *    can be asked whether it took one (RFC 1047).
  * 2. The Message-ID is made of the step's key, so that who gets a mail twice can tell (RFC 5322, 3.6.4).
  * 3. Nothing that a mail is made of can become another address or header.
  */
 import { defineConnector, defineMailOperation, MINUTE } from 'trestle'
-import { emptyInput, greetingAnswer, mailInput, sentAnswer } from './contracts.ts'
+import type { z } from 'zod'
+import { emptyInput, greetingAnswer, mailInput, sentAnswer, type SentMail } from './contracts.ts'
 
 /**
  * Everything until the mail's end has five minutes at most, by phases, and the server ten for its last reply
@@ -17,15 +19,27 @@ import { emptyInput, greetingAnswer, mailInput, sentAnswer } from './contracts.t
  */
 const SEND_LIMIT_MS = 15 * MINUTE
 
-const send = defineMailOperation({
-  summary: 'send a mail',
+const shared = {
   input: mailInput,
   output: sentAnswer,
-  idempotency: { kind: 'none' },
-  mail: (mail) => mail,
+  mail: (mail: z.infer<typeof mailInput>) => mail,
   timeoutMs: SEND_LIMIT_MS,
-  describe: ({ to, subject }, { rejected }) =>
+  describe: ({ to, subject }: z.infer<typeof mailInput>, { rejected }: SentMail): string =>
     `mail to ${to[0]}${to.length > 1 ? ` and ${to.length - 1} more` : ''}: ${subject}${rejected.length > 0 ? ` (${rejected.length} refused)` : ''}`,
+} as const
+
+/** Held for a person where nobody knows whether the server took it. */
+const send = defineMailOperation({
+  ...shared,
+  summary: 'send a mail',
+  idempotency: { kind: 'none' },
+})
+
+/** The flow says that a second copy does no harm: it has the Message-ID of the first. */
+const sendAtLeastOnce = defineMailOperation({
+  ...shared,
+  summary: 'send a mail that may come twice',
+  idempotency: { kind: 'natural' },
 })
 
 const verify = defineMailOperation({
@@ -47,7 +61,7 @@ export const smtp = defineConnector({
   title: 'Mail by SMTP',
   baseUrl: 'smtps://smtp.example.com:465',
   auth: { kind: 'smtp_login' },
-  operations: { send, verify },
+  operations: { send, sendAtLeastOnce, verify },
   events: {},
   limits: [
     {

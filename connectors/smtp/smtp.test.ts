@@ -22,7 +22,7 @@ import { createSmtpTwin, type SmtpTwin, type SmtpTwinOptions } from './twin.ts'
 const declared = {
   connector: smtp,
   folder: new URL('.', import.meta.url),
-  samples: { send: {}, verify: {} },
+  samples: { send: {}, sendAtLeastOnce: {}, verify: {} },
 } as unknown as ConformanceOptions<Twin>
 describeDeclaration(declared, vitestHarness)
 describeFixtures(declared, vitestHarness)
