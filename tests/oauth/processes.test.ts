@@ -41,12 +41,11 @@ async function campaign(over: Partial<CampaignOptions> = {}): Promise<CampaignRe
 }
 
 const FEW: Partial<CampaignOptions> = {
-  expiries: 6,
   connections: 2,
   idle: 0,
   callers: 40,
   killAtRandomMs: 60 * SECOND,
-  limitMs: 30 * SECOND,
+  limitMs: 120 * SECOND,
 }
 
 // They wait more than they work, so they run at the same time, each on a database of its own.
@@ -59,16 +58,16 @@ it.concurrent('no grant dies of processes that are killed, unless its answer was
 })
 
 it.concurrent('CONTROL: that nobody has a turn of its own is noticed', async () => {
-  const { broken } = await campaign({ ...FEW, sabotage: 'refreshes_out_of_turn' })
-  expect(broken.join()).toContain('asked again while the first lived')
+  const { askedTooOften } = await campaign({ ...FEW, sabotage: 'refreshes_out_of_turn' })
+  expect(askedTooOften.join()).toContain('asked again while the first lived')
 })
 
 it.concurrent('CONTROL: that an answer is read before it is committed is noticed', async () => {
-  const { broken } = await campaign({
+  const { askedTooOften } = await campaign({
     ...FEW,
     killEvery: 2,
     killAt: ['refresh.kept'],
     sabotage: 'reads_before_keeping',
   })
-  expect(broken.join()).toContain('asked again although the answer was committed')
+  expect(askedTooOften.join()).toContain('asked again although the answer was committed')
 })

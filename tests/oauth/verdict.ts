@@ -54,6 +54,8 @@ export interface Verdict {
   readonly toldMs: readonly number[]
   /** From when the grant could be used or renewed after a death until the next call was good. */
   readonly recoveredMs: readonly number[]
+  /** Questions that should not have been put, in words; `broken` has them too. */
+  readonly askedTooOften: readonly string[]
   /** Promises that were broken, in words. */
   readonly broken: readonly string[]
 }
@@ -82,10 +84,10 @@ export function exchangesOf(lines: readonly WitnessLine[]): Exchange[] {
 }
 
 export function judge(evidence: Evidence): Verdict {
-  const broken: string[] = []
   const lost: Exchange[] = []
   const askedFor = groupBy(evidence.exchanges, (one) => `${one.connection}/${one.token}`)
-  for (const questions of askedFor.values()) broken.push(...judgeToken(evidence, questions, lost))
+  const askedTooOften = [...askedFor.values()].flatMap((questions) => judgeToken(evidence, questions, lost))
+  const broken = [...askedTooOften]
   const unexplained = unexplainedIn(evidence.refusals, lost)
   for (const { connection } of unexplained)
     broken.push(`${connection} was believed dead, and no answer for it was lost`)
@@ -102,6 +104,7 @@ export function judge(evidence: Evidence): Verdict {
     diedWithoutReason: unexplained.length,
     toldMs,
     recoveredMs: recoveriesOf(evidence, lost),
+    askedTooOften,
     broken,
   }
 }

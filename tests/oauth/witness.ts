@@ -41,7 +41,7 @@ export interface WitnessOptions {
   /** Told at each place, and waited for: the time to kill who asked. */
   readonly atPlace: (place: Place, question: Question) => Promise<void> | void
   /** Told of each grant that was renewed. */
-  readonly onRenewed: () => void
+  readonly onRenewed: (connection: string) => void
 }
 
 /**
@@ -74,7 +74,7 @@ export async function openWitness(options: WitnessOptions): Promise<Witness> {
     if (request.socket.destroyed) return journal.synced({ as: 'withdrawn', number, at: at() })
     const answer = await handOn(options.target, `/${path.join('/')}`, request, body)
     journal.synced({ as: 'answered', number, at: at(), status: answer.status })
-    if (answer.status === 200) options.onRenewed()
+    if (answer.status === 200) options.onRenewed(connection)
 
     await atPlace('answered', { connection, node })
     if (slow === 'after') await pauseOrGone(slowMs, request)
