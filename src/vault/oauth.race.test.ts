@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { HOUR, RetryableError, SECOND } from '../base/index.ts'
+import { HOUR, RetryableError, SECOND, systemClock } from '../base/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { Connection } from './connections.ts'
 import { openOAuthFixture, type OAuthFixture } from './oauth.fixture.ts'
@@ -179,6 +179,17 @@ describe('a node that dies in a refresh', () => {
     expect(oauth.server.requests.length).toBe(0)
     await oauth.database.pool.query('update grant_refreshes set lease_until = clock_timestamp()')
     expect(oauth.server.isGood((await caller).token)).toBe(true)
+  })
+
+  it('tells a caller that has waited long enough to come again within a second', async () => {
+    const { connection } = await oauth.connected('died-waiting')
+    await takeTurnAndDie(connection, 600_000)
+    let leaps = 0
+    const pollClock = { ...systemClock, monotonic: () => ++leaps * 26 * SECOND }
+    await expect(oauth.tokenOf(oauth.node({ pollClock }), connection)).rejects.toMatchObject({
+      code: 'credential_busy',
+      retryAt: oauth.clock.now() + SECOND,
+    })
   })
 
   it('with its answer committed and unread: the next call reads it, and nobody asks again', async () => {

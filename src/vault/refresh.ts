@@ -45,6 +45,8 @@ export interface RefreshTiming {
 const TIMING: RefreshTiming = { askWithinMs: 10 * SECOND, answerWithinMs: TOKEN_TIMEOUT_MS }
 /** How long a caller waits for the turn of another node before it is told to come again. */
 const WAIT_LIMIT_MS = 25 * SECOND
+/** When it may come again: whatever ends the turn, the next caller should find out at once. */
+const BUSY_PAUSE_MS = SECOND
 const POLL_MS = 250
 /** The first pause after the token endpoint failed; each further one is twice as long. */
 const FIRST_PAUSE_MS = 5 * SECOND
@@ -420,7 +422,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
       as: 'postponed',
       code: 'credential_busy',
       reason: `Another node is refreshing the grant of connection "${connection.name}", and its token endpoint is slow.`,
-      retryAt: clock.now() + FIRST_PAUSE_MS,
+      retryAt: clock.now() + BUSY_PAUSE_MS,
     }
   }
 
