@@ -58,6 +58,8 @@ export function createNodes(options: NodesOptions, world: World, kills: Kills, t
       })
       if (child.pid() > 0) kills.add({ name, child, diesAt })
       if (life === 1) ready.get(slot)!()
+      // It was still coming up when the others were told.
+      if (state.stopped) await child.stop()
       await child.ended
       const own = linesOf(journalFile).find((line) => line.as === 'reached' && line.dies)
       if (own?.as === 'reached') kills.note(name, own.point, own.at)

@@ -35,18 +35,19 @@ export function createPeople(world: World, names: readonly string[], troubles: s
       `select name from connections where state = 'needs_reauthorization'`,
     )
     const now = systemClock.now()
-    for (const { name } of lost) {
+    const mayAct = lost.filter(({ name }) => {
       if (!since.has(name)) since.set(name, now)
       const seen = since.get(name)!
       const isTold = toldOf(['reauthorization']).some(
         ({ connection, at }) => connection === name && at >= seen - SECOND * 2,
       )
-      if (!isTold && now - seen < TOLD_WITHIN_MS) continue
-      if (!isTold) troubles.push(`nobody was told of ${name} within ${TOLD_WITHIN_MS / SECOND} s`)
-      asked++
-      since.delete(name)
-      await world.authorize(name)
-    }
+      if (!isTold && now - seen >= TOLD_WITHIN_MS)
+        troubles.push(`nobody was told of ${name} within ${TOLD_WITHIN_MS / SECOND} s`)
+      return isTold || now - seen >= TOLD_WITHIN_MS
+    })
+    asked += mayAct.length
+    for (const { name } of mayAct) since.delete(name)
+    await Promise.all(mayAct.map(({ name }) => world.authorize(name)))
   }
   const looping = (async () => {
     while (!state.over) {

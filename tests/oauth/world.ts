@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SECOND, systemClock, systemRandom } from '../../src/base/index.ts'
-import { openInstallation, TENANT, type Installation } from '../../src/runtime/index.ts'
+import { openInstallation, TENANT, testConnection, type Installation } from '../../src/runtime/index.ts'
 import type { RefreshTiming } from '../../src/vault/index.ts'
 import { startChild, type Child } from '../crash/processes.ts'
 import { openAlertSink, type AlertSink } from '../drills/alerts.ts'
@@ -28,7 +28,7 @@ export interface World {
   readonly witnessFile: string
   /** Starts one, and waits until it is ready or has ended. */
   start(options: NodeStart): Promise<Child<NodeReady>>
-  /** Gives the connection the grant of a person who has just agreed. */
+  /** Gives the connection the grant of a person who has just agreed, and tries it. */
   authorize(connection: string): Promise<void>
   /** Rows of a question to the database. */
   ask<Row extends object>(statement: string, values?: unknown[]): Promise<Row[]>
@@ -79,6 +79,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     random: systemRandom,
     development: true,
     connections: 3,
+    ...(timing && { refreshTiming: timing }),
   })
   const { vault, database } = installation
   await vault.syncDeclared(TENANT, config.connections)
@@ -107,6 +108,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
         actor: 'operator:test',
         definition: { ...definition, secrets: { ...definition.secrets, refreshToken: token } },
       })
+      await testConnection(installation, TENANT, connection)
     },
     ask: async (statement, values) => (await database.pool.query(statement, values)).rows,
     async close() {
