@@ -2,7 +2,7 @@ import { REFRESH_AHEAD_EVERY_MS } from '../vault/index.ts'
 import type { Installation } from './installation.ts'
 
 /**
- * Looks every few seconds for grants that near their end and for refreshes that lost their node, until stopped. In a
+ * Looks every few seconds for grants that near their end and for refreshes and authorizations that lost their node, until stopped. In a
  * hold nothing leaves, so nothing is looked for.
  */
 export function startCredentialUpkeep(
@@ -33,6 +33,7 @@ export function startCredentialUpkeep(
   }
 
   schedule({ what: 'refresh credentials ahead', look: () => vault.refreshAhead(), waits: true })
+  schedule({ what: 'go on with authorizations', look: () => vault.authorizations.takeUp(), waits: true })
   schedule({ what: 'refresh what was left behind', look: () => vault.refreshLeftBehind(), waits: false })
   return async () => {
     stopped = true

@@ -88,6 +88,7 @@ export async function openInstallation(options: InstallationOptions): Promise<In
     record: (client, entry) => writeEntries(client, [entry]),
     send: (request) => egress.send(request),
     authOf: (name) => connectorNamed(name)?.auth,
+    baseUrlOf: (name) => connectorNamed(name)?.baseUrl,
     refreshTiming: options.refreshTiming,
   })
   const operator = createOperator({

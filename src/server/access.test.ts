@@ -54,6 +54,13 @@ async function seed(): Promise<Readonly<Record<string, string>>> {
   await pool.query(
     `insert into schedules (tenant, name, kind, declaration) values ('default', 'thing-flow', 'poll', 'secretOf')`,
   )
+  const authorization = newId('aut')
+  await pool.query(
+    `insert into authorizations (tenant, id, connection_id, connector, state, ticket, sealed, actor, begun_at, ends_at,
+       changed_at)
+     values ('default', $1, 'con_app', 'business-app', 'failed', '', '', 'operator:test', now(), now(), now())`,
+    [authorization],
+  )
   const token = await make({ role: 'viewer' })
   return {
     '/runs': runs[0]!,
@@ -62,6 +69,7 @@ async function seed(): Promise<Readonly<Record<string, string>>> {
     '/incidents': incident,
     '/quarantine': quarantined,
     '/connections': 'app',
+    '/authorizations': authorization,
     '/schedules': 'thing-flow',
     '/tokens': token.id,
   }
@@ -72,6 +80,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   '/runs/{id}/settle': { as: 'undone' },
   '/schedules/{name}/move': { to: 'beginning' },
   '/tokens': { name: 'made on the walk' },
+  '/authorizations/{id}/choose': { account: 'any' },
   '/events': { specversion: '1.0', id: '1', source: '/walk', type: 'a.walk' },
 }
 
@@ -79,6 +88,10 @@ const BODIES: Readonly<Record<string, unknown>> = {
 const OPEN: Readonly<Record<string, string>> = {
   'GET /health': 'the process answers: a load balancer asks',
   'GET /ready': 'whether it takes work: a load balancer asks',
+  'GET /oauth/start/:ticket':
+    'who authorizes is no user of ours: the address holds 256 random bits, for one browser',
+  'GET /oauth/callback/:connector': 'the provider sends a browser there: state and cookie open it, once',
+  'POST /oauth/choose': 'the same browser goes on: the cookie opens it',
 }
 /** Routes of the API for whoever has a token, whatever it may. */
 const ANY_TOKEN: Readonly<Record<string, string>> = {

@@ -6,6 +6,7 @@ import { HttpError } from './http/problem.ts'
 import { answerHealth, answerReady } from './http/readiness.ts'
 import { addApi, createRouter, type Router } from './http/router.ts'
 import { createLive, type Live, type LiveAccess } from './live/index.ts'
+import { addAuthorizing } from './oauth/index.ts'
 import { apiRoutes } from './routes/index.ts'
 
 /** The HTTP API and the live page, for a `node:http` server. */
@@ -56,6 +57,7 @@ export function buildRouter(deps: ApiDeps & { readonly stopping: () => boolean }
     answerReady({ database: database.pool, clock, stopping, ...(openHold && { openHold }) }),
   )
   addApi(router, apiRoutes(deps), deps)
+  addAuthorizing(router, deps)
   const live = createLive(deps)
   live.addTo(router)
   return { router, live }

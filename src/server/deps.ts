@@ -10,7 +10,10 @@ import type { OpenHold } from './http/readiness.ts'
 /** What the HTTP API is built from. An installation has most of it. */
 export interface ApiDeps {
   readonly database: Pick<Database, 'pool'>
-  readonly vault: Pick<Vault, 'tokens' | 'loadConnection' | 'loadConnectionById' | 'listConnections'>
+  readonly vault: Pick<
+    Vault,
+    'tokens' | 'loadConnection' | 'loadConnectionById' | 'listConnections' | 'authorizations' | 'revokeGrant'
+  >
   readonly operator: Operator
   readonly inbox: Pick<Inbox, 'accept' | 'acceptWithin'>
   readonly flows: Pick<FlowTable, 'byName' | 'forRun'>

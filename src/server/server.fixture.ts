@@ -6,6 +6,7 @@ import { createTestDatabase } from '../../tests/support/database.ts'
 import { parseJson, systemClock, systemRandom } from '../base/index.ts'
 import { transaction } from '../db/index.ts'
 import type { AnyConnector } from '../define/index.ts'
+import type { Egress } from '../egress/index.ts'
 import { createFlowTable } from '../inbox/index.ts'
 import { writeEntries } from '../ledger/index.ts'
 import { localMasterKey } from '../vault/masterKey.ts'
@@ -38,16 +39,21 @@ export interface ServerFixture {
 
 export interface ServerFixtureOptions extends Partial<TestEngineOptions> {
   readonly over?: Partial<ApiDeps>
+  /** Connectors beside the usual two. */
+  readonly connectors?: readonly AnyConnector[]
+  /** The vault's way out. Default: none. */
+  readonly send?: Egress['send']
 }
 
 export async function openServer(options: ServerFixtureOptions = {}): Promise<ServerFixture> {
-  const { over, flows = [], ...engineOptions } = options
+  const { over, flows = [], connectors: more = [], send, ...engineOptions } = options
   const testDatabase = await createTestDatabase()
   const engine = await startTestEngine(testDatabase, { flows, ...engineOptions })
   const { database, operator, inbox } = engine
   const connectors = new Map<string, AnyConnector>([
     ['acme', acme],
     ['business-app', businessApp],
+    ...more.map((connector) => [connector.name, connector] as const),
   ])
   const vault = createVault({
     storage: { reader: database.pool, transaction: (work) => transaction(database.pool, work) },
@@ -56,8 +62,9 @@ export async function openServer(options: ServerFixtureOptions = {}): Promise<Se
     random: systemRandom,
     environment: {},
     record: (client, entry) => writeEntries(client, [entry]),
-    send: () => Promise.reject(new Error('no test sends anything')),
+    send: send ?? (() => Promise.reject(new Error('no test sends anything'))),
     authOf: (name) => connectors.get(name)?.auth,
+    baseUrlOf: (name) => connectors.get(name)?.baseUrl,
   })
   await database.pool.query(
     `insert into connections (tenant, id, name, connector, base_url) values ('default', 'con_app', 'app', 'business-app', 'https://app.example')`,

@@ -14,3 +14,9 @@ const NONE: Account = { settings: {} }
 export function accountOf(stored: string | null): Account {
   return stored === null ? NONE : { ...NONE, ...(parseJson(stored) as unknown as Account) }
 }
+
+/** Settings in the order of their names, so that equal accounts are equal text. */
+export function accountText({ settings, baseUrl }: Account): string {
+  const sorted = Object.fromEntries(Object.entries(settings).sort(([a], [b]) => (a < b ? -1 : 1)))
+  return JSON.stringify({ settings: sorted, ...(baseUrl === undefined ? {} : { baseUrl }) })
+}

@@ -6,6 +6,7 @@ import {
   type ConnectionState,
   type Settings,
 } from '../define/index.ts'
+import type { Queryable } from '../db/index.ts'
 import type { Actor } from '../ledger/index.ts'
 import { accountOf } from './account.ts'
 import { createExpiringCache } from './expiringCache.ts'
@@ -56,6 +57,8 @@ export interface ConnectionStore {
    * `connection_declared` if the configuration has it.
    */
   removeConnection(tenant: string, name: string, actor: Actor): Promise<void>
+  /** Throws where {@link removeConnection} would. */
+  refuseDeclared(tenant: string, name: string): Promise<void>
   /** Drops what is kept of it in memory, after its row was changed. */
   forget(connection: ConnectionRef): void
 }
@@ -169,20 +172,30 @@ export function createConnectionStore(options: ConnectionStoreOptions): Connecti
     })
   }
 
+  async function removable(
+    client: Queryable,
+    tenant: string,
+    name: string,
+    lock: '' | 'for update',
+  ): Promise<{ readonly id: string }> {
+    const { rows } = await client.query<{ id: string; state: ConnectionState; declared: boolean }>(
+      `select id, state, declared from connections where tenant = $1 and name = $2 ${lock}`,
+      [tenant, name],
+    )
+    const found = rows[0]
+    if (found === undefined || found.state === 'revoked')
+      throw new NotFoundError('connection', name, 'See them with: trestle connections list')
+    if (found.declared)
+      throw new UsageError(
+        'connection_declared',
+        `The connection "${name}" is declared in trestle.config.ts. Take it out there, start Trestle once, and remove it then.`,
+      )
+    return found
+  }
+
   async function removeConnection(tenant: string, name: string, actor: Actor): Promise<void> {
     const removed = await storage.transaction(async (client) => {
-      const { rows } = await client.query<{ id: string; state: ConnectionState; declared: boolean }>(
-        'select id, state, declared from connections where tenant = $1 and name = $2 for update',
-        [tenant, name],
-      )
-      const found = rows[0]
-      if (found === undefined || found.state === 'revoked')
-        throw new NotFoundError('connection', name, 'See them with: trestle connections list')
-      if (found.declared)
-        throw new UsageError(
-          'connection_declared',
-          `The connection "${name}" is declared in trestle.config.ts. Take it out there, start Trestle once, and remove it then.`,
-        )
+      const found = await removable(client, tenant, name, 'for update')
       const own = [tenant, found.id]
       await client.query('delete from secrets where tenant = $1 and connection_id = $2', own)
       await client.query('delete from grant_refreshes where tenant = $1 and connection_id = $2', own)
@@ -220,6 +233,9 @@ export function createConnectionStore(options: ConnectionStoreOptions): Connecti
     },
     listConnections,
     removeConnection,
+    async refuseDeclared(tenant, name) {
+      await removable(storage.reader, tenant, name, '')
+    },
     forget,
   }
 }

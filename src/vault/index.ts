@@ -2,7 +2,7 @@
  * Connections and credentials.
  *
  * Owns: sealing and opening of secrets, the master key, connections with their endpoints, the authorization of
- * requests, OAuth grants and their refresh, the API's own tokens.
+ * requests, OAuth grants: how a person gives them, their refresh and revocation; the API's own tokens.
  * Leaves to others: sending (egress; the vault is handed its `send`), deciding what a refused call means and when it
  * is tried again (calls, flows), checking webhook signatures (webhooks), redaction by value (ledger), the ledger's
  * own entries (it is handed a `record`).
@@ -21,7 +21,10 @@
  * 7. Secrets are in memory for 5 s at most after they were read (an OAuth grant: 60 s), and never longer than the
  *    cache's limit allows. A token endpoint's answer that could not be committed is kept until it is.
  * 8. A connection holds the credentials of one scheme: secrets that are complete for another take the former's place.
- * 9. A token gives no more than it has, nor for longer; of a token only its hash is kept.
+ * 9. An authorization goes on only in the browser that began it, at the redirect URI of its connector, once, and for
+ *    the account that the connection is for. Its code is used once; what it brings is sealed and committed before it is
+ *    read, and replaces the grant in one transaction with the ledger.
+ * 10. A token gives no more than it has, nor for longer; of a token only its hash is kept.
  */
 export {
   type AuthorizationContext,
@@ -29,6 +32,12 @@ export {
   type Authorizer,
   type UnauthorizedRequest,
 } from './authorize.ts'
+export {
+  type Authorization,
+  type Authorizations,
+  type BegunAuthorization,
+  type Cookies,
+} from './authorizing/authorizations.ts'
 export { type Connection, type ListedConnection } from './connections.ts'
 export { weaknessOfKey } from './keyStrength.ts'
 export {
@@ -40,6 +49,7 @@ export {
 } from './masterKey.ts'
 export { type AfterUnauthorized } from './oauth.ts'
 export { type RefreshTiming } from './refresh.ts'
+export { type Revocation } from './revoke.ts'
 export { signingKeyOf } from './plan.ts'
 export { type ConnectionRef, type RecordEntry, type VaultStorage } from './storage.ts'
 export { type NewConnection, type SyncedConnection, type SyncResult } from './sync.ts'

@@ -1,9 +1,14 @@
 import { PermanentError, SECOND, type Clock, type Random } from '../base/index.ts'
 import type { AuthScheme } from '../define/index.ts'
 import type { Egress } from '../egress/index.ts'
+import type { Actor } from '../ledger/index.ts'
 import { createAuthorizer, type Authorizer } from './authorize.ts'
-import { createConnectionStore, type ConnectionStore } from './connections.ts'
+import { createConnectionStore, type Connection, type ConnectionStore } from './connections.ts'
+import { createAuthorizations, type Authorizations } from './authorizing/authorizations.ts'
+import { createExchanger } from './authorizing/exchange.ts'
+import { createAuthorizationStore } from './authorizing/store.ts'
 import { createGrantStore } from './grants.ts'
+import { createRevoker, type Revocation, type Revoker } from './revoke.ts'
 import type { MasterKey } from './masterKey.ts'
 import { createGrantKeeper } from './oauth.ts'
 import { createRefresher, type RefreshTiming } from './refresh.ts'
@@ -31,6 +36,8 @@ export interface VaultOptions {
   readonly send: Egress['send']
   /** The auth scheme of a connector, by the connector's name. */
   readonly authOf: (connector: string) => AuthScheme | undefined
+  /** The base URL of a connector, by its name. Default: none, so that no account's own takes its place. */
+  readonly baseUrlOf?: (connector: string) => string | undefined
   /** Where declared secrets are read from: `process.env`. */
   readonly environment: Environment
   /** By which a refresh that another node does is waited for. Default: `clock`. */
@@ -47,7 +54,20 @@ export interface InstallationSeal {
 }
 
 /** Connections and credentials. */
-export interface Vault extends Authorizer, ConnectionSync, Omit<ConnectionStore, 'forget'> {
+export interface Vault
+  extends
+    Authorizer,
+    ConnectionSync,
+    Omit<ConnectionStore, 'forget' | 'removeConnection' | 'refuseDeclared'> {
+  /** Authorizations that a person gives in a browser. */
+  readonly authorizations: Omit<Authorizations, 'drain'>
+  /**
+   * Takes the grant back at the provider, and deletes the connection's secrets and its endpoint, whatever the provider
+   * says. It stays as `revoked` for what refers to it. Throws `connection_declared` if the configuration has it.
+   */
+  removeConnection(tenant: string, name: string, actor: Actor): Promise<Revocation>
+  /** Takes the grant back at the provider; the connection needs an authorization then. Throws `not_found`. */
+  readonly revokeGrant: Revoker['revokeGrant']
   /**
    * Throws `master_key_wrong` if something sealed in the database cannot be opened with this master key. Both
    * `syncDeclared` and `addConnection` ask it before they write.
@@ -106,6 +126,19 @@ export function createVault(options: VaultOptions): Vault {
       return [grant?.accessToken, grant?.refreshToken].filter((token) => token !== undefined)
     },
   })
+  const byId = (tenant: string, id: string): Promise<Connection> => connections.loadConnectionById(tenant, id)
+  const readSecrets = (connection: ConnectionRef) => secrets.read(connection)
+  const revoker = createRevoker({
+    storage,
+    grants,
+    readSecrets,
+    send,
+    authOf: options.authOf,
+    loadConnection: (tenant, name) => connections.loadConnection(tenant, name),
+    clock,
+    record,
+    onChanged: forget,
+  })
   const checkMasterKey = (): Promise<void> => refuseForeignSeals(storage, key)
   const writer = createPlanWriter({ secrets, grants, clock, record })
   const sync = createConnectionSync({
@@ -117,6 +150,34 @@ export function createVault(options: VaultOptions): Vault {
     checkMasterKey,
     onChanged: forget,
   })
+  const store = createAuthorizationStore({ key, random, clock })
+  const exchanger = createExchanger({
+    storage,
+    store,
+    grants,
+    writer,
+    readSecrets,
+    loadConnectionById: byId,
+    authOf: options.authOf,
+    baseUrlOf: options.baseUrlOf ?? (() => undefined),
+    send,
+    clock,
+    pollClock: options.pollClock ?? clock,
+    record,
+    onChanged: forget,
+  })
+  const authorizations = createAuthorizations({
+    storage,
+    store,
+    exchanger,
+    readSecrets,
+    loadConnection: (tenant, name) => connections.loadConnection(tenant, name),
+    loadConnectionById: byId,
+    authOf: options.authOf,
+    clock,
+    random,
+    record,
+  })
   return {
     ...authorizer,
     ...sync,
@@ -124,7 +185,17 @@ export function createVault(options: VaultOptions): Vault {
     checkMasterKey,
     refreshAhead: () => looks.ahead(),
     refreshLeftBehind: () => looks.leftBehind(),
-    drain: () => keeper.drain(),
+    authorizations,
+    revokeGrant: (tenant, name, actor) => revoker.revokeGrant(tenant, name, actor),
+    async removeConnection(tenant, name, actor) {
+      await connections.refuseDeclared(tenant, name)
+      const revocation = await revoker.revokeAtProvider(tenant, name, actor)
+      await connections.removeConnection(tenant, name, actor)
+      return revocation
+    },
+    async drain() {
+      await Promise.all([keeper.drain(), authorizations.drain()])
+    },
     tokens: createTokenStore({ storage, clock, random, record }),
     installationSeal(name) {
       const place = { tenant: '', record: 'installation', field: name }

@@ -1,5 +1,6 @@
 import type { ApiDeps } from '../deps.ts'
 import type { AnyRoute } from '../http/route.ts'
+import { authorizationRoutes } from './authorizations.ts'
 import { budgetRoutes } from './budgets.ts'
 import { conservationRoutes } from './conservation.ts'
 import { connectionRoutes } from './connections.ts'
@@ -33,6 +34,7 @@ export function apiRoutes(deps: ApiDeps): readonly AnyRoute[] {
     ...incidentRoutes(deps),
     ...conservationRoutes(deps),
     ...connectionRoutes(deps),
+    ...authorizationRoutes(deps),
     ...budgetRoutes(deps),
     ...outageRoutes(deps),
     ...scheduleRoutes(deps),
