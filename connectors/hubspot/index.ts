@@ -35,6 +35,19 @@ export const hubspot = defineConnector({
     // https://developers.hubspot.com/docs/api-reference/auth-oauth-v1/tokens/post-oauth-v1-token, read 2026-11-22
     tokenUrl: '/oauth/v1/token',
     authorizeUrl: 'https://app.hubspot.com/oauth/authorize',
+    // RFC 7009 by its form; the API of 2026-03, since v1 has a DELETE with the token in its path:
+    // https://developers.hubspot.com/docs/api-reference/latest/authentication/oauth-tokens/revoke-token, read 2026-11-23.
+    revocationUrl: '/oauth/2026-03/token/revoke',
+    // The account's number, in the token answer of late: in the schema of
+    // https://developers.hubspot.com/docs/api-reference/legacy/authentication/oauth-tokens/v1/refresh-oauth-token,
+    // not in the examples of the guide, read 2026-11-23. No call needs it; a second authorization must be of the same.
+    account: [
+      {
+        from: { kind: 'token_answer', field: 'hub_id' },
+        to: { kind: 'setting', name: 'hubId' },
+        optional: true,
+      },
+    ],
     scopes: [
       'oauth',
       'crm.objects.contacts.read',

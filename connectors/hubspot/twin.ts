@@ -66,6 +66,10 @@ const MINUTE_MS = 60_000
 const RETRIES_MS = [1, 5, 15, 30, 60, 120, 180, 240, 300, 420].map((minutes) => minutes * MINUTE_MS)
 const NEVER_RETRIED = [400, 401, 403, 404, 405]
 const TOKEN_PATH = '/oauth/v1/token'
+const AUTHORIZE_PATH = '/oauth/authorize'
+const REVOKE_PATH = '/oauth/2026-03/token/revoke'
+/** What is asked without an access token. */
+const OPEN_PATHS = [TOKEN_PATH, AUTHORIZE_PATH, REVOKE_PATH]
 
 /** Makes a twin of HubSpot. It does nothing before `start`. */
 export function createHubspotTwin(options: HubspotTwinOptions = {}): HubspotTwin {
@@ -102,10 +106,12 @@ export function createHubspotTwin(options: HubspotTwinOptions = {}): HubspotTwin
     state,
     routes: [
       tokenRoute(oauth),
+      oauth.authorizeRoute(AUTHORIZE_PATH),
+      oauth.revokeRoute(REVOKE_PATH),
       ...crmRoutes(store, (changes) => void teller.tell('INTEGRATION', changes.flatMap(eventsOfChange))),
     ],
     authorize({ headers, now, path }) {
-      if (path === TOKEN_PATH) return undefined
+      if (OPEN_PATHS.includes(path)) return undefined
       if (headers['authorization'] !== `Bearer ${options.privateAppToken ?? 'pat-twin'}`) {
         const checked = oauth.check(headers)
         if ('refused' in checked) return unauthorized(checked.refused)

@@ -19,7 +19,8 @@ import { createPayment, retrievePayment, voidPayment } from './payments.ts'
 
 /**
  * The connector. A connection authorizes by OAuth (secrets `clientId`, `clientSecret`, `refreshToken`) for one
- * company, whose id is the setting `realmId`. Webhooks are verified with the app's verifier token. For a sandbox
+ * company, whose id is the setting `realmId`; an
+ * authorization in the browser brings it. Webhooks are verified with the app's verifier token. For a sandbox
  * company set `baseUrl` to `https://sandbox-quickbooks.api.intuit.com`.
  */
 export const quickbooks = defineConnector({
@@ -31,6 +32,11 @@ export const quickbooks = defineConnector({
     // https://developer.intuit.com/.well-known/openid_configuration, by node-quickbooks 2.0.50
     tokenUrl: 'https://oauth.platform.intuit.com/oauth2/v1/tokens/bearer',
     authorizeUrl: 'https://appcenter.intuit.com/connect/oauth2',
+    // Form and HTTP basic, as RFC 7009 has it: node-quickbooks 2.0.50, index.js, revokeAccess, read 2026-11-23.
+    revocationUrl: 'https://developer.api.intuit.com/v2/oauth2/tokens/revoke',
+    // "returned as a request parameter when the user is redirected to the provided callback URL following
+    // authentication": node-quickbooks 2.0.50, index.js, read 2026-11-23.
+    account: [{ from: { kind: 'callback', parameter: 'realmId' }, to: { kind: 'setting', name: 'realmId' } }],
     scopes: ['com.intuit.quickbooks.accounting'],
     clientAuth: 'basic',
     // Seconds, beside expires_in, in every answer: https://github.com/intuit/oauth-jsclient (README, token), read 2026-11-22.

@@ -88,6 +88,9 @@ const RETRIES_MS = [
 ]
 const TOKEN_PATH = '/oauth2/v1/tokens/bearer'
 const REVOKE_PATH = '/v2/oauth2/tokens/revoke'
+const AUTHORIZE_PATH = '/connect/oauth2'
+/** What is asked without an access token. */
+const OPEN_PATHS = [TOKEN_PATH, REVOKE_PATH, AUTHORIZE_PATH]
 
 /** Makes a twin of QuickBooks Online. It does nothing before `start`. */
 export function createQuickbooksTwin(options: QuickbooksTwinOptions = {}): QuickbooksTwin {
@@ -134,6 +137,7 @@ export function createQuickbooksTwin(options: QuickbooksTwinOptions = {}): Quick
     routes: [
       oauth.tokenRoute(TOKEN_PATH),
       oauth.revokeRoute(REVOKE_PATH),
+      oauth.authorizeRoute(AUTHORIZE_PATH, () => ({ realmId })),
       ...companyRoutes({
         books,
         keys,
@@ -142,7 +146,7 @@ export function createQuickbooksTwin(options: QuickbooksTwinOptions = {}): Quick
       }),
     ],
     authorize({ headers, now, path }) {
-      if (path === TOKEN_PATH || path === REVOKE_PATH) return undefined
+      if (OPEN_PATHS.includes(path)) return undefined
       const checked = oauth.check(headers)
       if ('refused' in checked) return gatewayFault(401, '3200', 'AuthenticationFailed', 'AUTHENTICATION')
       if (!path.startsWith(`/v3/company/${realmId}/`))

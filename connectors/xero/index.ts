@@ -25,7 +25,7 @@ import { createPayment, deletePayment, listPayments, retrievePayment } from './p
 
 /**
  * The connector. A connection authorizes by OAuth (secrets `clientId`, `clientSecret`, `refreshToken`) and works in one
- * organisation, whose id is the setting `tenantId`. Webhooks are verified with the app's webhook key.
+ * organisation, whose id is the setting `tenantId`; an authorization in the browser brings it. Webhooks are verified with the app's webhook key.
  */
 export const xero = defineConnector({
   name: 'xero',
@@ -36,6 +36,24 @@ export const xero = defineConnector({
     // https://developer.xero.com/documentation/guides/oauth2/auth-flow, by xero-node 20.0.0, read 2026-11-22
     tokenUrl: 'https://identity.xero.com/connect/token',
     authorizeUrl: 'https://login.xero.com/identity/connect/authorize',
+    // RFC 7009, for a refresh token; all organisations of the authorization are disconnected:
+    // https://github.com/XeroAPI/xero-node/releases/tag/4.10.1, and xero-node 20.0.0 (XeroClient.revokeToken, by the
+    // endpoint that https://identity.xero.com/.well-known/openid-configuration names), read 2026-11-23.
+    revocationUrl: 'https://identity.xero.com/connect/revocation',
+    // One authorization may open several organisations, and practices, which this API knows nothing of:
+    // https://github.com/XeroAPI/Xero-OpenAPI/blob/master/xero-identity.yaml (Connections), read 2026-11-23.
+    account: [
+      {
+        from: {
+          kind: 'choice',
+          url: '/connections',
+          id: 'tenantId',
+          name: 'tenantName',
+          only: { field: 'tenantType', is: 'ORGANISATION' },
+        },
+        to: { kind: 'setting', name: 'tenantId' },
+      },
+    ],
     // Granular scopes: apps made since 2026-03-02 have no others, older ones may use them until 2027-09.
     // https://www.apideck.com/blog/xero-scopes, read 2026-11-22
     scopes: [

@@ -76,6 +76,9 @@ const HOUR_MS = 60 * MINUTE_MS
 const RETRIES_MS = [5 * MINUTE_MS, 30 * MINUTE_MS, 2 * HOUR_MS, 6 * HOUR_MS, 15 * HOUR_MS]
 const TOKEN_PATH = '/connect/token'
 const REVOKE_PATH = '/connect/revocation'
+const AUTHORIZE_PATH = '/identity/connect/authorize'
+/** What is asked without an access token. */
+const OPEN_PATHS = [TOKEN_PATH, REVOKE_PATH, AUTHORIZE_PATH]
 const TENANTS_PATH = '/connections'
 const DAY_ALLOWED = 5000
 
@@ -122,6 +125,7 @@ export function createXeroTwin(options: XeroTwinOptions = {}): XeroTwin {
     routes: [
       oauth.tokenRoute(TOKEN_PATH),
       oauth.revokeRoute(REVOKE_PATH),
+      oauth.authorizeRoute(AUTHORIZE_PATH),
       route('GET', TENANTS_PATH, () => ({
         status: 200,
         json: [{ id: connectionId, tenantId, tenantType: 'ORGANISATION', tenantName: 'Salon Example' }],
@@ -134,7 +138,7 @@ export function createXeroTwin(options: XeroTwinOptions = {}): XeroTwin {
       }),
     ],
     authorize({ headers, now, path }) {
-      if (path === TOKEN_PATH || path === REVOKE_PATH) return undefined
+      if (OPEN_PATHS.includes(path)) return undefined
       const checked = oauth.check(headers)
       if ('refused' in checked)
         return problem(

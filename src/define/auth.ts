@@ -92,6 +92,8 @@ export interface OAuth2Quirks {
  * connection keeps the account of its first authorization; a later one for another account is refused.
  */
 export interface AccountFact {
+  /** Where the provider does not say it, the authorization is good all the same. Default false. */
+  readonly optional?: boolean
   readonly from:
     /** A parameter of the callback, such as QuickBooks' `realmId`. */
     | { readonly kind: 'callback'; readonly parameter: string }

@@ -54,7 +54,8 @@ let onTheWay: (request: EgressRequest) => ReturnType<Egress['send']>
 beforeAll(async () => {
   egress = createEgress({ clock: systemClock })
   trestle = await openServer({ connectors: CONNECTORS, send: (request) => onTheWay(request) })
-  provider = await openConsentServer(CONNECTORS.map(({ name }) => `${trestle.url}/oauth/callback/${name}`))
+  provider = await openConsentServer()
+  provider.serve(CONNECTORS.map(({ name }) => `${trestle.url}/oauth/callback/${name}`))
   Object.assign(portal.auth, { issuer: provider.url })
 }, 60_000)
 afterAll(async () => {

@@ -5,6 +5,8 @@ import { locationOf, type Browser, type Page } from './browser.ts'
 
 export interface ConsentServer {
   readonly url: string
+  /** Begins, for a client with these redirect URIs. */
+  serve(redirectUris: readonly string[]): void
   /** Questions to the token endpoint, as their forms. */
   readonly questions: readonly Readonly<Record<string, string>>[]
   /** Whether its API takes this token. */
@@ -21,7 +23,7 @@ export interface ConsentServer {
 export const CLIENT = { id: 'trestle', secret: 'a-secret-of-the-test-client' }
 
 /** A real authorization server in this process: PKCE is required, it says who it is (RFC 9207), it revokes (RFC 7009). */
-export async function openConsentServer(redirectUris: readonly string[]): Promise<ConsentServer> {
+export async function openConsentServer(): Promise<ConsentServer> {
   const questions: Record<string, string>[] = []
   const api = new Map<string, unknown>()
   const server = createServer((request, response) => {
@@ -38,38 +40,43 @@ export async function openConsentServer(redirectUris: readonly string[]): Promis
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const provider = new Provider(url, {
-    clients: [
-      {
-        client_id: CLIENT.id,
-        client_secret: CLIENT.secret,
-        grant_types: ['authorization_code', 'refresh_token'],
-        redirect_uris: [...redirectUris],
-        token_endpoint_auth_method: 'client_secret_basic',
+  let provider: Provider | undefined
+  let answer: ReturnType<Provider['callback']> = (_, response) => response.writeHead(503).end()
+
+  function serve(redirectUris: readonly string[]): void {
+    provider = new Provider(url, {
+      clients: [
+        {
+          client_id: CLIENT.id,
+          client_secret: CLIENT.secret,
+          grant_types: ['authorization_code', 'refresh_token'],
+          redirect_uris: [...redirectUris],
+          token_endpoint_auth_method: 'client_secret_basic',
+        },
+      ],
+      features: { revocation: { enabled: true } },
+      pkce: { required: () => true },
+      rotateRefreshToken: true,
+      ttl: {
+        AccessToken: 3600,
+        RefreshToken: 86_400,
+        Grant: 86_400,
+        IdToken: 3600,
+        Session: 3600,
+        Interaction: 600,
       },
-    ],
-    features: { revocation: { enabled: true } },
-    pkce: { required: () => true },
-    rotateRefreshToken: true,
-    ttl: {
-      AccessToken: 3600,
-      RefreshToken: 86_400,
-      Grant: 86_400,
-      IdToken: 3600,
-      Session: 3600,
-      Interaction: 600,
-    },
-    cookies: { keys: ['test'] },
-  })
-  const answer = provider.callback()
-  for (const event of ['grant.success', 'grant.error'])
-    provider.on(event, (context) => {
-      const { body = {} } = (context as { oidc: { body?: Record<string, string> } }).oidc
-      questions.push(body)
+      cookies: { keys: ['test'] },
     })
+    answer = provider.callback()
+    for (const event of ['grant.success', 'grant.error'])
+      provider.on(event, (context) => {
+        const { body = {} } = (context as { oidc: { body?: Record<string, string> } }).oidc
+        questions.push(body)
+      })
+  }
 
   async function isGood(token: string): Promise<boolean> {
-    return token !== '' && (await provider.AccessToken.find(token)) !== undefined
+    return token !== '' && (await provider?.AccessToken.find(token)) !== undefined
   }
 
   /** Goes through the pages to sign in and to agree. */
@@ -93,6 +100,7 @@ export async function openConsentServer(redirectUris: readonly string[]): Promis
 
   return {
     url,
+    serve,
     questions,
     api,
     isGood,

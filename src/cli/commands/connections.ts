@@ -3,8 +3,10 @@ import { UsageError } from '../../base/index.ts'
 import type { ConnectionDefinition } from '../../define/index.ts'
 import { applyConfiguration } from '../applyConfiguration.ts'
 import { addCommand, addGroup, type CommandContext } from '../command.ts'
+import { authorizeInBrowser, needsBrowser } from '../connections/authorize.ts'
 import { addByHand } from '../connections/byHand.ts'
-import { definitionOf } from '../connections/definition.ts'
+import { declaredFields, definitionOf } from '../connections/definition.ts'
+import { addTaking } from '../connections/taking.ts'
 import { EXIT } from '../exitCodes.ts'
 import { withApi } from '../withApi.ts'
 import { facts, table } from '../output.ts'
@@ -25,6 +27,9 @@ interface AddOptions {
   readonly allowPrivateNetwork?: boolean
   readonly secret?: readonly string[]
   readonly secretFile?: readonly string[]
+  readonly browser: boolean
+  readonly authorize: boolean
+  readonly account?: string
 }
 
 /** `trestle connections`: links to providers and their secrets. */
@@ -35,7 +40,7 @@ export function addConnections(program: Command): void {
   testCommand(connections)
   verifyCommand(connections)
   addByHand(connections)
-  removeCommand(connections)
+  addTaking(connections)
 }
 
 function listCommand(connections: Command): void {
@@ -88,11 +93,14 @@ function addConnectionCommand(connections: Command): void {
     details: [
       'Of a connection that trestle.config.ts declares, only the secrets are taken. Secrets are asked for without echo, or',
       'read from stdin, a file or an environment variable; never from the command line, where others can see them.',
+      'Where a person agrees at the provider (OAuth) and no refresh token is given, a browser is opened for it, and the',
+      'command waits for ten minutes at most. Trestle must run, since the provider sends the browser back to it.',
     ].join('\n'),
     examples: [
       'trestle connections add stripe',
       `trestle connections add stripe-eu --connector stripe --secret token=prompt --secret ${WEBHOOK_SECRET}=prompt`,
       'pass show hubspot | trestle connections add hubspot --secret token=stdin',
+      'trestle connections add hubspot --no-browser',
       'trestle connections add books --connector quickbooks --setting realmId=123 --secret-file refreshToken=./token',
     ],
     options: [
@@ -111,15 +119,22 @@ function addConnectionCommand(connections: Command): void {
       new Option('--base-url <url>', "another address than the provider's, such as a sandbox"),
       new Option('--endpoint <path>', 'what stands behind /webhooks/; by default the name'),
       new Option('--allow-private-network', 'allow private addresses, for systems on premises'),
+      new Option('--no-browser', 'print the address where a person agrees, and open no browser'),
+      new Option('--no-authorize', 'only seal the secrets; a person agrees later'),
+      new Option('--account <id>', 'which account to take where the authorization opens several'),
     ],
     run: (context, [name = ''], options: AddOptions) => {
       const wanted = wantedSecrets(options.secret, options.secretFile)
-      return context.withSession(async ({ installation, tenant }) => {
+      return withApi(context, async (api, session) => {
+        const { installation, tenant } = session
         const { vault, config } = installation
         const declared = config.connections[name]
         const connector = connectorFor(name, options.connector, installation)
         const listed = (await vault.listConnections(tenant)).find((one) => one.name === name)
-        const held = (listed?.secrets ?? []).map((secret) => secret.field)
+        const held = [
+          ...(listed?.secrets ?? []).map((secret) => secret.field),
+          ...declaredFields(declared, process.env),
+        ]
         const collected = await collectSecrets({
           connector,
           wanted,
@@ -146,11 +161,20 @@ function addConnectionCommand(connections: Command): void {
           ...Object.keys(collected.secrets),
           ...(collected.webhookSecrets ? [WEBHOOK_SECRET] : []),
         ]
-        context.output.answer({ id, name, connector: connector.name, change, secrets: fields }, () =>
+        const inBrowser = options.authorize && (await needsBrowser(session, name, fields))
+        if (inBrowser)
+          await authorizeInBrowser(context, session, api, name, {
+            browser: options.browser && !context.output.json,
+            account: options.account,
+          })
+        const answer = { id, name, connector: connector.name, change, secrets: fields, authorized: inBrowser }
+        context.output.answer(answer, () =>
           [
-            change === 'unchanged'
-              ? `The connection "${name}" is as it was: these secrets were sealed already.`
-              : `The connection "${name}" to ${connector.title} was ${change}.${fields.length > 0 ? ` Sealed: ${fields.join(', ')}.` : ''}`,
+            inBrowser
+              ? `The connection "${name}" to ${connector.title} is authorized.${fields.length > 0 ? ` Sealed: ${fields.join(', ')}.` : ''}`
+              : change === 'unchanged'
+                ? `The connection "${name}" is as it was: these secrets were sealed already.`
+                : `The connection "${name}" to ${connector.title} was ${change}.${fields.length > 0 ? ` Sealed: ${fields.join(', ')}.` : ''}`,
             ...overruled(declared, collected),
             `Try it with: trestle connections test ${name}`,
           ].join('\n'),
@@ -260,22 +284,6 @@ function verifyCommand(connections: Command): void {
           ].join('\n'),
         )
         return verified.ok ? EXIT.ok : EXIT.failed
-      }),
-  })
-}
-
-function removeCommand(connections: Command): void {
-  addCommand(connections, {
-    usage: 'remove <name>',
-    summary: 'delete its secrets and its endpoint; what refers to it stays',
-    examples: ['trestle connections remove stripe-eu'],
-    run: ({ output, actor, withSession }, [name = '']) =>
-      withSession(async ({ installation, tenant }) => {
-        await installation.vault.removeConnection(tenant, name, actor)
-        output.answer(
-          { name, removed: true },
-          () => `The connection "${name}" is removed and its secrets are deleted.`,
-        )
       }),
   })
 }

@@ -16,10 +16,9 @@ export interface DefinitionParts {
 /** A connection as the vault takes it: what was given goes before what is declared. */
 export function definitionOf(parts: DefinitionParts): ConnectionDefinition {
   const { connector, declared, collected, environment } = parts
-  const isSet = (secret: Secret | undefined): secret is Secret =>
-    secret !== undefined && (typeof secret === 'string' || (environment[secret.env] ?? '') !== '')
-  const declaredSecrets = Object.entries(declared?.secrets ?? {}).filter(([, secret]) => isSet(secret))
-  const declaredWebhooks = declared?.webhookSecrets?.filter(isSet)
+  const set = declaredFields(declared, environment)
+  const declaredSecrets = Object.entries(declared?.secrets ?? {}).filter(([field]) => set.includes(field))
+  const declaredWebhooks = declared?.webhookSecrets?.filter((secret) => isSet(secret, environment))
   const webhookSecrets = collected.webhookSecrets ?? (declaredWebhooks?.length ? declaredWebhooks : undefined)
   const settings = { ...declared?.settings, ...parts.settings }
   return {
@@ -33,4 +32,18 @@ export function definitionOf(parts: DefinitionParts): ConnectionDefinition {
     secrets: { ...Object.fromEntries(declaredSecrets), ...collected.secrets },
     webhookSecrets,
   }
+}
+
+/** Fields that trestle.config.ts gives, as the environment is now. */
+export function declaredFields(
+  declared: ConnectionDefinition | undefined,
+  environment: NodeJS.ProcessEnv,
+): string[] {
+  return Object.entries(declared?.secrets ?? {}).flatMap(([field, secret]) =>
+    isSet(secret, environment) ? [field] : [],
+  )
+}
+
+function isSet(secret: Secret | undefined, environment: NodeJS.ProcessEnv): secret is Secret {
+  return secret !== undefined && (typeof secret === 'string' || (environment[secret.env] ?? '') !== '')
 }

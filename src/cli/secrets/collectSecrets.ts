@@ -1,4 +1,12 @@
-import { schemesOf, secretFieldsOf, type AnyConnector, type AuthScheme } from '../../define/index.ts'
+import {
+  authFor,
+  grantFieldOf,
+  isAuthorizedByPerson,
+  schemesOf,
+  secretFieldsOf,
+  type AnyConnector,
+  type AuthScheme,
+} from '../../define/index.ts'
 import { UsageError } from '../../base/index.ts'
 import { askHidden, canAsk, type Terminal } from './prompt.ts'
 import { readSecret, type WantedSecret } from './sources.ts'
@@ -57,21 +65,32 @@ async function readWanted({ connector, wanted, ...from }: Collecting): Promise<C
 async function askForMissing({ connector, held, terminal }: Collecting): Promise<CollectedSecrets> {
   const missing = secretFieldsOf(connector.auth).filter((field) => !held.includes(field))
   const needsNothing = connector.auth.kind === 'none' && !verifiesWebhooks(connector)
-  if (needsNothing) return { secrets: {}, webhookSecrets: undefined }
+  if (needsNothing || isReadyForBrowser(connector, held)) return { secrets: {}, webhookSecrets: undefined }
   if (!canAsk(terminal)) throw noTerminal(connector, missing)
   const scheme = await chooseScheme(connector, held, terminal)
   const secrets: Record<string, string> = {}
   terminal.output.write('What you type is not shown.\n')
   for (const field of secretFieldsOf(scheme)) {
-    const answer = await askHidden(
-      `${connector.title}, ${field}${held.includes(field) ? ' (empty: keep)' : ''}`,
-      terminal,
-    )
+    const answer = await askHidden(`${connector.title}, ${field}${ifEmpty(field, scheme, held)}`, terminal)
     if (answer !== '') secrets[field] = answer
   }
   if (!verifiesWebhooks(connector)) return { secrets, webhookSecrets: undefined }
   const webhookSecret = await askHidden(`${connector.title}, ${WEBHOOK_SECRET} (empty: none)`, terminal)
   return { secrets, webhookSecrets: webhookSecret === '' ? undefined : [webhookSecret] }
+}
+
+/** The client is known, so that all that is left is for a person to agree in a browser. */
+function isReadyForBrowser({ auth }: AnyConnector, held: readonly string[]): boolean {
+  if (!isAuthorizedByPerson(auth) || auth.authorizeUrl === undefined) return false
+  if (authFor(auth, held).kind !== 'oauth2') return false
+  return ['clientId', 'clientSecret'].every((field) => held.includes(field))
+}
+
+/** What it means to give no answer. */
+function ifEmpty(field: string, scheme: AuthScheme, held: readonly string[]): string {
+  if (held.includes(field)) return ' (empty: keep)'
+  const inBrowser = isAuthorizedByPerson(scheme) && scheme.authorizeUrl !== undefined
+  return inBrowser && field === grantFieldOf(scheme) ? ' (empty: agree in a browser)' : ''
 }
 
 function noTerminal(connector: AnyConnector, missing: readonly string[]): UsageError {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Clock, Random } from '../../base/index.ts'
 import { route, type TwinAnswer, type TwinRequest, type TwinRoute } from './routes.ts'
 
@@ -34,6 +35,11 @@ export interface OAuthGrant {
 export interface OAuthServer {
   /** Somebody consents in the browser: the code that the redirect would carry. Good once, for 10 minutes. */
   authorize(options?: { redirectUri?: string; scope?: string }): string
+  /**
+   * The page where a person agrees, who does so at once: it sends the browser back with a code. `parameters`: what the
+   * provider adds, such as QuickBooks' `realmId`.
+   */
+  authorizeRoute<State>(path: string, parameters?: () => Readonly<Record<string, string>>): TwinRoute<State>
   /** A grant without the browser dance, for seeds. */
   grant(scope?: string): OAuthGrant
   /** The token endpoint. */
@@ -53,6 +59,14 @@ export interface OAuthServer {
   refreshCount(): number
 }
 
+interface PendingCode {
+  readonly redirectUri: string | undefined
+  readonly scope: string
+  readonly at: number
+  /** RFC 7636: what the code verifier must give by S256. */
+  readonly challenge?: string
+}
+
 const CODE_LIFETIME_MS = 10 * 60 * 1000
 const HOUR_MS = 60 * 60 * 1000
 
@@ -62,7 +76,7 @@ export function createOAuthServer(options: OAuthOptions): OAuthServer {
   const grants: OAuthGrant[] = []
   const accessTokens = new Map<string, { grant: OAuthGrant; expiresAt: number }>()
   const refreshTokens = new Map<string, { grant: OAuthGrant; expiresAt: number; used: boolean }>()
-  const codes = new Map<string, { redirectUri: string | undefined; scope: string; at: number }>()
+  const codes = new Map<string, PendingCode>()
   let refreshes = 0
 
   const token = (prefix: string): string => `${prefix}-${random.bytes(18).toString('hex')}`
@@ -114,6 +128,8 @@ export function createOAuthServer(options: OAuthOptions): OAuthServer {
       return refusal('invalid_grant', 'the authorization code is unknown, used or expired')
     if (pending.redirectUri !== undefined && pending.redirectUri !== form.get('redirect_uri'))
       return refusal('invalid_grant', 'the redirect_uri differs')
+    if (pending.challenge !== undefined && pending.challenge !== challengeOf(form.get('code_verifier') ?? ''))
+      return refusal('invalid_grant', 'the code_verifier is not that of the code_challenge')
     return tokenAnswer(newGrant(pending.scope))
   }
 
@@ -138,6 +154,22 @@ export function createOAuthServer(options: OAuthOptions): OAuthServer {
       codes.set(code, { redirectUri, scope, at: clock.now() })
       return code
     },
+    authorizeRoute: (path, parameters = () => ({})) =>
+      route('GET', path, ({ query }) => {
+        const redirectUri = query.get('redirect_uri')
+        if (query.get('client_id') !== options.client.id || redirectUri === null)
+          return refusal('invalid_request', 'unknown client, or no redirect_uri')
+        const code = token('code')
+        const challenge = query.get('code_challenge')
+        const scope = query.get('scope') ?? ''
+        const pending = { redirectUri, scope, at: clock.now() }
+        codes.set(code, challenge === null ? pending : { ...pending, challenge })
+        const back = new URL(redirectUri)
+        const state = query.get('state')
+        const sent = { code, ...(state === null ? {} : { state }), ...parameters() }
+        for (const [name, value] of Object.entries(sent)) back.searchParams.set(name, value)
+        return { status: 302, headers: { location: back.href } }
+      }),
     grant: newGrant,
     tokenRoute: (path) =>
       route('POST', path, (request) => {
@@ -173,6 +205,10 @@ export function createOAuthServer(options: OAuthOptions): OAuthServer {
     grants: () => grants,
     refreshCount: () => refreshes,
   }
+}
+
+function challengeOf(verifier: string): string {
+  return createHash('sha256').update(verifier).digest('base64url')
 }
 
 function refusal(error: string, description: string, status = 400): TwinAnswer {

@@ -42,6 +42,7 @@ export async function findAccount(brought: Brought, send: Egress['send']): Promi
   let baseUrl: Account['baseUrl']
   for (const fact of scheme.account ?? []) {
     const read = await readFact(fact, brought, send)
+    if (fact.optional === true && read.as === 'refused' && read.code === 'account_missing') continue
     if (read.as !== 'value') return read
     if (fact.to.kind === 'base_url') {
       if (connection.baseUrl !== brought.ownBaseUrl && !isOwnAccountUrl(connection, fact.to.hosts)) continue
