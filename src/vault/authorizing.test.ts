@@ -400,8 +400,8 @@ describe('a node that dies', () => {
               query: (text: string, values?: unknown[]) =>
                 text.includes('into secrets')
                   ? Promise.reject(new Error('died'))
-                  : client.query(text, values as []),
-            } as typeof client),
+                  : client.query(text, values),
+            }),
           ),
       },
     })

@@ -1,6 +1,7 @@
 /** `trestle connections add` with a person who agrees in a browser: the command, a server, and a real provider. */
-import { writeFileSync } from 'node:fs'
+import { symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { Browser, locationOf } from '../oauth/browser.ts'
 import { CLIENT, openConsentServer, type ConsentServer } from '../oauth/consent.ts'
@@ -69,6 +70,10 @@ beforeAll(async () => {
   })
   folder = await cli.createProject()
   writeFileSync(join(folder, 'trestle.config.ts'), CONFIG)
+  symlinkSync(
+    fileURLToPath(new URL('../../node_modules/zod', import.meta.url)),
+    join(folder, 'node_modules', 'zod'),
+  )
   const server = cli.start(folder, ['serve', '--port', '0', '--json'])
   const ready = JSON.parse(await server.says(/^\{.*"as":"ready".*\}$/m)) as { url: string }
   env = { PUBLIC_URL: ready.url }

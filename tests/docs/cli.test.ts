@@ -36,6 +36,7 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
   'trestle connections isolate': 'name of the connection',
   'trestle connections release': 'name of the connection',
   'trestle connections remove': 'name of the connection',
+  'trestle connections revoke': 'name of the connection',
   'trestle tokens create': 'a name to know it by; quote one with spaces',
   'trestle tokens rotate': 'id of the token, `tok_…`',
   'trestle tokens revoke': 'id of the token, `tok_…`',
@@ -53,6 +54,9 @@ const VARIABLES: Readonly<Record<string, string>> = {
     'the same PostgreSQL past a pooler, for listening; see [scaling](scaling.md#connection-pooling)',
   TRESTLE_MASTER_KEY:
     'opens the secrets in the database; without it the key in `.trestle/master.key`, which `trestle dev` makes',
+  DISPLAY:
+    'where a browser can be opened for `connections add`; without it and `WAYLAND_DISPLAY` the address is printed',
+  WAYLAND_DISPLAY: 'the same, under Wayland',
   XDG_CACHE_HOME:
     'where the programs of the embedded PostgreSQL are kept, in `trestle/`; by default `~/.cache`, and for root always `/var/cache`',
 }

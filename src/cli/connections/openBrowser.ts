@@ -11,7 +11,6 @@ export function browserCommand(
 ): readonly [command: string, ...args: string[]] | undefined {
   if (platform === 'darwin') return ['open']
   if (platform === 'win32') return ['explorer.exe']
-  if (environment['SSH_CONNECTION'] !== undefined && !environment['DISPLAY']) return undefined
   return environment['DISPLAY'] || environment['WAYLAND_DISPLAY'] ? ['xdg-open'] : undefined
 }
 
