@@ -134,6 +134,7 @@ describe('a person authorizes a connection', () => {
     const page = await browser.go(back)
     expect([page.status, page.text]).toEqual([200, expect.stringContaining(`${name}</code> is authorized`)])
     expect(await stateOf(id)).toMatchObject({ state: 'granted', code: null })
+    expect(await rowsOf('select answer from authorizations where id = $1', id)).toEqual([{ answer: null }])
 
     const connection = await trestle.vault.loadConnection('default', name)
     expect(connection.state).toBe('active')

@@ -76,7 +76,10 @@ export interface AuthorizationStore {
   findByState(client: Queryable, state: Buffer): Promise<AuthorizationRow | undefined>
   /** Binds it to a browser; `false` if another one was faster. */
   bind(client: Queryable, row: AuthorizationRow, browser: Buffer): Promise<boolean>
-  /** Moves it on, if it is in one of `from`; `false` if it is not any more. */
+  /**
+   * Moves it on, if it is in one of `from`; `false` if it is not any more. The answer of one that is granted is in the
+   * grant, and goes.
+   */
   move(
     client: Queryable,
     row: AuthorizationRow,
@@ -212,8 +215,8 @@ export function createAuthorizationStore(options: {
 
     async move(client, { tenant, id }, from, to) {
       const { rows } = await client.query(
-        `update authorizations set state = $4, code = $5, reason = $6, choices = $7,
-           answer = coalesce($8, answer), wanted = coalesce($9, wanted),
+        `update authorizations set state = $4::text, code = $5, reason = $6, choices = $7,
+           answer = case $4::text when 'granted' then null else coalesce($8, answer) end, wanted = coalesce($9, wanted),
            ends_at = coalesce(to_timestamp($10::float8 / 1000), ends_at),
            changed_at = to_timestamp($11::float8 / 1000)
          where tenant = $1 and id = $2 and state = any($3::text[]) returning id`,
