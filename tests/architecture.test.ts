@@ -112,7 +112,7 @@ describe('the architecture', () => {
     ],
     [
       'the network',
-      /from 'undici'|from 'node:(net|tls|https|http2|dgram)'|(?<!\.)\bfetch\(/,
+      /from 'undici'|from 'node:(net|tls|https|http2|dgram)'|import (?:\w+|\* as \w+|\{[^}]*\b(?:request|get|Agent|ClientRequest)\b[^}]*\}) from 'node:http'|(?<!\.)\bfetch\(|new (?:WebSocket|EventSource)\(/,
       new Set(['egress', 'testing']),
     ],
   ])('reads %s in one folder only', (_, pattern, allowed) => {

@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest'
+import * as z from 'zod'
 import { MINUTE, PermanentError, RetryableError, SECOND } from '../base/index.ts'
 import type { AnyOperation } from '../define/index.ts'
 import { createFakeClock, type FakeClock } from '../testing/index.ts'
@@ -196,7 +197,7 @@ describe('begin', () => {
     const parked = await set(thing, {
       options: authorize(new PermanentError('needs_reauthorization', 'again')),
     })
-    expect(await parked.call({ begin })).toEqual({
+    expect(await parked.call({ begin })).toMatchObject({
       as: 'parked',
       code: 'needs_reauthorization',
       reason: 'again',
@@ -588,6 +589,16 @@ describe('quarantined', () => {
       exchange: { status: 200 },
     })
     expect(outcome.as === 'quarantined' && outcome.payload.toString()).toBe(body)
+  })
+
+  it('what says that it is JSON and is none, also where the contract takes anything', async () => {
+    const operation = createThing('key', { output: z.unknown() as never })
+    for (const body of ['{"id":"t1","amo', '[1,]', '{"__proto__":{"admin":true}}', ' ', '"\ud800" x']) {
+      const { call } = await set((response) => json(response, 200, body), { operation })
+      expect(await call()).toMatchObject({ as: 'quarantined', payload: Buffer.from(body) })
+    }
+    const { call } = await set((response) => json(response, 200, ''), { operation })
+    expect(await call()).toMatchObject({ as: 'succeeded', output: undefined })
   })
 
   it('an HTML page in a 200', async () => {

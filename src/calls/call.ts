@@ -200,6 +200,11 @@ async function sendAndJudge(attempt: Attempt, authorized: Authorized): Promise<C
     allowPrivate: call.connection.allowPrivate,
     spentMs: begun - attempt.begunAt,
     mayLeave: call.mayLeave,
+    onBehalfOf: {
+      tenant: call.tenant,
+      connectionId: call.connection.id,
+      ...(call.runId !== '' && { runId: call.runId }),
+    },
   }
   const result = isMail(attempt.request)
     ? await mailOut(attempt, request, around)
@@ -225,7 +230,7 @@ async function sendAndJudge(attempt: Attempt, authorized: Authorized): Promise<C
 function mailOut(
   { call, parts, request }: Attempt,
   { login }: AuthorizedRequest,
-  around: Pick<EgressRequest, 'timeoutMs' | 'allowPrivate' | 'spentMs' | 'mayLeave'>,
+  around: Pick<EgressRequest, 'timeoutMs' | 'allowPrivate' | 'spentMs' | 'mayLeave' | 'onBehalfOf'>,
 ): Promise<EgressResult> {
   const { envelope, body, headers } = request
   return parts.mail({

@@ -145,7 +145,11 @@ type Read = { readonly raw: unknown } | { readonly outcome: CallOutcome }
 
 function readOutput(answered: Answered): Read {
   const { call, input, answer } = answered
-  if (call.operation.answer === undefined) return { raw: answer.json }
+  if (call.operation.answer === undefined) {
+    // A contract that takes anything takes "nothing", too: what came must not be lost in that.
+    if (answer.jsonProblem !== undefined) return { outcome: quarantined(answer.jsonProblem, answered) }
+    return { raw: answer.json }
+  }
   try {
     return { raw: call.operation.answer(answer, input) }
   } catch (error) {

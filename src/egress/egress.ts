@@ -2,8 +2,9 @@ import type { Socket } from 'node:net'
 import { Agent, type Dispatcher } from 'undici'
 import type { Clock } from '../base/index.ts'
 import { ACCEPT_ENCODING, createDecoder } from './decode.ts'
-import { createDial, type Resolve } from './dial.ts'
+import { createDial, type ConnectTcp, type Resolve } from './dial.ts'
 import { Exchange, type Unknown } from './exchange.ts'
+import type { OnBehalfOf } from './onBehalfOf.ts'
 import type { NotSent } from './notSent.ts'
 import { EGRESS_POLICY, targetOf, type EgressPolicy } from './policy.ts'
 import { sendMail, type MailExchangeRequest } from './mail/index.ts'
@@ -25,6 +26,16 @@ export interface EgressRequest {
   readonly mayLeave?: (() => boolean) | undefined
   /** Told once, right before the first byte is written: from then on an outcome may be unknown. */
   readonly onSent?: () => void
+  /** For whom it is, for the record of what the policy refuses. */
+  readonly onBehalfOf?: OnBehalfOf
+}
+
+/** Something that the policy refused, before a byte was sent. */
+export interface Denied {
+  /** Scheme, host and port as they were read: never a path, a query or a user's name, which can hold secrets. */
+  readonly target: string
+  readonly reason: string
+  readonly onBehalfOf: OnBehalfOf | undefined
 }
 
 export interface Answered {
@@ -60,8 +71,12 @@ export interface EgressOptions {
   readonly policy?: Partial<EgressPolicy>
   /** How names are resolved. Default: the machine's resolver. */
   readonly resolve?: Resolve
+  /** What makes TCP sockets, once an address is allowed. Default: `net.connect`. */
+  readonly connect?: ConnectTcp
   /** Trusted certificate authorities (PEM) instead of the system's. */
   readonly ca?: string
+  /** Told of everything that the policy refuses, and waited for: who gets the refusal finds it on record. Must not reject. */
+  readonly onDenied?: (denied: Denied) => Promise<void>
   /** Something else than the pools of undici, for tests and benchmarks. It opens its sockets itself, unguarded. */
   readonly dispatcher?: Dispatcher
 }
@@ -79,7 +94,22 @@ export function createEgress(options: EgressOptions): Egress {
   const inFlight = new Map<string, number>()
   const mailSockets = new Set<Socket>()
 
+  /** A refusal by the policy is told before it is known to whoever asked. */
+  async function told(
+    result: EgressResult,
+    target: () => string,
+    onBehalfOf: OnBehalfOf | undefined,
+  ): Promise<EgressResult> {
+    if (result.as === 'not_sent' && result.code === 'egress_denied')
+      await options.onDenied?.({ target: target(), reason: result.reason, onBehalfOf })
+    return result
+  }
+
   async function send(request: EgressRequest): Promise<EgressResult> {
+    return told(await sendOnce(request), () => originIn(request.url), request.onBehalfOf)
+  }
+
+  async function sendOnce(request: EgressRequest): Promise<EgressResult> {
     const target = targetOf(request.url, request.allowPrivate)
     if (typeof target === 'string') return { as: 'not_sent', code: 'egress_denied', reason: target }
     const begun = clock.monotonic()
@@ -115,10 +145,16 @@ export function createEgress(options: EgressOptions): Egress {
 
   async function mail(request: MailExchangeRequest): Promise<EgressResult> {
     const { host, port } = request.server
+    return told(await mailOnce(request), () => `smtp://${host}:${port}`, request.onBehalfOf)
+  }
+
+  async function mailOnce(request: MailExchangeRequest): Promise<EgressResult> {
+    const { host, port } = request.server
     const begun = clock.monotonic()
     return inPlace(`smtp://${host}:${port}`, async () => {
-      const { resolve, ca } = options
-      const result = await sendMail(request, mailSockets, { clock, policy, resolve, ca: request.ca ?? ca })
+      const { resolve, connect, ca } = options
+      const parts = { clock, policy, resolve, connect, ca: request.ca ?? ca }
+      const result = await sendMail(request, mailSockets, parts)
       if (result.as !== 'replied') return result
       const { answer, command } = result
       return {
@@ -165,6 +201,16 @@ export function createEgress(options: EgressOptions): Egress {
   }
 }
 
+/** Without what stands before and behind it in the URL. */
+function originIn(url: string): string {
+  try {
+    const { protocol, host } = new URL(url)
+    return `${protocol}//${host}`
+  } catch {
+    return 'a URL that cannot be read'
+  }
+}
+
 function openPool(options: EgressOptions, policy: EgressPolicy, allowPrivate: boolean): Agent {
   return new Agent({
     connections: policy.connectionsPerOrigin,
@@ -174,7 +220,8 @@ function openPool(options: EgressOptions, policy: EgressPolicy, allowPrivate: bo
       clock: options.clock,
       policy,
       allowPrivate,
-      ...(options.resolve === undefined ? {} : { resolve: options.resolve }),
+      resolve: options.resolve,
+      connect: options.connect,
       ...(options.ca === undefined ? {} : { ca: options.ca }),
     }),
     maxHeaderSize: policy.maxHeaderBytes,

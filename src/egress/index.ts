@@ -14,10 +14,11 @@
  * 5. A mail counts as sent from the line that ends it on: what breaks before is `not_sent`, what breaks between that
  *    line and the reply is `unknown`.
  * 6. Everything is bounded: time, headers, body received, body decoded, sockets, exchanges and origins.
+ * 7. Whoever is refused by the policy is told so only after `onDenied` was: no refusal is off the record.
  */
-export type { Resolve } from './dial.ts'
+export type { ConnectTcp, Resolve } from './dial.ts'
 export { createEgress } from './egress.ts'
-export type { Answered, Egress, EgressOptions, EgressRequest, EgressResult } from './egress.ts'
+export type { Answered, Denied, Egress, EgressOptions, EgressRequest, EgressResult } from './egress.ts'
 export type { Unknown } from './exchange.ts'
 export type { NotSent } from './notSent.ts'
 export { EGRESS_POLICY } from './policy.ts'

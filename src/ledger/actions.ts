@@ -42,6 +42,7 @@ export type LedgerAction =
   | 'call.in_doubt'
   | 'call.looked_up'
   | 'call.quarantined'
+  | 'egress.denied'
   // What was kept back.
   | 'quarantine.released'
   | 'quarantine.discarded'

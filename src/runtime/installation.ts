@@ -3,11 +3,12 @@ import { SECOND, settledWithin, UsageError, type Clock, type Random } from '../b
 import { migrate, openDatabase, readBackend, transaction, type Database } from '../db/index.ts'
 import type { AnyConnector, Config } from '../define/index.ts'
 import { createDispatch, installDispatch, type Dispatch } from '../dispatch/index.ts'
-import { createEgress, type Egress } from '../egress/index.ts'
+import { createEgress, type Egress, type EgressOptions } from '../egress/index.ts'
 import { createFlowTable, type FlowTable } from '../inbox/index.ts'
 import { ensurePartitions, writeEntries } from '../ledger/index.ts'
 import { createOperator, type Operator } from '../operator/index.ts'
 import { withScheduleEvents } from '../schedules/index.ts'
+import { recordDenials } from './recordDenials.ts'
 import { createVault, readMasterKey, type RefreshTiming, type Vault } from '../vault/index.ts'
 
 export interface InstallationOptions {
@@ -24,6 +25,8 @@ export interface InstallationOptions {
   readonly connections?: number
   /** For simulations: how long the refresh of an OAuth grant may take. */
   readonly refreshTiming?: RefreshTiming
+  /** For drills: another resolver, and another network behind the policy. */
+  readonly network?: Pick<EgressOptions, 'resolve' | 'connect' | 'dispatcher'>
   readonly onFault?: (what: string, error: unknown) => void
 }
 
@@ -78,7 +81,11 @@ export async function openInstallation(options: InstallationOptions): Promise<In
     throw error
   }
   const dispatch = createDispatch({ database, clock, onFault: (error) => onFault('dispatch', error) })
-  const egress = createEgress({ clock })
+  const egress = createEgress({
+    ...options.network,
+    clock,
+    onDenied: recordDenials({ database, clock, tenant: TENANT, onFault }),
+  })
   const vault = createVault({
     storage: { reader: database.pool, transaction: (work) => transaction(database.pool, work) },
     key,

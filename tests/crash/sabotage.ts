@@ -1,7 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import type pg from 'pg'
 import { pause, systemClock } from '../../src/base/index.ts'
-import type { EgressRequest } from '../../src/egress/index.ts'
+import {
+  createEgress,
+  type Answered,
+  type Egress,
+  type EgressRequest,
+  type EgressResult,
+} from '../../src/egress/index.ts'
 import type { Installation } from '../../src/runtime/index.ts'
 
 /**
@@ -16,6 +22,9 @@ import type { Installation } from '../../src/runtime/index.ts'
  * - `outstays_its_lease`: a node sends what it meant to send, however long it stood still before.
  * - `ignores_lanes`: a run does not wait for those before it in its lane.
  * - `rescues_nobody`: nobody looks for dead nodes.
+ * - `leaves_without_policy`: addresses and URLs are not judged. Taken away where the way out is opened.
+ * - `follows_redirects`: a redirect is followed, with everything that the first request carried.
+ * - `reads_without_bounds`: an answer may be as large as it likes, packed and unpacked.
  * - `ignores_retry_after`: what the provider says of when to come again, and of what is left, is not read.
  * - `refreshes_out_of_turn`: every other node's turn to refresh a grant is taken to have ended.
  * - `reads_before_keeping`: what a token endpoint answers is not committed before it is read.
@@ -32,8 +41,18 @@ export const SABOTAGES = [
   'ignores_retry_after',
   'refreshes_out_of_turn',
   'reads_before_keeping',
+  'leaves_without_policy',
+  'follows_redirects',
+  'reads_without_bounds',
 ] as const
 export type Sabotage = (typeof SABOTAGES)[number]
+type SabotageOfTheWayOut =
+  | 'sends_without_key'
+  | 'outstays_its_lease'
+  | 'ignores_retry_after'
+  | 'leaves_without_policy'
+  | 'follows_redirects'
+  | 'reads_without_bounds'
 
 /** The installation without that protection. Only for what is built on it afterwards. */
 export function sabotage(installation: Installation, which: Sabotage): Installation {
@@ -44,6 +63,9 @@ export function sabotage(installation: Installation, which: Sabotage): Installat
         Object.entries(headers ?? {}).filter(([name]) => name !== 'idempotency-key'),
       ),
     }))
+  if (which === 'leaves_without_policy') return installation
+  if (which === 'follows_redirects') return changingAnswers(installation, followRedirects)
+  if (which === 'reads_without_bounds') return unbounded(installation)
   if (which === 'outstays_its_lease') return outstaying(installation)
   if (which === 'ignores_retry_after') return notHearing(installation, /^retry-after$|ratelimit/)
   const spoil = SPOILERS[which]()
@@ -69,22 +91,46 @@ function sendingInstead(
   }
 }
 
+type Change = (
+  answer: Answered,
+  request: EgressRequest,
+  egress: Egress,
+) => EgressResult | Promise<EgressResult>
+
+/** Answers come in otherwise than they were given. */
+function changingAnswers(installation: Installation, change: Change): Installation {
+  const { egress } = installation
+  const send: Egress['send'] = async (request) => {
+    const result = await egress.send(request)
+    return result.as === 'answered' ? change(result, request, egress) : result
+  }
+  return { ...installation, egress: { ...egress, close: () => egress.close(), send } }
+}
+
 /** Answers come in without these headers. */
 function notHearing(installation: Installation, unheard: RegExp): Installation {
-  const { egress } = installation
-  return {
-    ...installation,
-    egress: {
-      ...egress,
-      close: () => egress.close(),
-      send: async (request) => {
-        const result = await egress.send(request)
-        if (result.as !== 'answered') return result
-        const heard = Object.entries(result.headers).filter(([name]) => !unheard.test(name))
-        return { ...result, headers: Object.fromEntries(heard) }
-      },
-    },
+  return changingAnswers(installation, (answer) => {
+    const heard = Object.entries(answer.headers).filter(([name]) => !unheard.test(name))
+    return { ...answer, headers: Object.fromEntries(heard) }
+  })
+}
+
+const followRedirects: Change = (answer, request, egress) => {
+  const { location } = answer.headers
+  if (location === undefined || answer.status < 300 || answer.status > 399) return answer
+  return egress.send({ ...request, url: new URL(location, request.url).href })
+}
+
+const NO_BOUND = 1 << 30
+
+function unbounded(installation: Installation): Installation {
+  const policy = {
+    maxBodyBytes: NO_BOUND,
+    maxDecodeRatio: NO_BOUND,
+    maxHeaderBytes: NO_BOUND,
+    maxHeaders: NO_BOUND,
   }
+  return { ...installation, egress: createEgress({ clock: systemClock, policy }) }
 }
 
 interface Statement {
@@ -104,9 +150,7 @@ interface Spoiler {
   readonly commitLateMs?: number
 }
 
-const SPOILERS: Readonly<
-  Record<Exclude<Sabotage, 'sends_without_key' | 'outstays_its_lease' | 'ignores_retry_after'>, () => Spoiler>
-> = {
+const SPOILERS: Readonly<Record<Exclude<Sabotage, SabotageOfTheWayOut>, () => Spoiler>> = {
   answers_before_commit: () => ({ commitLateMs: 200 }),
   forgets_deliveries: () => ({
     change: (statement) => {

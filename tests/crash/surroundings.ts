@@ -21,6 +21,10 @@ export interface SurroundingsOptions {
   readonly entries: string
   readonly postgres: EmbeddedPostgres
   readonly sabotage?: Sabotage
+  /** The compiled node among the entries, where it is another one than `node.js`. */
+  readonly nodeEntry?: string
+  /** What nodes are given beyond {@link NodeOptions}. */
+  readonly nodesAlsoGet?: object
   /** Who nodes tell of incidents. Default: nobody. */
   readonly alerts?: AlertsDefinition
   /** The address at which nodes find the database, where something stands between. Default: the database's own. */
@@ -124,10 +128,11 @@ export async function openSurroundings(options: SurroundingsOptions): Promise<Su
       ...(over.crashAt && { crashAt: over.crashAt }),
       ...(options.sabotage && { sabotage: options.sabotage }),
       ...(options.alerts && { alerts: options.alerts }),
+      ...options.nodesAlsoGet,
     }
     const startedAt = systemClock.monotonic()
     const child = startChild<NodeReady>({
-      entry: join(entries, 'node.js'),
+      entry: join(entries, options.nodeEntry ?? 'node.js'),
       options: given,
       logFile: newFile(`${name}.log`),
       ...(over.under && { under: over.under }),

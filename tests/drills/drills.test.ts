@@ -15,6 +15,8 @@ const SHORT: readonly (readonly [number: string, seconds: number])[] = [
   ['4', 6],
   ['7', 4],
   ['9', 5],
+  ['11', 4],
+  ['12', 1],
 ]
 
 let folder: string

@@ -13,7 +13,7 @@ export interface Posted {
   readonly of: Sent
   readonly path: string
   readonly scheme: SignatureScheme
-  readonly body: string
+  readonly body: string | Buffer
   /** Of this delivery. Where the scheme signs it, it is signed. */
   readonly id: string
   /** Headers that are not signed. */

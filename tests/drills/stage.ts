@@ -22,6 +22,9 @@ export interface StageOptions extends DrillOptions {
   /** Folder of the entries of nodes and provider. Default: those of the crash tests. */
   readonly entries?: string
   readonly through?: (databaseUrl: string) => string
+  /** See {@link SurroundingsOptions}. */
+  readonly nodeEntry?: string
+  readonly nodesAlsoGet?: object
 }
 
 /** Nodes on one database with a sender and a provider around them, and what the sender was answered. */

@@ -10,6 +10,7 @@ export type Zone = (name: string, n: number) => readonly string[] | undefined
 export interface NameServer {
   /** Asks this server, for IPv4 and IPv6, as `getaddrinfo` would ask the machine's. */
   readonly resolve: Resolve
+  readonly port: number
   /** Questions for a name, over both kinds. */
   asked(name: string): number
   close(): Promise<void>
@@ -30,27 +31,34 @@ export async function openNameServer(zone: Zone): Promise<NameServer> {
     socket.send(answerOf(packet, end, kind, addresses === undefined ? undefined : found), from.port)
   })
   await new Promise<void>((resolve) => socket.bind(0, '127.0.0.1', resolve))
-  const resolver = new Resolver({ timeout: 5000, tries: 1 })
-  resolver.setServers([`127.0.0.1:${socket.address().port}`])
+  const { port } = socket.address()
   return {
-    resolve: (hostname, done) => {
-      const four = new Promise<readonly string[]>((found) =>
-        resolver.resolve4(hostname, (error, addresses) => found(error ? [] : addresses)),
-      )
-      const six = new Promise<readonly string[]>((found) =>
-        resolver.resolve6(hostname, (error, addresses) => found(error ? [] : addresses)),
-      )
-      void Promise.all([four, six]).then(([a, aaaa]) => {
-        const all = [
-          ...a.map((address) => ({ address, family: 4 })),
-          ...aaaa.map((address) => ({ address, family: 6 })),
-        ]
-        if (all.length > 0) done(null, all)
-        else done(Object.assign(new Error(`getaddrinfo ENOTFOUND ${hostname}`), { code: 'ENOTFOUND' }), [])
-      })
-    },
+    resolve: resolveAt(port),
+    port,
     asked: (name) => asked(name, A) + asked(name, AAAA),
     close: () => new Promise((resolve) => socket.close(() => resolve())),
+  }
+}
+
+/** Asks the name server at this port of this machine. */
+export function resolveAt(port: number): Resolve {
+  const resolver = new Resolver({ timeout: 5000, tries: 1 })
+  resolver.setServers([`127.0.0.1:${port}`])
+  return (hostname, done) => {
+    const four = new Promise<readonly string[]>((found) =>
+      resolver.resolve4(hostname, (error, addresses) => found(error ? [] : addresses)),
+    )
+    const six = new Promise<readonly string[]>((found) =>
+      resolver.resolve6(hostname, (error, addresses) => found(error ? [] : addresses)),
+    )
+    void Promise.all([four, six]).then(([a, aaaa]) => {
+      const all = [
+        ...a.map((address) => ({ address, family: 4 })),
+        ...aaaa.map((address) => ({ address, family: 6 })),
+      ]
+      if (all.length > 0) done(null, all)
+      else done(Object.assign(new Error(`getaddrinfo ENOTFOUND ${hostname}`), { code: 'ENOTFOUND' }), [])
+    })
   }
 }
 

@@ -1,7 +1,7 @@
 import { reasonOf } from '../../base/index.ts'
 import { TENANT, type Installation } from '../../runtime/index.ts'
 import type { ListedConnection } from '../../vault/index.ts'
-import { encryptionFindings, type OutwardAddress } from './encryption.ts'
+import { encryptionFindings, mailFindings, THIS_MACHINE, type OutwardAddress } from './encryption.ts'
 import { fail, ok, warn, type Finding } from './findings.ts'
 
 /** Whether the secrets open, what state each connection is in, and where its webhooks come in. */
@@ -17,6 +17,7 @@ export async function lookAtConnections(installation: Installation): Promise<rea
     sealed,
     ...listed.map((one) => connectionFinding(one, installation)),
     ...encryptionFindings(addressesOf(listed, installation)),
+    ...mailFindings(config.alerts?.email),
     ...missing.map((name) =>
       warn(
         `Connection ${name}`,
@@ -78,7 +79,7 @@ export function publicUrlFinding(publicUrl: string | undefined, withWebhooks: re
         )
   const { protocol, hostname } = new URL(publicUrl)
   if (protocol === 'https:') return ok('Public URL', publicUrl)
-  return /^(localhost|127\.|\[::1\])/.test(hostname)
+  return THIS_MACHINE.test(hostname)
     ? ok('Public URL', `${publicUrl}, for this machine alone`)
     : warn(
         'Public URL',

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { encryptionFindings } from './encryption.ts'
+import type { EmailAlerts } from '../../define/index.ts'
+import { publicUrlFinding } from './connections.ts'
+import { encryptionFindings, mailFindings } from './encryption.ts'
 
 describe('the doctor, of addresses that are asked', () => {
   it('warns of a mail server without TLS, and not of one with it', () => {
@@ -50,4 +52,31 @@ describe('the doctor, of addresses that are asked', () => {
       expect(encryptionFindings([{ what: 'Connection twin', url }])).toMatchObject([{ level: 'ok' }])
     },
   )
+})
+
+it.each([
+  ['https://hooks.example.com', 'ok'],
+  ['http://localhost:3000', 'ok'],
+  ['http://127.0.0.1', 'ok'],
+  ['http://localhost.example.com', 'warn'],
+  ['http://127.example.com', 'warn'],
+  ['http://hooks.example.com', 'warn'],
+])('the doctor, of the public address %s: %s', (url, level) => {
+  expect(publicUrlFinding(url, [])).toMatchObject({ level })
+})
+
+const mail = (smtp: EmailAlerts['smtp']): EmailAlerts => ({
+  to: 'a@example.com',
+  from: 'b@example.com',
+  smtp,
+})
+
+it('the doctor warns of mail that goes unencrypted, and only of that', () => {
+  const inHouse = { host: '10.0.0.25', allowPrivateNetwork: true }
+  expect(mailFindings(mail({ ...inHouse, tls: 'none' }))).toMatchObject([
+    { level: 'warn', what: 'Alerts by e-mail' },
+  ])
+  for (const smtp of [inHouse, { ...inHouse, tls: true }, { ...inHouse, host: '127.0.0.1', tls: 'none' }])
+    expect(mailFindings(mail(smtp as EmailAlerts['smtp']))).toEqual([])
+  expect(mailFindings(undefined)).toEqual([])
 })

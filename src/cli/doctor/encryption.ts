@@ -1,4 +1,5 @@
 import { mailServerOf } from '../../base/index.ts'
+import type { EmailAlerts } from '../../define/index.ts'
 import { ok, warn, type Finding } from './findings.ts'
 
 /** An address that secrets or data are sent to. */
@@ -8,8 +9,8 @@ export interface OutwardAddress {
   readonly url: string
 }
 
-/** Names and addresses that never leave the machine. */
-const THIS_MACHINE = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
+/** Names and addresses that never leave the machine; `localhost.example.com` and `127.example.com` do. */
+export const THIS_MACHINE = /^(localhost|127(\.\d{1,3}){3}|\[::1\])$/
 
 /** Whether everything that goes out is encrypted on its way: by http, whoever is in between reads the credentials. */
 export function encryptionFindings(addresses: readonly OutwardAddress[]): readonly Finding[] {
@@ -21,6 +22,18 @@ export function encryptionFindings(addresses: readonly OutwardAddress[]): readon
 
 function isPlain(url: string): boolean {
   return (URL.canParse(url) && new URL(url).protocol === 'http:') || mailServerOf(url)?.security === 'none'
+}
+
+/** Mail to a server without TLS, which only one on a private network may be: the login goes with it. */
+export function mailFindings(email: EmailAlerts | undefined): readonly Finding[] {
+  if (email?.smtp.tls !== 'none' || THIS_MACHINE.test(email.smtp.host)) return []
+  return [
+    warn(
+      'Alerts by e-mail',
+      `${email.smtp.host} gets mail and login unencrypted: whoever is in between reads both`,
+      'Let it offer STARTTLS, and leave smtp.tls out.',
+    ),
+  ]
 }
 
 function plainFinding(what: string, { protocol, host, hostname }: URL): Finding {

@@ -4,6 +4,7 @@ import SMTPConnection from 'nodemailer/lib/smtp-connection'
 import { reasonOf, type Clock, type MailAnswer, type MailReply, type MailServer } from '../../base/index.ts'
 import type { Unknown } from '../exchange.ts'
 import { isTlsFault, notSentBecause, type NotSent } from '../notSent.ts'
+import type { OnBehalfOf } from '../onBehalfOf.ts'
 import type { EgressPolicy } from '../policy.ts'
 import type { ComposedMail } from './compose.ts'
 import { isRefusal, replyOf } from './reply.ts'
@@ -26,6 +27,8 @@ export interface MailExchangeRequest {
   readonly mayLeave?: (() => boolean) | undefined
   /** Told once, right before the mail's end is written: from then on an outcome may be unknown. */
   readonly onSent?: (() => void) | undefined
+  /** For whom it is, for the record of what the policy refuses. */
+  readonly onBehalfOf?: OnBehalfOf
 }
 
 /** A reply that ends the exchange, whatever it says. */

@@ -1,7 +1,7 @@
 import type { Socket } from 'node:net'
 import type { Clock } from '../../base/index.ts'
 import { classOfAddress } from '../addresses.ts'
-import { openTcp, type Resolve } from '../dial.ts'
+import { openTcp, type ConnectTcp, type Resolve } from '../dial.ts'
 import { notSent, notSentBecause } from '../notSent.ts'
 import { refusalOfAddress, type EgressPolicy } from '../policy.ts'
 import { MailExchange, type MailExchangeRequest, type MailResult } from './exchange.ts'
@@ -10,6 +10,7 @@ export interface MailParts {
   readonly clock: Clock
   readonly policy: EgressPolicy
   readonly resolve: Resolve | undefined
+  readonly connect: ConnectTcp | undefined
   readonly ca: string | undefined
 }
 

@@ -1,0 +1,6 @@
+/** Whose business an exchange is. */
+export interface OnBehalfOf {
+  readonly tenant: string
+  readonly connectionId: string
+  readonly runId?: string
+}
