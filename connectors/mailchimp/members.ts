@@ -66,7 +66,10 @@ export const updateMember = defineOperation({
   describe: ({ email }, done) => `member ${email} (${done.status})`,
 })
 
-/** Takes a member off the audience's e-mails. The member stays, and nobody but the person can come back from it. */
+/**
+ * Takes a member off the audience's e-mails. The member stays. `members.update` with the status of before takes it back,
+ * unless the person left by themselves, too: then only `members.requestConfirmation` helps.
+ */
 export const unsubscribeMember = defineOperation({
   summary: 'unsubscribe a member',
   input: z.object(memberOf),
