@@ -1,5 +1,5 @@
 /**
- *     npm run bench [-- --json] [-- --seconds 10] [-- --rows 10000000] [NAME…]
+ *     npm run bench [-- --json] [-- --seconds 10] [-- --rows 10000000] [-- --case NAME] [NAME…]
  *
  * Each benchmark stands beside its baseline in the same run. No assertion on time. The last line of --json is one
  * object with the names as keys.
@@ -19,6 +19,8 @@ import { recovery } from './recovery.ts'
 interface Options {
   /** Rows that `growth` fills in; left out: 10,000,000. */
   readonly rows?: number | undefined
+  /** The one case of `budget` to play; left out: all. */
+  readonly case?: string | undefined
 }
 
 const BENCHMARKS: Readonly<
@@ -26,7 +28,7 @@ const BENCHMARKS: Readonly<
 > = {
   intake,
   flows,
-  budget,
+  budget: (seconds, options) => budget(seconds, options.case),
   lanes,
   drain: (seconds) => drain(seconds),
   latency,
@@ -41,13 +43,14 @@ const { values, positionals } = parseArgs({
     json: { type: 'boolean' },
     seconds: { type: 'string', default: '10' },
     rows: { type: 'string' },
+    case: { type: 'string' },
     help: { type: 'boolean' },
   },
   allowPositionals: true,
 })
 if (values.help) {
   process.stdout.write(
-    `npm run bench [-- --json] [-- --seconds 10] [-- --rows 10000000] [NAME…]\nNames: ${Object.keys(BENCHMARKS).join(', ')}. Default: all.\n`,
+    `npm run bench [-- --json] [-- --seconds 10] [-- --rows 10000000] [-- --case NAME] [NAME…]\nNames: ${Object.keys(BENCHMARKS).join(', ')}. Default: all.\n`,
   )
   process.exit(0)
 }
@@ -64,6 +67,7 @@ for (const name of names) {
   process.stderr.write(`${name} …\n`)
   results[name] = await BENCHMARKS[name]!(Number(values.seconds), {
     rows: values.rows === undefined ? undefined : Number(values.rows),
+    case: values.case,
   })
   process.stderr.write(`${name} ${JSON.stringify(results[name], undefined, 2)}\n`)
 }
