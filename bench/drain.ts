@@ -23,7 +23,7 @@ const STEP_MS = 200
  * database, real HTTP. Then the same on the machine's own clock: away for a minute under load. `ratio`: how long the
  * drain took, to backlog / budget.
  */
-export async function drain(_seconds: number, runs = RUNS): Promise<Record<string, unknown>> {
+export async function drain(runs = RUNS): Promise<Record<string, unknown>> {
   const long = await onStage((stage) => threeDays(stage, runs), createFakeClock())
   const short = await onStage((stage) => aMinute(stage), systemClock)
   return { ...long, realTime: short }

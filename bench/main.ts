@@ -1,5 +1,5 @@
 /**
- *     npm run bench [-- --json] [-- --seconds 10] [-- --rows 10000000] [-- --case NAME] [NAME…]
+ *     npm run bench [-- --json] [-- --seconds 10] [-- --rows 10000000] [-- --runs 50000] [-- --case NAME] [NAME…]
  *
  * Each benchmark stands beside its baseline in the same run. No assertion on time. The last line of --json is one
  * object with the names as keys.
@@ -19,6 +19,8 @@ import { recovery } from './recovery.ts'
 interface Options {
   /** Rows that `growth` fills in; left out: 10,000,000. */
   readonly rows?: number | undefined
+  /** Runs that `drain` has wait; left out: 50,000. */
+  readonly runs?: number | undefined
   /** The one case of `budget` to play; left out: all. */
   readonly case?: string | undefined
 }
@@ -30,7 +32,7 @@ const BENCHMARKS: Readonly<
   flows,
   budget: (seconds, options) => budget(seconds, options.case),
   lanes,
-  drain: (seconds) => drain(seconds),
+  drain: (_, options) => drain(options.runs),
   latency,
   peers,
   recovery: (seconds) => recovery(seconds),
@@ -43,6 +45,7 @@ const { values, positionals } = parseArgs({
     json: { type: 'boolean' },
     seconds: { type: 'string', default: '10' },
     rows: { type: 'string' },
+    runs: { type: 'string' },
     case: { type: 'string' },
     help: { type: 'boolean' },
   },
@@ -50,7 +53,7 @@ const { values, positionals } = parseArgs({
 })
 if (values.help) {
   process.stdout.write(
-    `npm run bench [-- --json] [-- --seconds 10] [-- --rows 10000000] [-- --case NAME] [NAME…]\nNames: ${Object.keys(BENCHMARKS).join(', ')}. Default: all.\n`,
+    `npm run bench [-- --json] [-- --seconds 10] [-- --rows 10000000] [-- --runs 50000] [-- --case NAME] [NAME…]\nNames: ${Object.keys(BENCHMARKS).join(', ')}. Default: all.\n`,
   )
   process.exit(0)
 }
@@ -66,10 +69,15 @@ const results: Record<string, unknown> = {}
 for (const name of names) {
   process.stderr.write(`${name} …\n`)
   results[name] = await BENCHMARKS[name]!(Number(values.seconds), {
-    rows: values.rows === undefined ? undefined : Number(values.rows),
+    rows: numberOf(values.rows),
+    runs: numberOf(values.runs),
     case: values.case,
   })
   process.stderr.write(`${name} ${JSON.stringify(results[name], undefined, 2)}\n`)
 }
 if (values.json) process.stdout.write(`${JSON.stringify(results)}\n`)
 process.exit(0)
+
+function numberOf(value: string | undefined): number | undefined {
+  return value === undefined ? undefined : Number(value)
+}
