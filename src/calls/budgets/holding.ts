@@ -14,6 +14,12 @@ export interface Use {
 
 /** Nodes do not know the authority's time quite alike: what passes from one to another comes back so much later. */
 const CLOCKS_DIFFER_MS = 20
+/**
+ * How long the quickest call takes is an estimate, and a window that is full to the last point forgives no
+ * millisecond: so much, of a window below a second this part of it, is left between a point's return and its next use.
+ */
+const EDGE_MS = 4
+const EDGE_OF_WINDOW = 0.004
 
 interface Stretch {
   readonly at: number
@@ -27,6 +33,8 @@ interface Stretch {
  */
 export class Holding {
   readonly #windowMs: number
+  /** From a point's use to its return. */
+  readonly #awayMs: number
   readonly #jitter: Jitter
   #until = 0
   #share = 0
@@ -47,6 +55,7 @@ export class Holding {
 
   constructor(windowMs: number) {
     this.#windowMs = windowMs
+    this.#awayMs = windowMs + Math.min(EDGE_MS, windowMs * EDGE_OF_WINDOW)
     this.#jitter = new Jitter(windowMs)
   }
 
@@ -95,7 +104,7 @@ export class Holding {
     if (use.hasEnded) return
     use.hasEnded = true
     const lateMs = this.#jitter.lateMs(now - use.at)
-    if (this.#underWay.delete(use)) this.#returnAt(use.at + this.#windowMs + lateMs, use.points)
+    if (this.#underWay.delete(use)) this.#returnAt(use.at + this.#awayMs + lateMs, use.points)
   }
 
   /** The provider refused the call: it did not count it. */
@@ -205,7 +214,7 @@ export class Holding {
   }
 
   #surelyBack(use: Use): number {
-    return use.at + this.#windowMs + this.#jitter.mostLateMs()
+    return use.at + this.#awayMs + this.#jitter.mostLateMs()
   }
 
   #returnAt(at: number, points: number): void {
