@@ -149,9 +149,12 @@ function asked({ node, holding }: BudgetAsk): Pick<BudgetAsk, 'node' | 'holding'
   return { node, holding }
 }
 
+/** Nobody paces what others take by the millisecond: where they take some, this part of a short window is left between. */
+const BESIDE_OTHERS = 0.01
+
 /** What of a window is ours. Of a short one a little is left where calls were refused without a reason. */
 function oursOf(allowed: number, { amount, slack }: Foreign, { paced }: Grid): number {
-  const ours = allowed - amount
+  const ours = allowed - amount - (paced && amount > 0 ? allowed * BESIDE_OTHERS : 0)
   return Math.max(1, paced ? Math.round(ours) - Math.ceil(ours * slack - 1e-9) : Math.floor(ours))
 }
 
