@@ -27,6 +27,10 @@ interface Options {
 
 /** Exit codes: 0 nothing was lost, doubled or late; 1 something was; 2 it could not be run as asked. */
 async function main(args: readonly string[]): Promise<number> {
+  if (args.includes('--help')) {
+    process.stdout.write(`${USAGE}\n`)
+    return 0
+  }
   let options: Options
   try {
     options = readOptions(args)

@@ -39,6 +39,10 @@ interface Options {
 
 /** Exit codes: 0 all points fired and nothing was violated; 1 something was; 2 it could not be run as asked. */
 async function main(args: readonly string[]): Promise<number> {
+  if (args.includes('--help')) {
+    process.stdout.write(`${USAGE}\n`)
+    return 0
+  }
   let options: Options
   try {
     options = readOptions(args)

@@ -42,6 +42,10 @@ interface Row {
 
 /** Exit codes: 0 every promise was kept and every loss noticed; 1 not so; 2 it could not be run as asked. */
 async function main(args: readonly string[]): Promise<number> {
+  if (args.includes('--help')) {
+    process.stdout.write(`${USAGE}\n`)
+    return 0
+  }
   let options: Options
   try {
     options = readOptions(args)
