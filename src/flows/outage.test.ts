@@ -299,6 +299,8 @@ describe('a connection that is isolated by hand', () => {
     await Promise.all([stage.startNode(), stage.startNode()])
     const acting = { tenant: 'default', actor: 'operator:ada' } as const
     await stage.operator.isolateConnection('books', { reason: 'the books are closed' }, acting)
+    // Within a second every node knows it.
+    await stage.step(clock, 2 * SECOND)
     const sales = salesOf(10, 3)
     await stage.sow('sold', sales)
     await until(async () => (await parked()) === 10)
@@ -324,6 +326,7 @@ describe('a connection that is isolated by hand', () => {
     await stage.startNode()
     const acting = { tenant: 'default', actor: 'operator:ada' } as const
     await stage.operator.isolateConnection('books', { group: 'invoices' }, acting)
+    await stage.step(clock, 2 * SECOND)
     await stage.sow('sold', salesOf(3, 1))
     await stage.sow('returned', salesOf(3, 1))
     await until(async () => (await done()) === 3 && (await parked()) === 3)
