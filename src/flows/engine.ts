@@ -9,26 +9,27 @@ import {
   type Random,
 } from '../base/index.ts'
 import type { CallConnection, CallOutcome, CallRequest, SharedBreaker } from '../calls/index.ts'
-import { asUnavailable, openDatabase, transaction, type Database, type Queryable } from '../db/index.ts'
+import { asUnavailable, transaction, type Database, type Queryable } from '../db/index.ts'
 import type { AnyConnector } from '../define/index.ts'
 import { RUNS_PER_WAKE_UP, type Dispatch, type RunRef } from '../dispatch/index.ts'
-import { WAKE_AGAIN_SECONDS, type FlowTable } from '../inbox/index.ts'
+import type { FlowTable } from '../inbox/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
 import { advanceRun, type AdvanceDeps } from './advance.ts'
 import { claimRuns } from './claim.ts'
 import type { Execution } from './execution.ts'
-import { moveEntries } from './landing.ts'
+import { giveUpAskedAfterEnd } from './askedAfterEnd.ts'
+import { goOnIfReleased, releasedAnswer } from './heldAnswer.ts'
 import { createLaneHandOver, type LaneHandOver } from './lanes.ts'
-import { Lease } from './lease.ts'
-import { forgetNodes, HEARTBEAT_MS, heartbeat, LEASE_MS, registerNode, rescueRuns, signOff } from './nodes.ts'
 import { drainReturns, findReturns } from './credentialReturn.ts'
+import { forgetNodes, rescueRuns } from './nodes.ts'
 import { DRAIN_EVERY_MS, drainOutages, FORGOTTEN_EVERY_MS, wakeForgotten } from './outage.ts'
+import { Presence } from './presence.ts'
 import type { LostTime } from './restored.ts'
 import type { ClaimedRun, RunMove } from './run.ts'
 import { RetryBudgets } from './retryBudgets.ts'
 import { createRunWriter, type RunWriter } from './runWriter.ts'
 import { findNewerApplied } from './stale.ts'
-import { giveBackStrays, runsClaimedBy, type ClaimedRef } from './strays.ts'
+import { giveBackClaim, giveBackStrays, runsClaimedBy, type ClaimedRef } from './strays.ts'
 import { Sweep } from './sweep.ts'
 import { findAwaitedEvent, wakeMissed, wakeWaiting, type Arrival } from './waits.ts'
 
@@ -87,21 +88,16 @@ const EVER_MS = 1_000 * DAY
 export class Engine {
   readonly #options: EngineOptions
   readonly #writer: RunWriter
-  /** A connection of its own: a heartbeat must not wait behind ten thousand other statements. */
-  readonly #heart: Database
+  readonly #presence: Presence
   readonly #lanes: LaneHandOver
   readonly #sweeper: Sweep
   readonly #retries: RetryBudgets
   readonly #under = new Map<string, { readonly done: Promise<void>; execution?: Execution }>()
   readonly #timers = new Set<() => void>()
   #due: RunRef[] = []
-  #node = ''
-  /** Of the node's present id: runs that were claimed under an earlier one have lost theirs. */
-  #lease: Lease
   #pumping = false
   #again = false
   #stopping = false
-  #stopHeart: () => void = () => {}
   /** Work of the node's own that is under way: taking runs, upkeep, wake-ups. A stop waits for it. */
   readonly #background = new Set<Promise<void>>()
   #stopped: Promise<void> | undefined
@@ -116,12 +112,10 @@ export class Engine {
     this.#options = options
     this.#writer = createRunWriter(options)
     this.#retries = new RetryBudgets(options.clock)
-    this.#lease = this.#newLease()
-    this.#heart = openDatabase({
-      url: options.database.url,
-      max: 1,
-      name: 'trestle heartbeat',
-      statementTimeoutMs: 4 * SECOND,
+    this.#presence = new Presence({
+      ...options,
+      onBeat: () => rescueRuns({ ...this.#upkeep(), onDead: () => this.#sweeper.handOverLost() }),
+      onFault: (what, error) => this.#fault(what, error),
     })
     const wake = (client: Queryable, runs: readonly RunRef[]): Promise<void> =>
       options.dispatch.wake(client, runs)
@@ -131,7 +125,7 @@ export class Engine {
 
   /** This node's id; a new one after it was thought dead. */
   get node(): string {
-    return this.#node
+    return this.#presence.node
   }
 
   /** Runs that this node executes at once. */
@@ -146,9 +140,9 @@ export class Engine {
 
   async start(): Promise<void> {
     const { database, dispatch } = this.#options
-    await this.#register()
+    await this.#presence.register()
     await dispatch.start(() => this.#pump())
-    this.#stopHeart = this.#startHeart()
+    this.#presence.start()
     this.#every('sweep', SWEEP_MS, () => this.#sweep())
     this.#every('forget nodes', FORGET_NODES_MS, () => forgetNodes(database.pool))
     this.#every(
@@ -198,13 +192,9 @@ export class Engine {
     await this.#within(STOP_LIMIT_MS, [...this.#background])
     await this.#options.dispatch.stop().catch((error: unknown) => this.#fault('stop the wake-ups', error))
     // Runs that did not settle in time are others' at once: nothing more of this node counts.
-    this.#stopHeart()
-    this.#lease.end()
-    await signOff(this.#options.database.pool, this.#node).catch((error: unknown) =>
-      this.#fault('sign off', error),
-    )
+    await this.#presence.signOff()
     await rescueRuns(this.#upkeep()).catch((error: unknown) => this.#fault('hand back runs', error))
-    await this.#heart.close()
+    await this.#presence.close()
   }
 
   async #settledWithin(ms: number, counts: (execution: Execution | undefined) => boolean): Promise<void> {
@@ -260,7 +250,7 @@ export class Engine {
     try {
       const claimed = await claimRuns(runs, wakeUps, {
         database,
-        node: this.#node,
+        node: this.node,
         now: clock.now(),
         drop: (client, taken) => dispatch.drop(client, taken),
         ...(lostTimes && { lost: lostTimes() }),
@@ -311,12 +301,12 @@ export class Engine {
       database,
       entering = () => {},
     } = this.#options
-    const node = this.#node
+    const { node } = this
     return {
       clock,
       random,
       call,
-      mayLeave: this.#lease.holds,
+      mayLeave: this.#presence.lease.holds,
       retries: this.#retries,
       connectionFor,
       connectorNamed,
@@ -392,17 +382,10 @@ export class Engine {
       step.kind === 'operation' && step.quarantineId !== undefined ? [step.quarantineId] : [],
     )
     if (ids.length === 0) return
-    const goOn = async (client: Queryable): Promise<void> => {
-      const { rows } = await client.query<RunRef>(
-        `update runs set state = case when undo_to is null then 'queued' else 'undoing' end, due_at = now() + interval '${WAKE_AGAIN_SECONDS} seconds', updated_at = now()
-         where tenant = $1 and id = $2 and state = 'held' and node_id is null
-           and exists (select 1 from quarantine q where q.tenant = $1 and q.id = any($3) and q.state <> 'quarantined') returning tenant, id`,
-        [run.tenant, run.id, ids],
-      )
-      await dispatch.wake(client, rows)
-    }
     void this.#inBackground(`look for the released answer of ${run.id}`, () =>
-      transaction(database.pool, goOn),
+      transaction(database.pool, async (client) =>
+        dispatch.wake(client, await goOnIfReleased(client, run, ids)),
+      ),
     )
   }
 
@@ -420,34 +403,23 @@ export class Engine {
   /** The run was released when its flow's code, from an await of its own, asked for a step: it gives up. */
   #askedAfterEnd(run: ClaimedRun, step: string): void {
     const { database, dispatch, clock, writeEntries } = this.#options
-    const reason = `The step "${step}" was asked for after the flow had awaited something that is no step. Put that into step(name, work).`
-    const giveUp = async (client: Queryable): Promise<void> => {
-      const { rows } = await client.query<RunRef>(
-        `update runs set undo_to = 'undone', state = 'undoing', reason_code = 'awaited_outside_step', reason = $4, due_at = now(), updated_at = now()
-         where tenant = $1 and id = $2 and fence = $3 and node_id is null and state in ('waiting', 'parked') returning tenant, id`,
-        [run.tenant, run.id, run.fence, reason],
-      )
-      const why = { to: 'undoing', undoTo: 'undone', reasonCode: 'awaited_outside_step', reason } as const
-      await writeEntries(
-        client,
-        rows.flatMap(() => moveEntries(run, why, clock.now())),
-      )
-      await dispatch.wake(client, rows)
-    }
-    void this.#inBackground(`end ${run.id}`, () => transaction(database.pool, giveUp))
+    void this.#inBackground(`end ${run.id}`, () =>
+      transaction(database.pool, async (client) =>
+        dispatch.wake(
+          client,
+          await giveUpAskedAfterEnd(client, run, step, { now: clock.now(), writeEntries }),
+        ),
+      ),
+    )
   }
 
-  /** After a fault of ours: the claim is given up, unless the run was settled after all. What this misses, the sweep finds. */
+  /** What this misses, the sweep finds. */
   async #giveBack(run: ClaimedRun): Promise<void> {
-    await pause(this.#options.clock, FAULT_PAUSE_MS)
-    await this.#options.database.pool
-      .query(
-        `update runs set state = case when state = 'undoing' or undo_to is not null then 'undoing' else 'queued' end, fence = fence + 1, node_id = null,
-           claims = 1, due_at = $4, updated_at = now()
-         where tenant = $1 and id = $2 and fence = $3 and node_id = $5`,
-        [run.tenant, run.id, run.fence, new Date(this.#options.clock.now() + SECOND), this.#node],
-      )
-      .catch((error: unknown) => this.#fault(`give back ${run.id}`, error))
+    const { clock, database } = this.#options
+    await pause(clock, FAULT_PAUSE_MS)
+    await giveBackClaim(database.pool, run, { node: this.node, dueAt: clock.now() + SECOND }).catch(
+      (error: unknown) => this.#fault(`give back ${run.id}`, error),
+    )
   }
 
   // --- upkeep -----------------------------------------------------------------------------------------
@@ -460,31 +432,6 @@ export class Engine {
   } {
     const { database, clock, dispatch, writeEntries } = this.#options
     return { database, clock, writeEntries, wake: (client, runs) => dispatch.wake(client, runs) }
-  }
-
-  async #beat(): Promise<void> {
-    const lease = this.#lease
-    const from = lease.moment()
-    if (await heartbeat(this.#heart.pool, this.#node)) {
-      lease.extend(from)
-    } else {
-      // Others took this node for dead and have its runs: what is under way here is fenced. Begin anew.
-      lease.end()
-      this.#lease = this.#newLease()
-      await this.#register()
-    }
-    await rescueRuns({ ...this.#upkeep(), onDead: () => this.#sweeper.handOverLost() })
-  }
-
-  #newLease(): Lease {
-    return new Lease(this.#options.clock, this.#options.leaseMs ?? LEASE_MS)
-  }
-
-  async #register(): Promise<void> {
-    const { database, roles, version } = this.#options
-    const from = this.#lease.moment()
-    this.#node = await registerNode(database.pool, roles, version)
-    this.#lease.extend(from)
   }
 
   async #sweep(): Promise<void> {
@@ -528,33 +475,14 @@ export class Engine {
   /** What is not under way here at two looks is not on its way into or out of here either. */
   async #returnStrays(): Promise<void> {
     const key = (run: ClaimedRef): string => `${run.id} ${run.fence}`
-    const claimed = await runsClaimedBy(this.#options.database.pool, this.#node)
+    const claimed = await runsClaimedBy(this.#options.database.pool, this.node)
     const strays = claimed.filter((run) => !this.#under.has(run.id))
     await giveBackStrays(
       strays.filter((run) => this.#strays.has(key(run))),
-      this.#node,
+      this.node,
       this.#upkeep(),
     )
     this.#strays = new Set(strays.map(key))
-  }
-
-  /** Beats until the node has signed off, also while it stops: others must not take its runs meanwhile. */
-  #startHeart(): () => void {
-    let stopped = false
-    let cancel: () => void = () => {}
-    const schedule = (): void => {
-      if (!stopped) cancel = this.#options.clock.after(HEARTBEAT_MS, beat)
-    }
-    const beat = (): void => {
-      this.#beat()
-        .catch((error: unknown) => this.#fault('heartbeat', error))
-        .finally(schedule)
-    }
-    schedule()
-    return () => {
-      stopped = true
-      cancel()
-    }
   }
 
   #every(what: string, ms: number | (() => number), work: () => Promise<unknown>): void {
@@ -587,20 +515,6 @@ export class Engine {
   #fault(what: string, error: unknown): void {
     this.#options.onFault?.(what, error)
   }
-}
-
-async function releasedAnswer(
-  client: Queryable,
-  tenant: string,
-  id: string,
-): Promise<Buffer | 'discarded' | undefined> {
-  const { rows } = await client.query<{ state: string; payload: Buffer }>(
-    'select state, payload from quarantine where tenant = $1 and id = $2',
-    [tenant, id],
-  )
-  const row = rows[0]
-  if (row?.state === 'released') return row.payload
-  return row?.state === 'discarded' ? 'discarded' : undefined
 }
 
 function distinct(runs: readonly RunRef[]): RunRef[] {

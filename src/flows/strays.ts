@@ -44,3 +44,17 @@ export async function giveBackStrays(
     await wake(client, rows)
   })
 }
+
+/** After a fault of ours: the claim is given up, unless the run was settled after all. */
+export async function giveBackClaim(
+  client: Queryable,
+  run: ClaimedRef,
+  { node, dueAt }: { readonly node: string; readonly dueAt: number },
+): Promise<void> {
+  await client.query(
+    `update runs set state = case when state = 'undoing' or undo_to is not null then 'undoing' else 'queued' end, fence = fence + 1, node_id = null,
+       claims = 1, due_at = $4, updated_at = now()
+     where tenant = $1 and id = $2 and fence = $3 and node_id = $5`,
+    [run.tenant, run.id, run.fence, new Date(dueAt), node],
+  )
+}
