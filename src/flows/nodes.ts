@@ -42,6 +42,16 @@ export async function signOff(client: Queryable, node: string): Promise<void> {
   await client.query('update nodes set stopped_at = clock_timestamp() where id = $1', [node])
 }
 
+/**
+ * How many seconds a run rests after so many claims without progress, each of which ended with its node; else it is
+ * claimed again at once. A run that ends its nodes does so less often, and one that only was there when several nodes
+ * ended within seconds is not blamed for it.
+ */
+const RESTS: readonly (readonly [claims: number, seconds: number])[] = [
+  [2, 5],
+  [3, 30],
+]
+
 export interface RescueDeps {
   readonly database: Database
   readonly clock: Clock
@@ -72,19 +82,30 @@ export async function rescueRuns({
        returning id`,
       [dead.rows.map((node) => node.id), DEAD_AFTER_MS],
     )
-    const { rows } = await client.query<RunRef & { node_id: string }>(
+    const { rows } = await client.query<RunRef & { rests: boolean }>(
       `with taken as (
-         select r.tenant, r.id, coalesce((select max(j.seq) from journal j where j.tenant = r.tenant and j.run_id = r.id), 0) as progress
+         select r.tenant, r.id, coalesce((select max(j.seq) from journal j where j.tenant = r.tenant and j.run_id = r.id), 0) as progress,
+           r.claims, r.progress_seq
          from runs r where r.node_id = any($1) and r.state in ('running', 'undoing') order by r.tenant, r.id for no key update of r)
        update runs r set state = case when r.state = 'undoing' or r.undo_to is not null then 'undoing' else 'queued' end, fence = r.fence + 1, node_id = null,
-         due_at = $2::timestamptz + interval '${WAKE_AGAIN_SECONDS} seconds',
+         due_at = $2::timestamptz + interval '1 second' * coalesce(rest.seconds, ${WAKE_AGAIN_SECONDS}),
          claims = case when taken.progress > r.progress_seq then 1 else r.claims end, progress_seq = taken.progress, updated_at = now()
-       from taken where r.tenant = taken.tenant and r.id = taken.id
-       returning r.tenant, r.id`,
-      [nodes.rows.map((node) => node.id), new Date(clock.now())],
+       from taken left join unnest($3::int[], $4::int[]) as rest(claims, seconds)
+         on rest.claims = taken.claims and taken.progress <= taken.progress_seq
+       where r.tenant = taken.tenant and r.id = taken.id
+       returning r.tenant, r.id, rest.seconds is not null as rests`,
+      [
+        nodes.rows.map((node) => node.id),
+        new Date(clock.now()),
+        RESTS.map(([claims]) => claims),
+        RESTS.map(([, seconds]) => seconds),
+      ],
     )
     await Promise.all([
-      wake(client, rows),
+      wake(
+        client,
+        rows.filter(({ rests }) => !rests),
+      ),
       rows.length === 0 && nodes.rows.length === 0
         ? undefined
         : writeEntries(client, [

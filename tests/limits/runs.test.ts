@@ -9,7 +9,7 @@ import { JOURNAL_LIMIT_BYTES, RESULT_LIMIT_BYTES, STEP_NAME_LIMIT } from '../../
 import { STEPS_AT_ONCE, STEPS_PER_RUN } from '../../src/flows/index.ts'
 import { DEAD_AFTER_MS, rescueRuns } from '../../src/flows/nodes.ts'
 import { FLOW_RESULT_LIMIT_BYTES } from '../../src/flows/settle.ts'
-import { createFlowTable } from '../../src/inbox/index.ts'
+import { createFlowTable, WAKE_AGAIN_SECONDS } from '../../src/inbox/index.ts'
 import { EVENTS_PER_DELIVERY } from '../../src/inbox/prepare.ts'
 import { FLOWS_PER_EVENT } from '../../src/inbox/flowTable.ts'
 import { writeEntries } from '../../src/ledger/index.ts'
@@ -161,6 +161,40 @@ it('a run that was claimed too often without progress is parked', async () => {
       reason_code: 'no_progress',
       reason: expect.stringContaining(`begun ${CLAIMS_WITHOUT_PROGRESS} times`),
     })
+  })
+})
+
+it('a run whose nodes died rests longer each time before it is begun again, unless it got on', async () => {
+  await withEngine({ flows: [flow(() => 1)], idle: true }, async (engine) => {
+    const { runs } = await engine.deliver('thing.happened', { n: 1 })
+    const { pool } = engine.database
+    const diedAfter = async (claims: number, progress: number): Promise<readonly [boolean, number]> => {
+      await pool.query(
+        `insert into nodes (id, roles, version, host, pid, heartbeat_at) values ('nod_' || $1, 'worker', '1', 'h', 1, 'epoch')`,
+        [`${claims}-${progress}`],
+      )
+      await pool.query(
+        `update runs set state = 'running', node_id = 'nod_' || $2, claims = $3, progress_seq = $4 where id = $1`,
+        [runs[0], `${claims}-${progress}`, claims, -progress],
+      )
+      const woken: string[] = []
+      const now = systemClock.now()
+      await rescueRuns({
+        database: engine.database,
+        clock: { ...systemClock, now: () => now },
+        writeEntries,
+        wake: (_, some) => {
+          woken.push(...some.map(({ id }) => id))
+          return Promise.resolve()
+        },
+      })
+      const { rows } = await pool.query<{ due_at: Date }>('select due_at from runs where id = $1', [runs[0]])
+      return [woken.includes(runs[0]!), (rows[0]!.due_at.getTime() - now) / 1000]
+    }
+    expect(await diedAfter(1, 0)).toEqual([true, WAKE_AGAIN_SECONDS])
+    expect(await diedAfter(2, 0)).toEqual([false, 5])
+    expect(await diedAfter(3, 0)).toEqual([false, 30])
+    expect(await diedAfter(3, 1)).toEqual([true, WAKE_AGAIN_SECONDS])
   })
 })
 
