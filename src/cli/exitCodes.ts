@@ -48,6 +48,8 @@ const CONFLICTS: ReadonlySet<string> = new Set([
   'step_unknown',
   'no_flow',
   'connection_declared',
+  'nodes_lack_key',
+  'rotation_under_way',
 ])
 
 /** Errors of the API's routes carry the status that they would be answered with. */

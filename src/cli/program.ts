@@ -24,6 +24,7 @@ import { addServe } from './commands/serve.ts'
 import { addCancel, addRuns } from './commands/runs.ts'
 import { addDeadLetters } from './commands/runs/list.ts'
 import { addTokens } from './commands/tokens.ts'
+import { addVault } from './commands/vault.ts'
 import { fullName } from './command.ts'
 import { EXIT_WORDS } from './exitCodes.ts'
 import { version } from './version.ts'
@@ -48,6 +49,7 @@ const COMMANDS = [
   addBudgets,
   addOutages,
   addTokens,
+  addVault,
   addLedger,
   addAudit,
   addBackup,

@@ -14,6 +14,7 @@ import * as access from './migrations/0010-access.ts'
 import * as health from './migrations/0012-health.ts'
 import * as lately from './migrations/0013-lately.ts'
 import * as authorizations from './migrations/0014-authorizations.ts'
+import * as masterKey from './migrations/0016-master-key.ts'
 import * as expiry from './migrations/0017-expiry.ts'
 import { asUnavailable } from './transaction.ts'
 
@@ -32,6 +33,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0012-health': { up: (db) => health.up(db) },
   '0013-lately': { up: (db) => lately.up(db) },
   '0014-authorizations': { up: (db) => authorizations.up(db) },
+  '0016-master-key': { up: (db) => masterKey.up(db) },
   '0017-expiry': { up: (db) => expiry.up(db) },
 }
 

@@ -63,6 +63,8 @@ export type LedgerAction =
   | 'authorization.failed'
   | 'authorization.cancelled'
   | 'grant.revoked'
+  | 'master_key.rotation_begun'
+  | 'master_key.rotated'
   | 'breaker.opened'
   | 'breaker.half_opened'
   | 'breaker.closed'

@@ -46,7 +46,7 @@ export async function openLedgerKey(client: Queryable, keep: KeySeal, random: Ra
 function unreadable(how: string, cause?: unknown): PermanentError {
   return new PermanentError(
     'ledger_key_unreadable',
-    `The ledger's private key ${how}. Entries are still written, but no block can be signed. Start with the TRESTLE_MASTER_KEY that this database was set up with.`,
+    `The ledger's private key ${how}. Entries are still written, but no block can be signed. Start with the TRESTLE_MASTER_KEY that it was sealed under.`,
     { cause },
   )
 }

@@ -58,6 +58,7 @@ export async function openInstallation(options: InstallationOptions): Promise<In
   const onFault = options.onFault ?? (() => {})
   const { key } = await readMasterKey({
     value: environment['TRESTLE_MASTER_KEY'],
+    previous: environment['TRESTLE_MASTER_KEY_PREVIOUS'],
     file: resolve(folder, '.trestle', 'master.key'),
     mayGenerate: options.development,
     random,

@@ -11,6 +11,7 @@ import { startCredentialUpkeep } from './credentials.ts'
 import { holdWhereRolledBack, holdWords, startHoldWatch } from './hold.ts'
 import { TENANT, type Installation } from './installation.ts'
 import { startLedgerDays, startSealer } from './ledgerUpkeep.ts'
+import { startAnnouncingKeys } from './masterKeys.ts'
 import { startServer, type Listening } from './listening.ts'
 import { noticesOfRunsInFlight } from './runsInFlight.ts'
 import { startSchedules } from './schedules.ts'
@@ -114,6 +115,7 @@ async function startParts(
   const held = hold.open()
   if (held) options.onNotice?.(holdWords(held))
 
+  running.others.push(await startAnnouncingKeys(installation, onFault))
   const sealer = await startSealer(installation, onFault)
   running.others.push(() => sealer.stop(), startLedgerDays(installation, onFault))
 

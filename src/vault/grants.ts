@@ -4,6 +4,7 @@ import type { Queryable } from '../db/index.ts'
 import type { MasterKey } from './masterKey.ts'
 import { open, seal } from './seal.ts'
 import { leaveReturn } from './returns.ts'
+import { sealingKey } from './sealingKey.ts'
 import { GRANT_FIELD } from './secrets.ts'
 import { keyOf, type ConnectionRef } from './storage.ts'
 import { createExpiringCache } from './expiringCache.ts'
@@ -75,10 +76,12 @@ export function createGrantStore(options: {
     record: connection.id,
     field: GRANT_FIELD,
   })
-  const sealGrant = (connection: ConnectionRef, grant: Grant): Promise<Buffer> =>
-    seal(key.wrapper, placeOf(connection), Buffer.from(JSON.stringify(grant)), random)
+  const sealGrant = async (client: Queryable, connection: ConnectionRef, grant: Grant): Promise<Buffer> => {
+    const { wrapper } = await sealingKey(client, key)
+    return seal(wrapper, placeOf(connection), Buffer.from(JSON.stringify(grant)), random)
+  }
   const openGrant = async (connection: ConnectionRef, sealed: Buffer): Promise<Grant> =>
-    JSON.parse((await open(key.wrapper, placeOf(connection), sealed)).toString()) as Grant
+    JSON.parse((await open(key, placeOf(connection), sealed)).toString()) as Grant
 
   async function readingOf(
     connection: ConnectionRef,
@@ -135,7 +138,7 @@ export function createGrantStore(options: {
           connection.id,
           GRANT_FIELD,
           expected,
-          await sealGrant(connection, grant),
+          await sealGrant(client, connection, grant),
           expiryOf(grant),
         ],
       )
@@ -155,7 +158,7 @@ export function createGrantStore(options: {
           connection.id,
           GRANT_FIELD,
           String(clock.now()),
-          await sealGrant(connection, grant),
+          await sealGrant(client, connection, grant),
           expiryOf(grant),
         ],
       )

@@ -17,7 +17,8 @@
  *    answers is sealed and committed before it is read, and a new grant is committed before it is used.
  * 5. A grant is believed dead only if the provider says `invalid_grant` to the grant that is still current, and no
  *    other answer for it is there to be read; nothing of it is deleted then.
- * 6. With another master key than the one that sealed what is there, nothing is written.
+ * 6. With another master key than the one that sealed what is there, nothing is written. Everything new is sealed under
+ *    the key that the database names, and a rotation leaves nothing under the former one.
  * 7. Secrets are in memory for 5 s at most after they were read (an OAuth grant: 60 s), and never longer than the
  *    cache's limit allows. A token endpoint's answer that could not be committed is kept until it is.
  * 8. A connection holds the credentials of one scheme: secrets that are complete for another take the former's place.
@@ -48,6 +49,9 @@ export {
   type MasterKeyOptions,
 } from './masterKey.ts'
 export { type AfterUnauthorized } from './oauth.ts'
+export { type RotateResult } from './rotate.ts'
+export { type MasterKeyState } from './rotations.ts'
+export { countSealed } from './sealedColumns.ts'
 export { type RefreshTiming } from './refresh.ts'
 export { type Revocation } from './revoke.ts'
 export { signingKeyOf } from './plan.ts'

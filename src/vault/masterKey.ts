@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync } from 'node:crypto'
 import { link, mkdir, open, unlink } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { dirname, join } from 'node:path'
 import { PermanentError, UsageError, type Random } from '../base/index.ts'
 
 /**
@@ -24,6 +24,8 @@ export interface MasterKey {
   readonly wrapper: KeyWrapper
   /** Key of the HMAC that recognises an unchanged secret without opening the sealed one. 32 bytes. */
   readonly fingerprintKey: Buffer
+  /** The one before it, known while a rotation turns from it to this one: what it sealed opens too. */
+  readonly former?: MasterKey
 }
 
 export interface MasterKeyOptions {
@@ -34,6 +36,11 @@ export interface MasterKeyOptions {
   /** Makes the file if it is not there. For development: on a server the key comes from outside. */
   readonly mayGenerate: boolean
   readonly random: Random
+  /**
+   * The text of `TRESTLE_MASTER_KEY_PREVIOUS`, while a rotation turns from that key. It goes before the file
+   * `master.previous.key` beside `file`.
+   */
+  readonly previous?: string | undefined
 }
 
 export interface FoundMasterKey {
@@ -44,10 +51,30 @@ export interface FoundMasterKey {
 const KEY_BYTES = 32
 const NONCE_BYTES = 12
 const TAG_BYTES = 16
+/** Where the former key is kept while it is needed, beside `master.key`. */
+const FORMER_FILE = 'master.previous.key'
 const HOW_TO_MAKE = 'Make a key with: openssl rand -base64 32'
 
-/** Finds the master key, or makes one where that is allowed. Throws a {@link UsageError} that says how to mend it. */
+/**
+ * Finds the master key, or makes one where that is allowed, and the former one where that is given. Throws a
+ * {@link UsageError} that says how to mend it.
+ */
 export async function readMasterKey(options: MasterKeyOptions): Promise<FoundMasterKey> {
+  const former = await readFormerKey(options)
+  const { key, from } = await readPresentKey(options)
+  return { key: former === undefined ? key : { ...key, former }, from }
+}
+
+async function readFormerKey({ previous, file, random }: MasterKeyOptions): Promise<MasterKey | undefined> {
+  if (previous !== undefined && previous.trim() !== '')
+    return masterKeyOf(previous, 'TRESTLE_MASTER_KEY_PREVIOUS', random)
+  if (file === undefined) return undefined
+  const path = join(dirname(file), FORMER_FILE)
+  const kept = await readKeyFile(path)
+  return kept === undefined ? undefined : masterKeyOf(kept, path, random)
+}
+
+async function readPresentKey(options: MasterKeyOptions): Promise<FoundMasterKey> {
   if (options.value !== undefined && options.value.trim() !== '')
     return { key: masterKeyOf(options.value, 'TRESTLE_MASTER_KEY', options.random), from: 'environment' }
   const kept = options.file === undefined ? undefined : await readKeyFile(options.file)

@@ -228,10 +228,9 @@ export function createRefresher(options: RefresherOptions): Refresher {
 
   /** Commits the sealed answer before anybody looks into it. Where the database is away, it goes on trying. */
   async function keep(connection: Connection, own: Refresh, answer: KeptAnswer): Promise<void> {
-    const sealed = await refreshes.sealAnswer(connection, own, answer)
     const key = keyOf(connection)
     unkept.set(key, () =>
-      storage.transaction((client) => refreshes.keepAnswer(client, connection, own, sealed)),
+      storage.transaction((client) => refreshes.keepAnswer(client, connection, own, answer)),
     )
     try {
       await commitUnkept(key).catch(() => commitUnkept(key))

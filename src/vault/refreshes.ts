@@ -4,6 +4,8 @@ import type { EgressResult } from '../egress/index.ts'
 import type { VersionedGrant } from './grants.ts'
 import type { MasterKey } from './masterKey.ts'
 import { open, seal, SEALED_VALUE_LIMIT } from './seal.ts'
+import { placeOfAnswer } from './sealedColumns.ts'
+import { sealingKey } from './sealingKey.ts'
 import type { ConnectionRef } from './storage.ts'
 
 /** A token endpoint's answer, as it is sealed before anybody reads it. */
@@ -86,9 +88,13 @@ export interface RefreshStore {
     grant: VersionedGrant,
     options: { readonly id: string; readonly after: RefreshRow | undefined; readonly leaseMs: number },
   ): Promise<Refresh>
-  /** Keeps the answer, sealed, also where the refresh was taken for lost meanwhile. */
-  keepAnswer(client: Queryable, connection: ConnectionRef, refresh: Refresh, sealed: Buffer): Promise<void>
-  sealAnswer(connection: ConnectionRef, refresh: Refresh, answer: KeptAnswer): Promise<Buffer>
+  /** Seals the answer and keeps it, also where the refresh was taken for lost meanwhile. */
+  keepAnswer(
+    client: Queryable,
+    connection: ConnectionRef,
+    refresh: Refresh,
+    answer: KeptAnswer,
+  ): Promise<void>
   /** `undefined` if another node has read it already. */
   readAnswer(client: Queryable, connection: ConnectionRef, refresh: Refresh): Promise<KeptAnswer | undefined>
   /** It came to nothing; nobody asks again before `retryAt`. `doubtful`: an answer of it may have been lost. */
@@ -142,11 +148,8 @@ export function createRefreshStore(options: {
   readonly random: Random
 }): RefreshStore {
   const { key, random } = options
-  const placeOf = (connection: ConnectionRef, id: string) => ({
-    tenant: connection.tenant,
-    record: connection.id,
-    field: `grant.answer/${id}`,
-  })
+  const placeOf = (connection: ConnectionRef, id: string) =>
+    placeOfAnswer(connection.tenant, connection.id, id)
   const named = (connection: ConnectionRef, { id }: Refresh) => [connection.tenant, connection.id, id]
 
   async function dropEmpty(client: Queryable, connection: ConnectionRef): Promise<void> {
@@ -189,10 +192,10 @@ export function createRefreshStore(options: {
       return refresh
     },
 
-    sealAnswer: (connection, { id }, answer) =>
-      seal(key.wrapper, placeOf(connection, id), Buffer.from(JSON.stringify(answer)), random),
-
-    async keepAnswer(client, connection, refresh, sealed) {
+    async keepAnswer(client, connection, refresh, answer) {
+      const { wrapper } = await sealingKey(client, key)
+      const place = placeOf(connection, refresh.id)
+      const sealed = await seal(wrapper, place, Buffer.from(JSON.stringify(answer)), random)
       await client.query(
         `insert into grant_refreshes (tenant, connection_id, id, replaces, state, doubtful, failures, lease_until, answer)
          values ($1, $2, $3, $4::bigint, 'answered', $5, $6, clock_timestamp(), $7)
@@ -211,9 +214,7 @@ export function createRefreshStore(options: {
       )
       const sealed = rows[0]?.answer
       if (sealed === undefined) return undefined
-      return JSON.parse(
-        (await open(key.wrapper, placeOf(connection, refresh.id), sealed)).toString(),
-      ) as KeptAnswer
+      return JSON.parse((await open(key, placeOf(connection, refresh.id), sealed)).toString()) as KeptAnswer
     },
 
     async fail(client, connection, refresh, { code, reason, retryAt, doubtful }) {

@@ -6,7 +6,8 @@ import { localMasterKey, type KeyWrapper } from './masterKey.ts'
 import { keyHeader, open, seal, SEALED_VALUE_LIMIT, type SealedPlace } from './seal.ts'
 
 const random = systemRandom
-const { wrapper } = localMasterKey(Buffer.from('00112233445566778899aabbccddeeff'.repeat(2), 'hex'), random)
+const key = localMasterKey(Buffer.from('00112233445566778899aabbccddeeff'.repeat(2), 'hex'), random)
+const { wrapper } = key
 const place: SealedPlace = { tenant: 'default', record: 'con_1', field: 'token' }
 const unreadable = { name: 'PermanentError', code: 'secret_unreadable' }
 
@@ -15,13 +16,11 @@ describe('a sealed value', () => {
     await assert(
       asyncProperty(uint8Array({ maxLength: 300 }), async (bytes) => {
         const value = Buffer.from(bytes)
-        expect(await open(wrapper, place, await seal(wrapper, place, value, random))).toEqual(value)
+        expect(await open(key, place, await seal(wrapper, place, value, random))).toEqual(value)
       }),
     )
     const longest = random.bytes(SEALED_VALUE_LIMIT)
-    expect((await open(wrapper, place, await seal(wrapper, place, longest, random))).equals(longest)).toBe(
-      true,
-    )
+    expect((await open(key, place, await seal(wrapper, place, longest, random))).equals(longest)).toBe(true)
   })
 
   it('is refused beyond the limit', async () => {
@@ -48,7 +47,7 @@ describe('a sealed value', () => {
     ['a field with a zero byte', { ...place, field: 'token\0' }],
   ])('does not open in %s', async (_, elsewhere) => {
     const sealed = await seal(wrapper, place, Buffer.from('x'), random)
-    await expect(open(wrapper, elsewhere, sealed)).rejects.toMatchObject(unreadable)
+    await expect(open(key, elsewhere, sealed)).rejects.toMatchObject(unreadable)
   })
 
   it('does not open with any one bit changed', async () => {
@@ -57,7 +56,7 @@ describe('a sealed value', () => {
     for (let bit = 0; bit < sealed.length * 8; bit++) {
       const altered = Buffer.from(sealed)
       altered[bit >> 3]! ^= 1 << (bit & 7)
-      await expect(open(wrapper, place, altered), `bit ${bit}`).rejects.toMatchObject(unreadable)
+      await expect(open(key, place, altered), `bit ${bit}`).rejects.toMatchObject(unreadable)
       opened++
     }
     expect(opened).toBe(sealed.length * 8)
@@ -66,13 +65,9 @@ describe('a sealed value', () => {
   it('does not open cut short at any place, nor made longer', async () => {
     const sealed = await seal(wrapper, place, Buffer.from('secret'), random)
     for (let length = 0; length < sealed.length; length++)
-      await expect(open(wrapper, place, sealed.subarray(0, length))).rejects.toMatchObject(unreadable)
-    await expect(open(wrapper, place, Buffer.concat([sealed, Buffer.alloc(1)]))).rejects.toMatchObject(
-      unreadable,
-    )
-    await expect(open(wrapper, place, Buffer.concat([Buffer.alloc(1), sealed]))).rejects.toMatchObject(
-      unreadable,
-    )
+      await expect(open(key, place, sealed.subarray(0, length))).rejects.toMatchObject(unreadable)
+    await expect(open(key, place, Buffer.concat([sealed, Buffer.alloc(1)]))).rejects.toMatchObject(unreadable)
+    await expect(open(key, place, Buffer.concat([Buffer.alloc(1), sealed]))).rejects.toMatchObject(unreadable)
   })
 
   it('does not open put together from two of the same place', async () => {
@@ -81,8 +76,8 @@ describe('a sealed value', () => {
     const headerLength = keyHeader(wrapper.id).length + 2 + 60
     const mixed = Buffer.concat([one.subarray(0, headerLength), two.subarray(headerLength)])
     const tagOfOther = Buffer.concat([one.subarray(0, -16), two.subarray(-16)])
-    await expect(open(wrapper, place, mixed)).rejects.toMatchObject(unreadable)
-    await expect(open(wrapper, place, tagOfOther)).rejects.toMatchObject(unreadable)
+    await expect(open(key, place, mixed)).rejects.toMatchObject(unreadable)
+    await expect(open(key, place, tagOfOther)).rejects.toMatchObject(unreadable)
   })
 
   it.each([
@@ -91,13 +86,13 @@ describe('a sealed value', () => {
     ['plain text', Buffer.from('sk_live_plain_text_that_was_never_sealed_but_is_long_enough_to_be')],
     ['a length beyond the end', Buffer.concat([keyHeader(wrapper.id), Buffer.from([0xff, 0xff])])],
   ])('is not mistaken for %s', async (_, bytes) => {
-    await expect(open(wrapper, place, bytes)).rejects.toMatchObject(unreadable)
+    await expect(open(key, place, bytes)).rejects.toMatchObject(unreadable)
   })
 
   it('names both master keys when it was sealed under another one', async () => {
     const other = localMasterKey(random.bytes(32), random).wrapper
     const sealed = await seal(other, place, Buffer.from('x'), random)
-    await expect(open(wrapper, place, sealed)).rejects.toMatchObject({
+    await expect(open(key, place, sealed)).rejects.toMatchObject({
       ...unreadable,
       message: expect.stringMatching(new RegExp(`${other.id}.*${wrapper.id}.*TRESTLE_MASTER_KEY`)) as string,
     })
@@ -109,7 +104,9 @@ describe('a sealed value', () => {
       ...wrapper,
       unwrap: () => Promise.reject(new RetryableError('key_service_unavailable', 'Try again.')),
     }
-    await expect(open(away, place, sealed)).rejects.toMatchObject({ code: 'key_service_unavailable' })
+    await expect(open({ wrapper: away }, place, sealed)).rejects.toMatchObject({
+      code: 'key_service_unavailable',
+    })
   })
 })
 
@@ -158,10 +155,10 @@ describe('what an earlier version sealed', () => {
       bytes: (length) => createHash('sha256').update(String(n++)).digest().subarray(0, length),
     }
   }
-  const key = localMasterKey(Buffer.from('0123456789abcdef'.repeat(4), 'hex'), counting())
+  const vectorKey = localMasterKey(Buffer.from('0123456789abcdef'.repeat(4), 'hex'), counting())
 
   it.each(VECTORS)('opens: %s', async (_, at, value, sealedHex) => {
-    expect((await open(key.wrapper, at, Buffer.from(sealedHex, 'hex'))).toString()).toBe(value)
+    expect((await open(vectorKey, at, Buffer.from(sealedHex, 'hex'))).toString()).toBe(value)
   })
 
   it.each(VECTORS)('is sealed in the same way now: %s', async (_, at, value, sealedHex) => {

@@ -1,6 +1,6 @@
 import { createCipheriv, createDecipheriv } from 'node:crypto'
 import { PermanentError, RetryableError, UsageError, type Random } from '../base/index.ts'
-import type { KeyWrapper } from './masterKey.ts'
+import type { KeyWrapper, MasterKey } from './masterKey.ts'
 
 /** Where a sealed value belongs. It opens there and nowhere else. */
 export interface SealedPlace {
@@ -49,16 +49,22 @@ export async function seal(
 }
 
 /**
- * Opens a sealed value. Throws a {@link PermanentError} `secret_unreadable` if it was altered, was moved from
- * another place, or was sealed under another master key.
+ * Opens a sealed value, whether it was sealed under this master key or the one before it. Throws a
+ * {@link PermanentError} `secret_unreadable` if it was altered, was moved from another place, or was sealed under a
+ * master key that is neither.
  */
-export async function open(wrapper: KeyWrapper, place: SealedPlace, sealed: Buffer): Promise<Buffer> {
+export async function open(
+  key: Pick<MasterKey, 'wrapper' | 'former'>,
+  place: SealedPlace,
+  sealed: Buffer,
+): Promise<Buffer> {
   const parts = partsOf(sealed)
   if (parts === undefined) throw unreadable(place, 'it is not in a format that this version knows')
-  if (parts.keyId !== wrapper.id)
+  const wrapper = wrappersOf(key).find(({ id }) => id === parts.keyId)
+  if (wrapper === undefined)
     throw unreadable(
       place,
-      `it was sealed under the master key "${parts.keyId}", and this process has "${wrapper.id}". Put the former TRESTLE_MASTER_KEY back`,
+      `it was sealed under the master key "${parts.keyId}", and this process has ${namesOf(key)}. Put the former TRESTLE_MASTER_KEY back; where "trestle vault rotate" turned to that key, start this process again with it`,
     )
   let dataKey: Buffer | undefined
   try {
@@ -78,6 +84,22 @@ export async function open(wrapper: KeyWrapper, place: SealedPlace, sealed: Buff
 /** The first bytes of everything sealed under this master key: tells which values it cannot open, without opening. */
 export function keyHeader(keyId: string): Buffer {
   return Buffer.concat([Buffer.from([FORMAT]), prefixed(Buffer.from(keyId, 'latin1'), 1)])
+}
+
+/** The name of the master key that a value was sealed under; `undefined`: it is nothing sealed. */
+export function keyIdOf(sealed: Buffer): string | undefined {
+  return partsOf(sealed)?.keyId
+}
+
+function wrappersOf({ wrapper, former }: Pick<MasterKey, 'wrapper' | 'former'>): readonly KeyWrapper[] {
+  return former === undefined ? [wrapper] : [wrapper, former.wrapper]
+}
+
+/** For messages: `"local-1"`, or `"local-2" and "local-1"`. */
+export function namesOf(key: Pick<MasterKey, 'wrapper' | 'former'>): string {
+  return wrappersOf(key)
+    .map(({ id }) => `"${id}"`)
+    .join(' and ')
 }
 
 interface SealedParts {

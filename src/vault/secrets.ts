@@ -1,11 +1,13 @@
-import { createHmac, createHash } from 'node:crypto'
+import { createHash } from 'node:crypto'
 import { SECOND, type Clock, type Random } from '../base/index.ts'
 import type { ConnectionState } from '../define/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { Actor } from '../ledger/index.ts'
 import { createExpiringCache } from './expiringCache.ts'
 import type { MasterKey } from './masterKey.ts'
-import { open, prefixed, seal } from './seal.ts'
+import { fingerprintOf, isFingerprint } from './fingerprint.ts'
+import { open, seal } from './seal.ts'
+import { sealingKey } from './sealingKey.ts'
 import { keyOf, type ConnectionRef, type RecordEntry, type VaultStorage } from './storage.ts'
 
 /** The field under which an OAuth grant is kept; see grants.ts. It is no secret that a person gives. */
@@ -64,20 +66,22 @@ export function createSecretStore(options: SecretStoreOptions): SecretStore {
 
   async function put(client: Queryable, change: SecretChange): Promise<boolean> {
     const { connection, field } = change
-    const fingerprint = fingerprintOf(key.fingerprintKey, change)
     const found = await client.query<{ fingerprint: Buffer }>(
       'select fingerprint from secrets where tenant = $1 and connection_id = $2 and field = $3',
       [connection.tenant, connection.id, field],
     )
-    if (found.rows[0]?.fingerprint.equals(fingerprint)) return false
     const place = { tenant: connection.tenant, record: connection.id, field }
-    const sealed = await seal(key.wrapper, place, Buffer.from(change.value), random)
+    const value = Buffer.from(change.value)
+    const known = found.rows[0]?.fingerprint
+    if (known !== undefined && isFingerprint(key, place, value, known)) return false
+    const current = await sealingKey(client, key)
+    const sealed = await seal(current.wrapper, place, value, random)
     const written = await client.query<{ version: string }>(
       `insert into secrets (tenant, connection_id, field, sealed, fingerprint) values ($1, $2, $3, $4, $5)
        on conflict (tenant, connection_id, field) do update
          set sealed = excluded.sealed, fingerprint = excluded.fingerprint, version = secrets.version + 1, updated_at = now()
        returning version::text`,
-      [connection.tenant, connection.id, field, sealed, fingerprint],
+      [connection.tenant, connection.id, field, sealed, fingerprintOf(current, place, value)],
     )
     await record(client, {
       tenant: connection.tenant,
@@ -147,7 +151,7 @@ export function createSecretStore(options: SecretStoreOptions): SecretStore {
         let value = opened.get(field)
         if (value === undefined) {
           const place = { tenant: connection.tenant, record: connection.id, field }
-          value = open(key.wrapper, place, row.sealed).then((bytes) => bytes.toString())
+          value = open(key, place, row.sealed).then((bytes) => bytes.toString())
           opened.set(field, value)
           value.catch(() => opened.delete(field))
         }
@@ -162,12 +166,4 @@ export function createSecretStore(options: SecretStoreOptions): SecretStore {
     read: (connection) => kept.get(keyOf(connection), () => load(connection)),
     forget: (connection) => kept.forget(keyOf(connection)),
   }
-}
-
-/** Recognises the same secret in the same place; without the key it tells nothing, not even that two are equal. */
-function fingerprintOf(fingerprintKey: Buffer, change: SecretChange): Buffer {
-  const hmac = createHmac('sha256', fingerprintKey)
-  for (const part of [change.connection.tenant, change.connection.id, change.field, change.value])
-    hmac.update(prefixed(Buffer.from(part), 4))
-  return hmac.digest()
 }

@@ -81,6 +81,10 @@ export async function openVaultFixture(): Promise<VaultFixture> {
       await database.pool.query('delete from endpoints')
       await database.pool.query('delete from tokens')
       await database.pool.query('delete from ledger')
+      await database.pool.query('delete from installation')
+      await database.pool.query(`update master_key set sealing = ''`)
+      await database.pool.query('delete from master_key_holders')
+      await database.pool.query('delete from master_key_rotations')
       for (const name of Object.keys(ENVIRONMENT)) delete ENVIRONMENT[name]
     },
     async close() {

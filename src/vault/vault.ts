@@ -1,4 +1,4 @@
-import { PermanentError, SECOND, type Clock, type Random } from '../base/index.ts'
+import { SECOND, type Clock, type Random } from '../base/index.ts'
 import type { AuthScheme } from '../define/index.ts'
 import type { Egress } from '../egress/index.ts'
 import type { Actor } from '../ledger/index.ts'
@@ -15,7 +15,13 @@ import { createRefresher, type RefreshTiming } from './refresh.ts'
 import { createRefreshLooks } from './refreshAhead.ts'
 import { createRefreshStore } from './refreshes.ts'
 import type { Environment } from './plan.ts'
-import { keyHeader, open, seal } from './seal.ts'
+import { refuseForeignSeals } from './masterKeyCheck.ts'
+import { createKeyHolder, type KeyHolder } from './holders.ts'
+import { rotateMasterKey, type RotateRequest, type RotateResult } from './rotate.ts'
+import { readMasterKeyState, type MasterKeyState } from './rotations.ts'
+import { open, seal } from './seal.ts'
+import { placeInInstallation } from './sealedColumns.ts'
+import { sealingKey } from './sealingKey.ts'
 import { createSecretStore } from './secrets.ts'
 import type { ConnectionRef, RecordEntry, VaultStorage } from './storage.ts'
 import { createConnectionSync, type ConnectionSync } from './sync.ts'
@@ -58,6 +64,7 @@ export interface Vault
   extends
     Authorizer,
     ConnectionSync,
+    KeyHolder,
     Omit<ConnectionStore, 'forget' | 'removeConnection' | 'refuseDeclared'> {
   /** Authorizations that a person gives in a browser. */
   readonly authorizations: Omit<Authorizations, 'drain'>
@@ -73,6 +80,14 @@ export interface Vault
    * `syncDeclared` and `addConnection` ask it before they write.
    */
   checkMasterKey(): Promise<void>
+  /**
+   * Turns everything sealed from the former master key to the present one, while the platform works. Goes on with one
+   * that was begun and not finished. Throws before it writes where the keys do not fit (`previous_key_missing`,
+   * `previous_key_wrong`, `master_keys_same`, `master_key_used_before`, `nodes_lack_key`, `rotation_under_way`).
+   */
+  rotateMasterKey(request: RotateRequest): Promise<RotateResult>
+  /** How the master key stands: what is sealed under which, and how far a rotation came. */
+  masterKeyState(): Promise<MasterKeyState>
   readonly tokens: TokenStore
   /**
    * Looks once for grants that near their end, whether they are in use or not; gives how many there were. Every node
@@ -139,8 +154,8 @@ export function createVault(options: VaultOptions): Vault {
     record,
     onChanged: forget,
   })
-  const checkMasterKey = (): Promise<void> => refuseForeignSeals(storage, key)
   const writer = createPlanWriter({ secrets, grants, clock, record })
+  const checkMasterKey = (): Promise<void> => refuseForeignSeals(storage.reader, key)
   const sync = createConnectionSync({
     storage,
     writer,
@@ -182,6 +197,7 @@ export function createVault(options: VaultOptions): Vault {
     ...authorizer,
     ...sync,
     ...connections,
+    ...createKeyHolder({ storage, key }),
     checkMasterKey,
     refreshAhead: () => looks.ahead(),
     refreshLeftBehind: () => looks.leftBehind(),
@@ -196,29 +212,19 @@ export function createVault(options: VaultOptions): Vault {
     async drain() {
       await Promise.all([keeper.drain(), authorizations.drain()])
     },
+    rotateMasterKey: (request) =>
+      rotateMasterKey(
+        { storage, key, clock, pollClock: options.pollClock ?? clock, random, record },
+        request,
+      ),
+    masterKeyState: () => readMasterKeyState(storage.reader),
     tokens: createTokenStore({ storage, clock, random, record }),
     installationSeal(name) {
-      const place = { tenant: '', record: 'installation', field: name }
+      const place = placeInInstallation(name)
       return {
-        seal: (plain) => seal(key.wrapper, place, plain, random),
-        open: (sealed) => open(key.wrapper, place, sealed),
+        seal: async (plain) => seal((await sealingKey(storage.reader, key)).wrapper, place, plain, random),
+        open: (sealed) => open(key, place, sealed),
       }
     },
   }
-}
-
-/** Everything sealed begins with the id of its master key, so one count tells whether this is the one. */
-async function refuseForeignSeals(storage: VaultStorage, key: MasterKey): Promise<void> {
-  const ours = keyHeader(key.wrapper.id)
-  const { rows } = await storage.reader.query<{ foreign: string; all: string }>(
-    `select count(*) filter (where substring(sealed from 1 for $2::integer) <> $1)::text as foreign, count(*)::text as all
-     from secrets`,
-    [ours, ours.length],
-  )
-  const { foreign = '0', all = '0' } = rows[0] ?? {}
-  if (foreign === '0') return
-  throw new PermanentError(
-    'master_key_wrong',
-    `${foreign} of ${all} secrets in this database were sealed under another master key than the present one ("${key.wrapper.id}"), and cannot be opened. Nothing was changed. Put the former TRESTLE_MASTER_KEY, or the former .trestle/master.key, back. If it is lost for good, so are these secrets: delete them (delete from secrets) and start again with new ones.`,
-  )
 }

@@ -57,6 +57,8 @@ const VARIABLES: Readonly<Record<string, string>> = {
   DISPLAY:
     'where a browser can be opened for `connections add`; without it and `WAYLAND_DISPLAY` the address is printed',
   WAYLAND_DISPLAY: 'the same, under Wayland',
+  TRESTLE_MASTER_KEY_PREVIOUS:
+    'the former master key, while `trestle vault rotate` turns from it; without it the key in `.trestle/master.previous.key`, where there is one; see [security](security.md#how-to-rotate-everything)',
   XDG_CACHE_HOME:
     'where the programs of the embedded PostgreSQL are kept, in `trestle/`; by default `~/.cache`, and for root always `/var/cache`',
 }

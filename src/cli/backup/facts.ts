@@ -1,5 +1,6 @@
 import type { BackupFacts, Queryable } from '../../db/index.ts'
 import { newestBlock } from '../../ledger/index.ts'
+import { countSealed } from '../../vault/index.ts'
 import { version } from '../version.ts'
 
 /** What a copy of the database is held against: read right before the copy ends. */
@@ -32,10 +33,6 @@ export async function countRows(client: Queryable): Promise<Record<string, numbe
 
 /** Every sealed value begins with the name of its master key, in clear. */
 async function namesOfMasterKeys(client: Queryable): Promise<string[]> {
-  const { rows } = await client.query<{ name: string }>(
-    `select distinct convert_from(substring(sealed from 3 for get_byte(sealed, 1)), 'LATIN1') as name
-     from (select sealed from secrets union all select value from installation where name = 'ledger.private_key') s(sealed)
-     where length(sealed) > 2 order by name`,
-  )
-  return rows.map(({ name }) => name)
+  const { byKey } = await countSealed(client)
+  return [...byKey.keys()].filter((name) => name !== '').sort()
 }

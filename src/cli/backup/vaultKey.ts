@@ -15,15 +15,17 @@ export async function requireMasterKey(
 ): Promise<FoundMasterKey> {
   const found = await readMasterKey({
     value: environment['TRESTLE_MASTER_KEY'],
+    previous: environment['TRESTLE_MASTER_KEY_PREVIOUS'],
     file: resolve(folder, '.trestle', 'master.key'),
     mayGenerate: false,
     random: systemRandom,
   })
-  const foreign = manifest.masterKeys.filter((name) => name !== found.key.wrapper.id)
+  const known = [found.key.wrapper.id, found.key.former?.wrapper.id]
+  const foreign = manifest.masterKeys.filter((name) => !known.includes(name))
   if (foreign.length === 0) return found
   throw new UsageError(
     'master_key_wrong',
-    `The vault of this backup was sealed under the master key "${foreign[0]}", and the present one is "${found.key.wrapper.id}". Nothing was changed. Put the former TRESTLE_MASTER_KEY, or the former .trestle/master.key, back; a backup never holds it.`,
+    `The vault of this backup was sealed under the master key "${foreign[0]}", and the present one is "${found.key.wrapper.id}". Nothing was changed. Put the former TRESTLE_MASTER_KEY, or the former .trestle/master.key, back; a backup never holds it. One that was made in the middle of a rotation needs both keys: the other as TRESTLE_MASTER_KEY_PREVIOUS.`,
   )
 }
 

@@ -26,6 +26,7 @@ export async function lookAtMasterKey(folder: string, environment: NodeJS.Proces
   try {
     const { from } = await readMasterKey({
       value: environment['TRESTLE_MASTER_KEY'],
+      previous: environment['TRESTLE_MASTER_KEY_PREVIOUS'],
       file,
       mayGenerate: false,
       random: systemRandom,

@@ -103,17 +103,18 @@ export function createExchanger(options: ExchangerOptions): Exchanger {
         reason: `The token endpoint: ${said}. Begin again.`,
       })
     }
-    await keep(row, await store.sealAnswer(row, { kept, parameters }))
+    await keep(row, { kept, parameters })
     return settle({ ...row, state: 'answered' })
   }
 
   /** Commits the sealed answer before anybody looks into it: the code cannot be used again. */
-  async function keep(row: AuthorizationRow, answer: Buffer): Promise<void> {
+  async function keep(row: AuthorizationRow, answer: AuthorizationAnswer): Promise<void> {
     for (;;)
       try {
-        await storage.transaction((client) =>
-          store.move(client, row, ['asking'], { state: 'answered', answer }),
-        )
+        await storage.transaction(async (client) => {
+          const sealed = await store.sealAnswer(client, row, answer)
+          return store.move(client, row, ['asking'], { state: 'answered', answer: sealed })
+        })
         return
       } catch (error) {
         if (!(error instanceof RetryableError)) throw error

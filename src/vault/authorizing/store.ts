@@ -5,6 +5,7 @@ import type { Actor } from '../../ledger/index.ts'
 import type { MasterKey } from '../masterKey.ts'
 import type { KeptAnswer } from '../refreshes.ts'
 import { open, seal } from '../seal.ts'
+import { sealingKey } from '../sealingKey.ts'
 
 /**
  * - `begun`: there is an address for a browser; `opened`: a browser was there and is at the provider.
@@ -87,7 +88,8 @@ export interface AuthorizationStore {
     to: Moved,
   ): Promise<boolean>
   secretOf(client: Queryable, row: AuthorizationRow): Promise<AuthorizationSecret>
-  sealAnswer(row: AuthorizationRow, answer: AuthorizationAnswer): Promise<Buffer>
+  /** In the transaction that commits it. */
+  sealAnswer(client: Queryable, row: AuthorizationRow, answer: AuthorizationAnswer): Promise<Buffer>
   answerOf(client: Queryable, row: AuthorizationRow): Promise<AuthorizationAnswer | undefined>
   /** Those that lost their node, and those whose account is still to be found out. */
   listLeft(
@@ -138,8 +140,15 @@ export function createAuthorizationStore(options: {
     record: id,
     field,
   })
-  const sealed = (at: { tenant: string; id: string }, field: string, value: object): Promise<Buffer> =>
-    seal(key.wrapper, placeOf(at, field), Buffer.from(JSON.stringify(value)), random)
+  async function sealed(
+    client: Queryable,
+    at: { tenant: string; id: string },
+    field: string,
+    value: object,
+  ): Promise<Buffer> {
+    const { wrapper } = await sealingKey(client, key)
+    return seal(wrapper, placeOf(at, field), Buffer.from(JSON.stringify(value)), random)
+  }
 
   async function opened<Value>(
     client: Queryable,
@@ -152,7 +161,7 @@ export function createAuthorizationStore(options: {
     )
     const value = rows[0]?.value
     if (!value) return undefined
-    return JSON.parse((await open(key.wrapper, placeOf(row, column), value)).toString()) as Value
+    return JSON.parse((await open(key, placeOf(row, column), value)).toString()) as Value
   }
 
   async function findBy(
@@ -183,7 +192,7 @@ export function createAuthorizationStore(options: {
           connector,
           ticket,
           hashOf(secret.state),
-          await sealed({ tenant, id }, 'sealed', secret),
+          await sealed(client, { tenant, id }, 'sealed', secret),
           wanted ?? null,
           actor,
           clock.now(),
@@ -240,7 +249,7 @@ export function createAuthorizationStore(options: {
     async secretOf(client, row) {
       return (await opened<AuthorizationSecret>(client, row, 'sealed'))!
     },
-    sealAnswer: (row, answer) => sealed(row, 'answer', answer),
+    sealAnswer: (client, row, answer) => sealed(client, row, 'answer', answer),
     answerOf: (client, row) => opened<AuthorizationAnswer>(client, row, 'answer'),
 
     async listLeft(client, { answered, asking }) {
