@@ -15,6 +15,9 @@ afterAll(() => fixture.close())
 const NOT_SEALED: Readonly<Record<string, string>> = {
   'alerts.payload': 'an alert as it goes out',
   'attempts.request': 'a redacted request',
+  'authorizations.browser': 'a hash',
+  'authorizations.state_hash': 'a hash',
+  'authorizations.ticket': 'a hash',
   'deliveries.body': 'what a provider sent',
   'deliveries.headers': 'what a provider sent, redacted',
   'event_keys.key_hash': 'a hash',

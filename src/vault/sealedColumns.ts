@@ -49,6 +49,20 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
     placeOf: ([tenant = '', connection = '', id = '']) => placeOfAnswer(tenant, connection, id),
   },
   {
+    table: 'authorizations',
+    column: 'sealed',
+    holds: 'what opens the exchange of an authorization that a person began: its state and its PKCE verifier',
+    primaryKey: ['tenant', 'id'],
+    placeOf: ([tenant = '', record = '']) => ({ tenant, record, field: 'sealed' }),
+  },
+  {
+    table: 'authorizations',
+    column: 'answer',
+    holds: 'what the token endpoint said to it, until the connection has what it gave',
+    primaryKey: ['tenant', 'id'],
+    placeOf: ([tenant = '', record = '']) => ({ tenant, record, field: 'answer' }),
+  },
+  {
     table: 'installation',
     column: 'value',
     holds: "the ledger's private key (the row `ledger.private_key`)",
