@@ -86,11 +86,6 @@ export function keyHeader(keyId: string): Buffer {
   return Buffer.concat([Buffer.from([FORMAT]), prefixed(Buffer.from(keyId, 'latin1'), 1)])
 }
 
-/** The name of the master key that a value was sealed under; `undefined`: it is nothing sealed. */
-export function keyIdOf(sealed: Buffer): string | undefined {
-  return partsOf(sealed)?.keyId
-}
-
 function wrappersOf({ wrapper, former }: Pick<MasterKey, 'wrapper' | 'former'>): readonly KeyWrapper[] {
   return former === undefined ? [wrapper] : [wrapper, former.wrapper]
 }
