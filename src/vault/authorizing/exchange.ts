@@ -22,6 +22,7 @@ import { findAccount } from './account.ts'
 import type { Said } from './callback.ts'
 import { AUTHORIZE_WITHIN_MS, schemeOf } from './scheme.ts'
 import type {
+  AuthorizationAnswer,
   AuthorizationRow,
   AuthorizationSecret,
   AuthorizationState,
