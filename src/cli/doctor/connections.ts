@@ -1,8 +1,7 @@
 import { reasonOf } from '../../base/index.ts'
 import { TENANT, type Installation } from '../../runtime/index.ts'
-import { encryptionFindings, mailFindings, THIS_MACHINE, type OutwardAddress } from './encryption.ts'
-import { encryptionFindings, type OutwardAddress } from './encryption.ts'
 import type { ListedConnection, MasterKeyState } from '../../vault/index.ts'
+import { encryptionFindings, mailFindings, THIS_MACHINE, type OutwardAddress } from './encryption.ts'
 import { fail, ok, warn, type Finding } from './findings.ts'
 
 /** Whether the secrets open, what state each connection is in, and where its webhooks come in. */
