@@ -67,7 +67,7 @@ const mail = (host: string, allowPrivateNetwork = false): AlertsDefinition => ({
   email: {
     to: 'ada@example.com',
     from: 'trestle@example.com',
-    smtp: { host, port: canary.port, tls: false, allowPrivateNetwork },
+    smtp: { host, port: canary.port, tls: true, allowPrivateNetwork },
   },
 })
 
