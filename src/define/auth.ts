@@ -51,6 +51,8 @@ export interface OAuth2Scheme {
   readonly clientAuth: 'basic' | 'post'
   /** Seconds before expiry at which the token is refreshed ahead of use. Default 120. */
   readonly refreshAheadSeconds?: number
+  /** A grant that was not refreshed for so many days ends at the provider. Trestle refreshes it before, as long as it runs. */
+  readonly unusedGrantEnds?: { readonly afterDays: number; readonly source: string }
   /** Where the provider's token endpoint differs from the standard. Default: nowhere. */
   readonly quirks?: OAuth2Quirks
   /**

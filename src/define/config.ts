@@ -1,7 +1,7 @@
 import { checkAlerts, type AlertsDefinition } from './alerts.ts'
 import type { ConnectionDefinition } from './connector.ts'
 import type { AnyFlow } from './flow.ts'
-import { UsageError } from '../base/index.ts'
+import { durationMs, MINUTE, UsageError, type Duration } from '../base/index.ts'
 
 /** What `trestle.config.ts` exports. */
 export interface Config {
@@ -17,6 +17,11 @@ export interface Config {
   readonly publicUrl?: string
   /** Who is told of incidents. Default: nobody; `trestle incidents` and the API show them. */
   readonly alerts?: AlertsDefinition
+  /**
+   * After how long a connection that nobody calls over is checked by its connector's cheapest read, so that a credential
+   * that has ended is known before it is needed. Default: `'24 h'`; at least a minute; `false`: never.
+   */
+  readonly checkIdleConnectionsAfter?: Duration | false
   readonly isConfig?: true
 }
 
@@ -35,6 +40,9 @@ export function defineConfig(config: Config): Config {
       `"publicUrl" is "${config.publicUrl}"; write the address that providers reach this installation at, without a trailing slash: 'https://hooks.example.com'.`,
     )
   if (config.alerts !== undefined) checkAlerts(config.alerts)
+  const { checkIdleConnectionsAfter: idle } = config
+  if (idle !== undefined && idle !== false && durationMs(idle) < MINUTE)
+    refuse('"checkIdleConnectionsAfter" must be at least a minute, or false.')
   for (const [name, connection] of Object.entries(config.connections)) {
     if (!/^[a-z][a-z0-9-]*$/.test(name))
       refuse(

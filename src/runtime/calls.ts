@@ -17,7 +17,7 @@ export function callsOf(
   board?: OutageBoard,
   budgets?: Budgets,
 ): Calls {
-  return createCalls({
+  const calls = createCalls({
     clock,
     ...(board && { board }),
     ...(budgets && { budgets }),
@@ -31,6 +31,46 @@ export function callsOf(
         version,
       ),
     secretValuesOf: (connection) => vault.secretValuesOf(connection),
+  })
+  return {
+    ...calls,
+    async call(request) {
+      const outcome = await calls.call(request)
+      // Whoever answers need not be asked whether it is there.
+      if ('exchange' in outcome && outcome.exchange?.status !== undefined) vault.noteUse(request.connection)
+      return outcome
+    },
+  }
+}
+
+/**
+ * Calls that try a credential: the present one alone, or `candidate` in its place, whatever was rotated out and whatever
+ * state the connection is in. Nothing is noted of a refusal.
+ */
+export function callsTrying(
+  { clock, egress, vault }: Installation,
+  candidate?: Readonly<Record<string, string>>,
+  shared: { readonly board?: OutageBoard; readonly budgets?: Budgets } = {},
+): Calls {
+  const trying = candidate === undefined ? {} : { candidate }
+  return createCalls({
+    clock,
+    ...shared,
+    send: (request) => egress.send(request),
+    authorize: async (connection, request, context) =>
+      vault.authorize(await vault.loadConnectionById(connection.tenant, connection.id), request, {
+        ...context,
+        trying,
+      }),
+    refreshAfterUnauthorized: async (connection, version) =>
+      vault.refreshAfterUnauthorized(
+        await vault.loadConnectionById(connection.tenant, connection.id),
+        version,
+      ),
+    secretValuesOf: async (connection) => [
+      ...(await vault.secretValuesOf(connection)),
+      ...Object.values(candidate ?? {}),
+    ],
   })
 }
 

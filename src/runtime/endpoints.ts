@@ -23,6 +23,7 @@ export function createEndpointTable(
       connector,
       settings: connection.settings,
       secrets: () => vault.webhookSecrets(connection),
+      freshSecrets: () => vault.webhookSecrets(connection, { fresh: true }),
     }
   }
 }

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { SECOND, settledWithin, UsageError, type Clock, type Random } from '../base/index.ts'
+import { durationMs, SECOND, settledWithin, UsageError, type Clock, type Random } from '../base/index.ts'
 import { migrate, openDatabase, readBackend, transaction, type Database } from '../db/index.ts'
 import type { AnyConnector, Config } from '../define/index.ts'
 import { createDispatch, installDispatch, type Dispatch } from '../dispatch/index.ts'
@@ -97,6 +97,7 @@ export async function openInstallation(options: InstallationOptions): Promise<In
     send: (request) => egress.send(request),
     authOf: (name) => connectorNamed(name)?.auth,
     baseUrlOf: (name) => connectorNamed(name)?.baseUrl,
+    idleCheckAfterMs: idleCheckOf(config),
     refreshTiming: options.refreshTiming,
   })
   const operator = createOperator({
@@ -141,4 +142,10 @@ function connectorsOf(config: Config): ReadonlyMap<string, AnyConnector> {
     connectors.set(connector.name, connector)
   }
   return connectors
+}
+
+/** `undefined`: the default; 0: never. */
+function idleCheckOf({ checkIdleConnectionsAfter: after }: Config): number | undefined {
+  if (after === undefined) return undefined
+  return after === false ? 0 : durationMs(after)
 }

@@ -10,6 +10,7 @@ import { createEndpointTable } from './endpoints.ts'
 import type { HoldWatch } from './hold.ts'
 import { TENANT, type Installation } from './installation.ts'
 import type { PlatformOptions } from './platform.ts'
+import { rotateCredential } from './rotation.ts'
 
 const CLOSE_LIMIT_MS = 5 * SECOND
 /** What people list must not take the connections that deliveries and runs need. Opened when first used. */
@@ -64,6 +65,8 @@ export async function startServer(
         inbox,
         publicUrl: () => config.publicUrl ?? url,
         testConnection: (tenant, name) => testConnection(installation, tenant, name),
+        rotateCredential: (tenant, name, wish, actor) =>
+          rotateCredential(installation, tenant, name, wish, actor),
         openHold: hold.open,
         stopping,
         onFault,

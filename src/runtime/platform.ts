@@ -40,6 +40,8 @@ export interface PlatformOptions {
   readonly watchdog?: boolean
   /** Tells of a disk under the database that fills up. Default true; off in simulations. */
   readonly looksAtDisk?: boolean
+  /** Checks connections that nobody calls over, and those whose credential was refused. Default true; off in simulations. */
+  readonly checksConnections?: boolean
   /** For simulations on a clock of their own: how long a heartbeat lets a node send. See `EngineOptions.leaseMs`. */
   readonly leaseMs?: number
   /** For simulations: every call of a run goes through it. Default: it is made. */

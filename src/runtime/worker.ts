@@ -11,6 +11,7 @@ import { Engine } from '../flows/index.ts'
 import { writeEntries } from '../ledger/index.ts'
 import { BREAKER_POLICY } from '../resilience/index.ts'
 import { callsOf, connectionById, connectionFor } from './calls.ts'
+import { startConnectionChecks } from './connectionChecks.ts'
 import { deferredByHold, type HoldWatch } from './hold.ts'
 import type { Installation } from './installation.ts'
 import type { PlatformOptions } from './platform.ts'
@@ -40,6 +41,7 @@ export async function startWorker(
     onFault: (error) => onFault('budgets', error),
   })
   const { board, calls, keeper } = watchOutages(installation, hold, shared.budgets, onFault)
+  let stopChecks: (() => Promise<void>) | undefined
   const watchdog = options.watchdog === false ? undefined : startWatchdog(database.url)
   const made = (request: CallRequest): Promise<CallOutcome> =>
     hold.inHold() ? Promise.resolve(deferredByHold(clock.now())) : calls.call(request)
@@ -67,14 +69,22 @@ export async function startWorker(
     ...(watchdog && { entering: (run: string) => watchdog.entering(run) }),
     onFault,
   })
+  const checks = { stop: async () => stopChecks?.() }
   const stop = async (): Promise<void> => {
-    for (const part of [engine, keeper, board, shared, watchdog])
+    for (const part of [checks, engine, keeper, board, shared, watchdog])
       await part?.stop().catch((error: unknown) => onFault('stop a part of the worker', error))
   }
   try {
     await board.start()
     await engine.start()
     keeper.start()
+    if (options.checksConnections !== false)
+      stopChecks = startConnectionChecks(installation, {
+        board,
+        budgets: shared.budgets,
+        inHold: hold.inHold,
+        onFault,
+      })
   } catch (error) {
     await stop()
     throw error

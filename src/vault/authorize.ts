@@ -1,11 +1,13 @@
 import { createHmac } from 'node:crypto'
-import { PermanentError } from '../base/index.ts'
+import { PermanentError, type Clock } from '../base/index.ts'
 import { secretFieldsOf, type AuthScheme } from '../define/index.ts'
 import type { Connection } from './connections.ts'
+import { createSharedRead } from './expiringCache.ts'
+import { createPreference, formerOf, formersOf, WEBHOOK_SECRET_KIND, type Which } from './formers.ts'
 import type { AfterUnauthorized, GrantKeeper } from './oauth.ts'
 import { isWebhookSecretField, signingKeyOf } from './plan.ts'
 import type { ConnectionSecrets, SecretStore } from './secrets.ts'
-import type { ConnectionRef } from './storage.ts'
+import { keyOf, type ConnectionRef } from './storage.ts'
 
 /** A request as it goes to the provider, but for its authorization. */
 export interface UnauthorizedRequest {
@@ -22,6 +24,11 @@ export interface AuthorizationContext {
   readonly idempotencyKey: string
   /** Milliseconds since 1970. */
   readonly now: number
+  /**
+   * To try a credential: the present one alone, or `candidate` in its place, whatever was rotated out and whatever state
+   * the connection is in. Nothing is noted of a refusal.
+   */
+  readonly trying?: { readonly candidate?: Readonly<Record<string, string>> }
 }
 
 export interface AuthorizedRequest extends UnauthorizedRequest {
@@ -49,8 +56,14 @@ export interface Authorizer {
    * reading changed secrets. `refreshed` means that the request may be authorized and sent again, once.
    */
   refreshAfterUnauthorized(connection: Connection, credentialVersion: string): Promise<AfterUnauthorized>
-  /** What verifies the connection's webhooks, in order. */
-  webhookSecrets(connection: ConnectionRef): Promise<readonly string[]>
+  /**
+   * What verifies the connection's webhooks, in order; those that were rotated out, as long as they count, come last.
+   * `fresh`: read anew, since another node may have written one a moment ago.
+   */
+  webhookSecrets(
+    connection: ConnectionRef,
+    options?: { readonly fresh?: boolean },
+  ): Promise<readonly string[]>
   /**
    * Every value that must not be seen anywhere, with the encoded forms in which requests carry them. Some may be
    * short: it is for the redactor to leave out what would blot out ordinary text.
@@ -61,16 +74,34 @@ export interface Authorizer {
 export interface AuthorizerOptions {
   readonly secrets: Pick<SecretStore, 'read' | 'forget'>
   readonly grants: GrantKeeper
+  readonly clock: Clock
+  /** Told of each refusal of a credential that is in use. Never rejects. */
+  readonly onRefused: (refusal: Refusal) => Promise<void>
   /** Tokens of an OAuth connection, as they are now. */
   readonly tokensOf: (connection: ConnectionRef) => Promise<readonly string[]>
 }
 
+/** A provider did not accept a credential. */
+export interface Refusal {
+  readonly connection: ConnectionRef
+  /** Of the present secrets; a grant's own for OAuth. */
+  readonly version: string
+  readonly reason: string
+  /** The one that was rotated out is used instead. */
+  readonly formerUsed: boolean
+}
+
 /** Names, not secrets: they stand in URLs and logs of the providers, and tell records apart. */
 const NOT_SECRET = new Set(['clientId', 'expiresAt'])
+/** Behind the version of a credential: which one of them it was. */
+const FORMER = ':former'
+const TRYING = ':trying'
 
 /** Puts credentials on requests: the only place where a sealed secret is opened for use. */
 export function createAuthorizer(options: AuthorizerOptions): Authorizer {
-  const { secrets, grants } = options
+  const { secrets, grants, clock } = options
+  const preference = createPreference(clock)
+  const freshly = createSharedRead<ConnectionSecrets | undefined>()
 
   async function readSecrets(connection: ConnectionRef): Promise<ConnectionSecrets | undefined> {
     return secrets.read({ tenant: connection.tenant, id: connection.id })
@@ -94,34 +125,82 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
       const { token, version } = await grants.accessToken(connection)
       return withHeaders(request, { authorization: `Bearer ${token}` }, ['authorization'], version)
     }
-    const own = activeSecrets(connection, await usableSecrets(connection))
+    const { trying } = context
+    const read = await usableSecrets(connection)
+    const own = trying && read?.state !== 'revoked' && read ? read : activeSecrets(connection, read)
+    const which = trying ? 'current' : preference.which(keyOf(connection), own.version)
     const values: Record<string, string> = {}
-    for (const field of secretFieldsOf(scheme)) values[field] = await neededValue(connection, own, field)
-    if (scheme.kind === 'smtp_login') return withLogin(request, values, own.version)
+    let carries: Which = 'current'
+    for (const field of secretFieldsOf(scheme)) {
+      const [former] = which === 'former' ? formersOf(own, field, clock.now()) : []
+      if (former !== undefined) carries = 'former'
+      values[field] = trying?.candidate?.[field] ?? (await neededValue(connection, own, former ?? field))
+    }
+    const version = `${own.version}${trying ? TRYING : carries === 'former' ? FORMER : ''}`
+    if (scheme.kind === 'smtp_login') return withLogin(request, values, version)
     const headers = headersFor(scheme, values, request.body ?? Buffer.alloc(0), context)
-    return withHeaders(request, headers.all, headers.secret, own.version)
+    return withHeaders(request, headers.all, headers.secret, version)
   }
 
   async function refreshAfterUnauthorized(
     connection: Connection,
     credentialVersion: string,
   ): Promise<AfterUnauthorized> {
-    if (schemeOf(connection).kind === 'oauth2')
-      return grants.refreshAfterUnauthorized(connection, credentialVersion)
-    secrets.forget(connection)
-    const own = await readSecrets(connection)
-    if (own !== undefined && own.version !== credentialVersion) return { as: 'refreshed' }
-    return {
+    const scheme = schemeOf(connection)
+    if (scheme.kind === 'oauth2') {
+      const after = await grants.refreshAfterUnauthorized(connection, credentialVersion)
+      if (after.as === 'refused' && after.code === 'new_token_refused')
+        await noteRefusal(connection, credentialVersion, after.reason, false)
+      return after
+    }
+    const refusal = {
       as: 'refused',
       code: 'credential_refused',
       reason: `The provider refuses the credential of connection "${connection.name}". Give a valid one with: trestle connections add ${connection.name}`,
-    }
+    } as const
+    if (credentialVersion.endsWith(TRYING)) return refusal
+    secrets.forget(connection)
+    const own = await readSecrets(connection)
+    const former = credentialVersion.endsWith(FORMER)
+    const version = former ? credentialVersion.slice(0, -FORMER.length) : credentialVersion
+    if (own !== undefined && own.version !== version) return { as: 'refreshed' }
+    preference.refused(keyOf(connection), version, former ? 'former' : 'current')
+    const another =
+      former ||
+      (own !== undefined &&
+        secretFieldsOf(scheme).some((field) => formersOf(own, field, clock.now()).length > 0))
+    if (!former) await noteRefusal(connection, version, refusal.reason, another)
+    return another ? { as: 'refreshed' } : refusal
   }
 
-  async function webhookSecrets(connection: ConnectionRef): Promise<readonly string[]> {
-    const own = await readSecrets(connection)
-    const fields = (own?.fields ?? []).filter(isWebhookSecretField).sort(byIndex)
-    return Promise.all(fields.map(async (field) => (await own!.value(field))!))
+  async function noteRefusal(
+    { tenant, id }: ConnectionRef,
+    version: string,
+    reason: string,
+    formerUsed: boolean,
+  ): Promise<void> {
+    await options.onRefused({ connection: { tenant, id }, version, reason, formerUsed })
+  }
+
+  async function webhookSecrets(
+    connection: ConnectionRef,
+    { fresh = false }: { readonly fresh?: boolean } = {},
+  ): Promise<readonly string[]> {
+    const own = fresh ? await readAnew(connection) : await readSecrets(connection)
+    if (own === undefined) return []
+    const fields = [
+      ...own.fields.filter(isWebhookSecretField).sort(byIndex),
+      ...formersOf(own, WEBHOOK_SECRET_KIND, clock.now()),
+    ]
+    return Promise.all(fields.map(async (field) => (await own.value(field))!))
+  }
+
+  /** Whoever asks at the same time shares one read: a flood of forgeries is no flood of questions. */
+  function readAnew(connection: ConnectionRef): Promise<ConnectionSecrets | undefined> {
+    return freshly(keyOf(connection), () => {
+      secrets.forget({ tenant: connection.tenant, id: connection.id })
+      return readSecrets(connection)
+    })
   }
 
   async function secretValuesOf(connection: ConnectionRef): Promise<readonly string[]> {
@@ -129,8 +208,9 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
     if (own === undefined) return []
     const values = new Map<string, string>()
     for (const field of own.fields) if (!NOT_SECRET.has(field)) values.set(field, (await own.value(field))!)
-    const key = values.get('apiKey')
-    if (key !== undefined) values.set('basicKey', basicCredential(key, '')) // As `keyAs: 'username'` sends it.
+    for (const [field, value] of values)
+      if (field === 'apiKey' || formerOf(field)?.kind === 'apiKey')
+        values.set(`basic.${field}`, basicCredential(value, '')) // As `keyAs: 'username'` sends it.
     const username = values.get('username')
     const password = values.get('password')
     if (username !== undefined && password !== undefined) {

@@ -10,6 +10,7 @@ import type { Queryable } from '../db/index.ts'
 import type { Actor } from '../ledger/index.ts'
 import { accountOf } from './account.ts'
 import { createExpiringCache } from './expiringCache.ts'
+import { endingsOf, type Ending } from './forecast.ts'
 import { GRANT_FIELD, type SecretStore } from './secrets.ts'
 import type { ConnectionRef, RecordEntry, VaultStorage } from './storage.ts'
 
@@ -42,6 +43,21 @@ export interface ListedConnection extends Connection {
   readonly secrets: readonly { readonly field: string; readonly version: string; readonly updatedAt: Date }[]
   /** When the access token expires, for an OAuth connection whose provider says so. */
   readonly tokenExpiresAt: Date | undefined
+  /** What of its credentials is known to end, the next first. */
+  readonly endings: readonly Ending[]
+  /** What its check came to last; `undefined` where it was not checked yet. */
+  readonly check: LastCheck | undefined
+}
+
+export interface LastCheck {
+  readonly checkedAt: Date | undefined
+  /** As of a call, such as `succeeded`; `not_made` with the code `no_check`: its connector has no cheap read. */
+  readonly outcome: string | undefined
+  readonly code: string | undefined
+  readonly reason: string | undefined
+  /** When a call over it was last answered, to the minute. */
+  readonly usedAt: Date | undefined
+  readonly dueAt: Date
 }
 
 export interface ConnectionStore {
@@ -157,17 +173,30 @@ export function createConnectionStore(options: ConnectionStoreOptions): Connecti
       version: string
       updated_at: Date
       expires_at: Date | null
+      ends_at: Date | null
     }>(
-      `select connection_id, field, version::text, updated_at, expires_at from secrets
+      `select connection_id, field, version::text, updated_at, expires_at, ends_at from secrets
        where tenant = $1 order by connection_id, field`,
       [tenant],
     )
+    const checks = await readChecks(storage.reader, tenant)
     return connections.map((connection) => {
       const own = rows.filter((row) => row.connection_id === connection.id)
+      const times = own.map((row) => ({
+        field: row.field,
+        expiresAt: row.expires_at ?? undefined,
+        endsAt: row.ends_at ?? undefined,
+        updatedAt: row.updated_at,
+      }))
       return {
         ...connection,
         secrets: own.map((row) => ({ field: row.field, version: row.version, updatedAt: row.updated_at })),
         tokenExpiresAt: own.find((row) => row.field === GRANT_FIELD)?.expires_at ?? undefined,
+        // What was rotated out and does not count any more is no news.
+        endings: endingsOf(connection.name, connection.auth, times).filter(
+          ({ what, endsAt }) => what !== 'former secret' || endsAt.getTime() > clock.now(),
+        ),
+        check: checks.get(connection.id),
       }
     })
   }
@@ -238,6 +267,34 @@ export function createConnectionStore(options: ConnectionStoreOptions): Connecti
     },
     forget,
   }
+}
+
+async function readChecks(client: Queryable, tenant: string): Promise<ReadonlyMap<string, LastCheck>> {
+  const { rows } = await client.query<{
+    connection_id: string
+    checked_at: Date | null
+    outcome: string | null
+    code: string | null
+    reason: string | null
+    used_at: Date | null
+    due_at: Date
+  }>(
+    'select connection_id, checked_at, outcome, code, reason, used_at, due_at from connection_checks where tenant = $1',
+    [tenant],
+  )
+  return new Map(
+    rows.map((row) => [
+      row.connection_id,
+      {
+        checkedAt: row.checked_at ?? undefined,
+        outcome: row.outcome ?? undefined,
+        code: row.code ?? undefined,
+        reason: row.reason ?? undefined,
+        usedAt: row.used_at ?? undefined,
+        dueAt: row.due_at,
+      },
+    ]),
+  )
 }
 
 function connectionOf(row: ConnectionRow, auth: AuthScheme | undefined): Connection {

@@ -130,7 +130,9 @@ export function createGrantStore(options: {
 
     async replace(client, connection, expected, grant) {
       const { rows } = await client.query<{ version: string }>(
-        `update secrets set sealed = $5, expires_at = $6, version = version + 1, updated_at = now()
+        `update secrets set sealed = $5, expires_at = $6, version = version + 1, updated_at = now(), ends_at = $7,
+           end_moved_at = case when $7::timestamptz is null then null
+             when ends_at is null or $7 > ends_at + interval '1 minute' then $8::timestamptz else end_moved_at end
          where tenant = $1 and connection_id = $2 and field = $3 and version = $4::bigint
          returning version::text`,
         [
@@ -140,6 +142,8 @@ export function createGrantStore(options: {
           expected,
           await sealGrant(client, connection, grant),
           expiryOf(grant),
+          endOf(grant),
+          new Date(clock.now()),
         ],
       )
       return rows[0] && { ...grant, version: rows[0].version }
@@ -149,10 +153,11 @@ export function createGrantStore(options: {
       // Begins at the time, so that a version is not used again after a removal; see replace. A grant is changed by
       // version alone and has no fingerprint.
       await client.query(
-        `insert into secrets (tenant, connection_id, field, version, sealed, fingerprint, expires_at)
-         values ($1, $2, $3, $4::bigint, $5, ''::bytea, $6)
+        `insert into secrets (tenant, connection_id, field, version, sealed, fingerprint, expires_at, ends_at, end_moved_at)
+         values ($1, $2, $3, $4::bigint, $5, ''::bytea, $6, $7, $8)
          on conflict (tenant, connection_id, field) do update
-           set sealed = excluded.sealed, expires_at = excluded.expires_at, version = secrets.version + 1, updated_at = now()`,
+           set sealed = excluded.sealed, expires_at = excluded.expires_at, ends_at = excluded.ends_at,
+             end_moved_at = excluded.end_moved_at, version = secrets.version + 1, updated_at = now()`,
         [
           connection.tenant,
           connection.id,
@@ -160,6 +165,8 @@ export function createGrantStore(options: {
           String(clock.now()),
           await sealGrant(client, connection, grant),
           expiryOf(grant),
+          endOf(grant),
+          endOf(grant) && new Date(clock.now()),
         ],
       )
       await leaveReturn(client, connection, clock)
@@ -185,6 +192,11 @@ export function grantFrom(
     ...(answer.expiresAt === undefined ? {} : { expiresAt: answer.expiresAt }),
     ...(answer.refreshExpiresAt === undefined ? {} : { refreshExpiresAt: answer.refreshExpiresAt }),
   }
+}
+
+/** When its refresh token ends, so that nothing of ours can renew it. */
+function endOf(grant: Grant): Date | null {
+  return grant.refreshExpiresAt === undefined ? null : new Date(grant.refreshExpiresAt)
 }
 
 function expiryOf(grant: Grant): Date | null {

@@ -48,6 +48,8 @@ export {
   type MasterKey,
   type MasterKeyOptions,
 } from './masterKey.ts'
+export { type CheckResult, type DueCheck } from './checks.ts'
+export { LONGEST_OVERLAP_MS, type Rotated, type RotationWish } from './rotation.ts'
 export { type AfterUnauthorized } from './oauth.ts'
 export { type RotateResult } from './rotate.ts'
 export { type MasterKeyState } from './rotations.ts'

@@ -282,7 +282,7 @@ function willVerify(plan: ConnectionPlan, existing: ExistingConnection | undefin
 const HEADER_FIELDS: ReadonlySet<string> = new Set(['token', 'apiKey', 'accessToken'])
 
 /** What makes a secret unusable where it goes. The value itself is never in the text. */
-function faultOfSecret(field: string, value: string): string | undefined {
+export function faultOfSecret(field: string, value: string): string | undefined {
   if (value === '') return 'it is empty.'
   if (value !== value.trim())
     return 'it begins or ends with white space, as when a line break was copied along. Remove it.'

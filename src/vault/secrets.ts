@@ -31,6 +31,8 @@ export interface SecretChange {
   readonly field: string
   readonly value: string
   readonly actor: Actor
+  /** When it ends, where that is known. Default: not known. */
+  readonly endsAt?: Date | undefined
 }
 
 /** The secrets of one connection, each opened when it is asked for. */
@@ -41,6 +43,8 @@ export interface ConnectionSecrets {
   readonly version: string
   /** Throws `secret_unreadable`; `undefined` if there is no such field. */
   value(field: string): Promise<string | undefined>
+  /** Until when it counts, in milliseconds since 1970, where it was rotated out. */
+  expiresAt(field: string): number | undefined
 }
 
 export interface SecretStore {
@@ -49,6 +53,23 @@ export interface SecretStore {
    * holds the connection's row, and calls {@link forget} once it is committed.
    */
   put(client: Queryable, change: SecretChange): Promise<boolean>
+  /**
+   * Puts a secret that is being replaced aside into the field `into`, where it counts until `until`. The caller's
+   * transaction holds the connection's row. Gives its value.
+   */
+  retire(
+    client: Queryable,
+    connection: ConnectionRef,
+    field: string,
+    aside: { readonly into: string; readonly until: Date },
+  ): Promise<string>
+  /** Whether one of these fields holds this value. */
+  isAmong(
+    client: Queryable,
+    connection: ConnectionRef,
+    fields: readonly string[],
+    value: string,
+  ): Promise<boolean>
   /** Deletes these fields. */
   remove(client: Queryable, connection: ConnectionRef, fields: readonly string[], actor: Actor): Promise<void>
   /** `undefined` if there is no such connection. */
@@ -73,15 +94,25 @@ export function createSecretStore(options: SecretStoreOptions): SecretStore {
     const place = { tenant: connection.tenant, record: connection.id, field }
     const value = Buffer.from(change.value)
     const known = found.rows[0]?.fingerprint
-    if (known !== undefined && isFingerprint(key, place, value, known)) return false
+    if (known !== undefined && isFingerprint(key, place, value, known)) {
+      if (change.endsAt !== undefined) await setEnd(client, connection, field, change.endsAt)
+      return false
+    }
     const current = await sealingKey(client, key)
     const sealed = await seal(current.wrapper, place, value, random)
     const written = await client.query<{ version: string }>(
-      `insert into secrets (tenant, connection_id, field, sealed, fingerprint) values ($1, $2, $3, $4, $5)
+      `insert into secrets (tenant, connection_id, field, sealed, fingerprint, ends_at) values ($1, $2, $3, $4, $5, $6)
        on conflict (tenant, connection_id, field) do update
-         set sealed = excluded.sealed, fingerprint = excluded.fingerprint, version = secrets.version + 1, updated_at = now()
+         set sealed = excluded.sealed, fingerprint = excluded.fingerprint, ends_at = excluded.ends_at, version = secrets.version + 1, updated_at = now()
        returning version::text`,
-      [connection.tenant, connection.id, field, sealed, fingerprintOf(current, place, value)],
+      [
+        connection.tenant,
+        connection.id,
+        field,
+        sealed,
+        fingerprintOf(current, place, value),
+        change.endsAt ?? null,
+      ],
     )
     await record(client, {
       tenant: connection.tenant,
@@ -91,9 +122,62 @@ export function createSecretStore(options: SecretStoreOptions): SecretStore {
       target: connection.id,
       outcome: 'succeeded',
       connectionId: connection.id,
-      detail: { field, version: written.rows[0]!.version },
+      detail: {
+        field,
+        version: written.rows[0]!.version,
+        ...(change.endsAt && { endsAt: change.endsAt.toISOString() }),
+      },
     })
     return true
+  }
+
+  async function retire(
+    client: Queryable,
+    connection: ConnectionRef,
+    field: string,
+    { into, until }: { readonly into: string; readonly until: Date },
+  ): Promise<string> {
+    const { rows } = await client.query<{ sealed: Buffer }>(
+      'select sealed from secrets where tenant = $1 and connection_id = $2 and field = $3',
+      [connection.tenant, connection.id, field],
+    )
+    const from = { tenant: connection.tenant, record: connection.id, field }
+    const to = { ...from, field: into }
+    const value = await open(key, from, rows[0]!.sealed)
+    const current = await sealingKey(client, key)
+    await client.query(
+      'insert into secrets (tenant, connection_id, field, sealed, fingerprint, expires_at) values ($1, $2, $3, $4, $5, $6)',
+      [
+        connection.tenant,
+        connection.id,
+        into,
+        await seal(current.wrapper, to, value, random),
+        fingerprintOf(current, to, value),
+        until,
+      ],
+    )
+    return value.toString()
+  }
+
+  async function isAmong(
+    client: Queryable,
+    connection: ConnectionRef,
+    fields: readonly string[],
+    value: string,
+  ): Promise<boolean> {
+    if (fields.length === 0) return false
+    const { rows } = await client.query<{ field: string; fingerprint: Buffer }>(
+      'select field, fingerprint from secrets where tenant = $1 and connection_id = $2 and field = any($3)',
+      [connection.tenant, connection.id, fields],
+    )
+    return rows.some(({ field, fingerprint }) =>
+      isFingerprint(
+        key,
+        { tenant: connection.tenant, record: connection.id, field },
+        Buffer.from(value),
+        fingerprint,
+      ),
+    )
   }
 
   async function remove(
@@ -130,8 +214,9 @@ export function createSecretStore(options: SecretStoreOptions): SecretStore {
       field: string | null
       sealed: Buffer
       fingerprint: Buffer
+      expires_at: Date | null
     }>(
-      `select c.state, s.field, s.sealed, s.fingerprint from connections c
+      `select c.state, s.field, s.sealed, s.fingerprint, s.expires_at from connections c
          left join secrets s on s.tenant = c.tenant and s.connection_id = c.id and s.field <> $3
        where c.tenant = $1 and c.id = $2 order by s.field`,
       [connection.tenant, connection.id, GRANT_FIELD],
@@ -157,13 +242,31 @@ export function createSecretStore(options: SecretStoreOptions): SecretStore {
         }
         return value
       },
+      expiresAt: (field) => sealed.get(field)?.expires_at?.getTime(),
     }
   }
 
   return {
     put,
+    retire,
+    isAmong,
     remove,
     read: (connection) => kept.get(keyOf(connection), () => load(connection)),
     forget: (connection) => kept.forget(keyOf(connection)),
   }
+}
+
+/** Says when a secret ends; the secret itself stays. */
+export async function setEnd(
+  client: Queryable,
+  connection: ConnectionRef,
+  field: string,
+  endsAt: Date | null,
+): Promise<boolean> {
+  const { rowCount } = await client.query(
+    `update secrets set ends_at = $4 where tenant = $1 and connection_id = $2 and field = $3
+       and ends_at is distinct from $4`,
+    [connection.tenant, connection.id, field, endsAt],
+  )
+  return (rowCount ?? 0) > 0
 }

@@ -7,6 +7,7 @@ import { createConnectionStore, type Connection, type ConnectionStore } from './
 import { createAuthorizations, type Authorizations } from './authorizing/authorizations.ts'
 import { createExchanger } from './authorizing/exchange.ts'
 import { createAuthorizationStore } from './authorizing/store.ts'
+import { createCheckStore, type CheckStore } from './checks.ts'
 import { createGrantStore } from './grants.ts'
 import { createRevoker, type Revocation, type Revoker } from './revoke.ts'
 import type { MasterKey } from './masterKey.ts'
@@ -22,6 +23,7 @@ import { readMasterKeyState, type MasterKeyState } from './rotations.ts'
 import { open, seal } from './seal.ts'
 import { placeInInstallation } from './sealedColumns.ts'
 import { sealingKey } from './sealingKey.ts'
+import { createRotator, type Rotator } from './rotation.ts'
 import { createSecretStore } from './secrets.ts'
 import type { ConnectionRef, RecordEntry, VaultStorage } from './storage.ts'
 import { createConnectionSync, type ConnectionSync } from './sync.ts'
@@ -48,6 +50,8 @@ export interface VaultOptions {
   readonly environment: Environment
   /** By which a refresh that another node does is waited for. Default: `clock`. */
   readonly pollClock?: Clock
+  /** A connection that nobody called over for so long is checked. Default: a day; 0: never. */
+  readonly idleCheckAfterMs?: number | undefined
   /** For simulations: how long a refresh may take. */
   readonly refreshTiming?: RefreshTiming | undefined
 }
@@ -65,7 +69,9 @@ export interface Vault
     Authorizer,
     ConnectionSync,
     KeyHolder,
-    Omit<ConnectionStore, 'forget' | 'removeConnection' | 'refuseDeclared'> {
+    Omit<ConnectionStore, 'forget' | 'removeConnection' | 'refuseDeclared'>,
+    Rotator,
+    Omit<CheckStore, 'noteRefusal'> {
   /** Authorizations that a person gives in a browser. */
   readonly authorizations: Omit<Authorizations, 'drain'>
   /**
@@ -133,8 +139,19 @@ export function createVault(options: VaultOptions): Vault {
     clock,
     loadConnectionById: (tenant, id) => connections.loadConnectionById(tenant, id),
   })
+  const { noteRefusal, ...checks } = createCheckStore({
+    storage,
+    clock,
+    random,
+    record,
+    authOf: options.authOf,
+    idleMs: options.idleCheckAfterMs,
+    onStateChanged: forget,
+  })
   const authorizer = createAuthorizer({
     secrets,
+    clock,
+    onRefused: noteRefusal,
     grants: keeper,
     tokensOf: async (connection) => {
       const grant = (await grants.read(storage.reader, connection))?.grant
@@ -156,6 +173,15 @@ export function createVault(options: VaultOptions): Vault {
   })
   const writer = createPlanWriter({ secrets, grants, clock, record })
   const checkMasterKey = (): Promise<void> => refuseForeignSeals(storage.reader, key)
+  const rotator = createRotator({
+    storage,
+    secrets,
+    authOf: options.authOf,
+    clock,
+    record,
+    checkMasterKey,
+    onChanged: forget,
+  })
   const sync = createConnectionSync({
     storage,
     writer,
@@ -195,6 +221,8 @@ export function createVault(options: VaultOptions): Vault {
   })
   return {
     ...authorizer,
+    ...checks,
+    ...rotator,
     ...sync,
     ...connections,
     ...createKeyHolder({ storage, key }),

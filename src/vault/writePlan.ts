@@ -11,6 +11,7 @@ import {
 } from '../define/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { Actor, LedgerAction, LedgerEntry } from '../ledger/index.ts'
+import { formerOf, kindOf } from './formers.ts'
 import type { Grant, GrantStore } from './grants.ts'
 import {
   canVerify,
@@ -37,7 +38,7 @@ export interface AppliedPlan {
 }
 
 export interface PlanWriterOptions {
-  readonly secrets: Pick<SecretStore, 'put' | 'remove'>
+  readonly secrets: Pick<SecretStore, 'put' | 'remove' | 'isAmong'>
   readonly grants: Pick<GrantStore, 'plant'>
   readonly clock: Clock
   readonly record: RecordEntry
@@ -178,7 +179,11 @@ export function createPlanWriter(options: PlanWriterOptions): PlanWriter {
   async function writeSecrets(client: Queryable, given: GivenSecrets): Promise<readonly string[]> {
     const { connection, by, actor, auth, webhookSecrets } = given
     const written: string[] = []
+    const held = await fieldsOf(client, connection)
     const put = async (field: string, value: string): Promise<void> => {
+      // What was rotated out does not come back by a configuration that has it still.
+      const formers = held.filter((one) => formerOf(one)?.kind === kindOf(field))
+      if (by === 'configuration' && (await secrets.isAmong(client, connection, formers, value))) return
       if (await secrets.put(client, { connection, field, value, actor })) written.push(field)
     }
     const grantFields = grantFieldsOf(auth)

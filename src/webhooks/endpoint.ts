@@ -16,6 +16,8 @@ export interface Endpoint {
   readonly settings: Settings
   /** The secrets that are valid now, several during rotation. It rejects where they cannot be opened. */
   readonly secrets: () => Promise<readonly string[]>
+  /** The same, read anew: asked before a signature is said to be bad, since one may have been rotated in a moment ago. */
+  readonly freshSecrets?: () => Promise<readonly string[]>
 }
 
 /** A request that was not accepted. */

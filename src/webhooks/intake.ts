@@ -139,15 +139,19 @@ async function verify(
 ): Promise<Refusal | undefined> {
   const scheme = endpoint.connector.webhooks!.signature
   if (scheme === 'none') return undefined
-  let secrets: readonly string[]
+  const { method = '', url = '' } = exchange.request
+  const signed = { method, url: signedUrl(endpoint.publicUrl, url), headers, body }
+  let verdict: ReturnType<typeof verifySignature>
   try {
-    secrets = await endpoint.secrets()
+    const secrets = await endpoint.secrets()
+    verdict = verifySignature(scheme, signed, secrets, receivedAt)
+    if (verdict.ok) return undefined
+    const fresh = (await endpoint.freshSecrets?.()) ?? secrets
+    const differ = fresh.length !== secrets.length || fresh.some((secret, i) => secret !== secrets[i])
+    if (differ) verdict = verifySignature(scheme, signed, fresh, receivedAt)
   } catch (cause) {
     return unavailable('secrets_unavailable', cause)
   }
-  const { method = '', url = '' } = exchange.request
-  const signed = { method, url: signedUrl(endpoint.publicUrl, url), headers, body }
-  const verdict = verifySignature(scheme, signed, secrets, receivedAt)
   if (verdict.ok) return undefined
   const ourFault = verdict.code === 'secret_missing' || verdict.code === 'secret_malformed'
   return { ...refusal(ourFault ? 503 : 401, verdict.code, verdict.reason), body }

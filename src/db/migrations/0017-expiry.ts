@@ -13,7 +13,8 @@ const STATEMENTS = [
      changed_at timestamptz not null default now(), used_until timestamptz, released bigint not null default 0,
      primary key (tenant, connection_id))`,
   // When a secret ends and nothing of ours can renew it; of a grant, when its refresh token does.
-  `alter table secrets add column ends_at timestamptz`,
+  // end_moved_at: when that was last put off; a refresh does so for most grants.
+  `alter table secrets add column ends_at timestamptz, add column end_moved_at timestamptz`,
   `create index secrets_ending on secrets (tenant, ends_at) where ends_at is not null`,
   // What the check of a connection found last, and when the next is due. used_at: the last answer to any call over it.
   // checker, checking_until: the node that makes it now. refused_since: the provider has not accepted the credential of

@@ -77,6 +77,7 @@ export class SimulatedNode {
         version: options.version,
         watchdog: false,
         looksAtDisk: false,
+        checksConnections: false,
         // Heartbeats are measured on the simulated clock, which leaps.
         leaseMs: Infinity,
         aroundCall: (request, call) => options.around(node, request, call),
