@@ -10,6 +10,8 @@ export const INCIDENT_KINDS = [
   'schedule',
   'reauthorization',
   'credential_refresh',
+  'credential_refused',
+  'credential_expiry',
   'token_expiry',
   'conservation',
   'node_gone',

@@ -311,7 +311,8 @@ describe('a look that fails in the middle', () => {
     answer = () => failedFor('http_503', false)
     await calls('thing.happened', 3)
     const [first, ...rest] = detectors(() => [])
-    const broken: Detector = { kind: 'outage', over: '', look: () => Promise.reject(new Error('it broke')) }
+    const breaks = () => Promise.reject(new Error('it broke'))
+    const broken: Detector = { kind: 'outage', over: '', look: breaks, lookWhole: breaks }
     const options = { database: engine.database, clock, tenant: TENANT, channels: ['email'] }
     await settled()
     await expect(lookOnce({ ...options, detectors: [first!, broken, ...rest] }, 0)).rejects.toThrow(

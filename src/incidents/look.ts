@@ -2,7 +2,7 @@ import { SECOND, type Clock } from '../base/index.ts'
 import { transaction, type Database, type Queryable } from '../db/index.ts'
 import { endTurn, takeTurn, writeEntries, type LedgerEntry } from '../ledger/index.ts'
 import type { Detector } from './detectors/detector.ts'
-import type { AlertPayload, OpenIncident } from './incident.ts'
+import type { AlertPayload, IncidentKind, OpenIncident } from './incident.ts'
 import { planChanges, type Changes } from './plan.ts'
 import {
   connectionNames,
@@ -53,8 +53,12 @@ export function lookOnce(options: LookOptions, everyMs = LOOK_EVERY_MS / 2): Pro
     if (!turn) return { as: 'elsewhere' }
     await foldCalls(client, turn, now)
     const conditions = []
-    for (const detector of detectors) conditions.push(...(await detector.look({ client, tenant, now })))
-    const looked = new Set(detectors.map((detector) => detector.kind))
+    const looked = new Set<IncidentKind>()
+    for (const detector of detectors) {
+      const found = await detector.lookWhole({ client, tenant, now })
+      conditions.push(...found.conditions)
+      if (found.whole) looked.add(detector.kind)
+    }
     const changes = planChanges(await readOpen(client, tenant), conditions, looked)
     const alerts = await writeChanges(client, changes, options, now)
     for (const { covers } of conditions) if (covers) await forgetCovered(client, tenant, covers)

@@ -37,6 +37,7 @@ export const BLOCKED_MS = 10 * MINUTE
 export function budgets(limitsOf: LimitsOf): Detector {
   return defineDetector<BudgetFact>({
     kind: 'budget',
+    most: 10 * FACTS_LIMIT,
     async facts({ client, tenant, now }) {
       const { rows } = await client.query<BudgetRow>(
         `select b.connection_id, c.name, c.connector, b.limit_name, b.state, s.lately, s.spender,

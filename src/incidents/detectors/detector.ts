@@ -17,8 +17,15 @@ export interface Detector {
   readonly kind: IncidentKind
   /** All that is wrong now. Its statements are indexed and bounded: it is asked every second. */
   readonly look: (looking: Looking) => Promise<readonly Condition[]>
+  /** The same, and whether that is all: where there is more than is read at once, nobody can say what is over. */
+  readonly lookWhole: (looking: Looking) => Promise<Looked>
   /** Said when it is over. */
   readonly over: string
+}
+
+export interface Looked {
+  readonly conditions: readonly Condition[]
+  readonly whole: boolean
 }
 
 /** What detectors are made of: reading facts, and a pure function that says what one means, `undefined` if nothing is wrong. */
@@ -27,21 +34,27 @@ export function defineDetector<Fact>(definition: {
   readonly facts: (looking: Looking) => Promise<readonly Fact[]>
   readonly condition: (fact: Fact, now: number) => Omit<Condition, 'kind'> | undefined
   readonly over: string
+  /** Facts that it reads at most. Default {@link FACTS_LIMIT}. */
+  readonly most?: number
 }): Detector {
-  const { kind, facts, condition, over } = definition
+  const { kind, facts, condition, over, most = FACTS_LIMIT } = definition
+  const lookWhole = async (looking: Looking): Promise<Looked> => {
+    const found = await facts(looking)
+    const conditions = found.flatMap((fact) => {
+      const one = condition(fact, looking.now)
+      return one ? [{ kind, ...one, subject: one.subject.slice(0, 500) }] : []
+    })
+    return { conditions, whole: found.length < most }
+  }
   return {
     kind,
     over,
-    async look(looking) {
-      return (await facts(looking)).flatMap((fact) => {
-        const found = condition(fact, looking.now)
-        return found ? [{ kind, ...found, subject: found.subject.slice(0, 500) }] : []
-      })
-    },
+    lookWhole,
+    look: async (looking) => (await lookWhole(looking)).conditions,
   }
 }
 
-/** Facts that one detector reads at most; further ones wait until some are over. */
+/** Facts that one detector reads at most. Of further ones nothing is told until some are over, and nothing is called over. */
 export const FACTS_LIMIT = 100
 
 /** `1 run`, `3 runs`, and `over 1,000 runs` where no more were counted. */

@@ -1,6 +1,8 @@
 import { budgets, type LimitsOf } from './budgets.ts'
 import { conservation } from './conservation.ts'
+import { credentialExpiry } from './credentialExpiry.ts'
 import { credentialRefresh } from './credentialRefresh.ts'
+import { credentialRefused } from './credentialRefused.ts'
 import { deadLetters } from './deadLetters.ts'
 import type { Detector } from './detector.ts'
 import { disk, type RoomOf } from './disk.ts'
@@ -23,6 +25,8 @@ export function detectors(limitsOf: LimitsOf, roomOf?: RoomOf): readonly Detecto
     schedules,
     reauthorization,
     credentialRefresh,
+    credentialRefused,
+    credentialExpiry,
     tokenExpiry,
     conservation,
     nodesGone,

@@ -20,10 +20,12 @@ export const reauthorization = defineDetector<LostGrant>({
       connector: string
       updated_at: Date
       parked: string
+      refused_reason: string | null
     }>(
-      `select c.id, c.name, c.connector, c.updated_at,
-         (select count(*)::text from (select 1 from runs r where r.tenant = c.tenant and r.state = 'parked' limit ${COUNTED + 1}) p) as parked
-       from connections c where c.tenant = $1 and c.state = 'needs_reauthorization' order by c.id limit ${FACTS_LIMIT}`,
+      `select c.id, c.name, c.connector, c.updated_at, k.refused_reason,
+         (select count(*)::text from (select 1 from runs r where r.tenant = c.tenant and r.state = 'parked'
+            and r.parked_for in ('missing/' || c.id, 'refused/' || c.id) limit ${COUNTED + 1}) p) as parked
+       from connections c left join connection_checks k on k.tenant = c.tenant and k.connection_id = c.id where c.tenant = $1 and c.state = 'needs_reauthorization' order by c.id limit ${FACTS_LIMIT}`,
       [tenant],
     )
     return rows.map((row) => ({
@@ -43,8 +45,8 @@ export const reauthorization = defineDetector<LostGrant>({
       holdsUp:
         parked === 0
           ? 'No run is parked yet; the next call over it will be.'
-          : `${countWords(parked, 'run is', 'runs are', COUNTED)} parked, those over this connection among them.`,
-      todo: `Give it a new credential: trestle connections add ${name}. Parked runs go on by themselves.`,
+          : `${countWords(parked, 'run is', 'runs are', COUNTED)} parked for it.`,
+      todo: `Give it a new credential: trestle connections add ${name}. Its runs go on by themselves within seconds.`,
       connectionId: id,
     }
   },
