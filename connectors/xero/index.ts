@@ -64,6 +64,7 @@ export const xero = defineConnector({
       'accounting.settings.read',
     ],
     clientAuth: 'basic',
+    unusedGrantEnds: { afterDays: 60, source: 'https://developer.xero.com/faq/oauth2, read 2026-11-23' },
   },
   settings: { tenantId: 'the id of the organisation; tenants.list says which are connected' },
   operations: {

@@ -201,6 +201,7 @@ describe('begin', () => {
       as: 'parked',
       code: 'needs_reauthorization',
       reason: 'again',
+      credential: { connectionId: 'con_1', as: 'missing' },
     })
     const deferred = await set(thing, {
       options: authorize(new RetryableError('credential_busy', 'later', { retryAt: BEGUN + MINUTE })),

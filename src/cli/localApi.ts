@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { parseJson, systemRandom } from '../base/index.ts'
 import { createInbox } from '../inbox/index.ts'
 import { writeEntries, type Actor } from '../ledger/index.ts'
-import { testConnection } from '../runtime/index.ts'
+import { rotateCredential, testConnection } from '../runtime/index.ts'
 import { apiRoutes, writeJson, type AnyRoute } from '../server/index.ts'
 import { ALL_RIGHTS } from '../vault/index.ts'
 import type { Session } from './session.ts'
@@ -77,5 +77,7 @@ function depsOf({ installation, clock, tenant }: Session): Parameters<typeof api
     }),
     publicUrl: () => config.publicUrl ?? 'http://localhost:3000',
     testConnection: (tenant, name) => testConnection(installation, tenant, name),
+    rotateCredential: (tenant, name, wish, actor) =>
+      rotateCredential(installation, tenant, name, wish, actor),
   }
 }

@@ -163,6 +163,21 @@ export interface ConnectionView {
   readonly webhookUrl: string | null
   readonly secrets: readonly { readonly field: string; readonly updatedAt: string }[]
   readonly tokenExpiresAt: string | null
+  readonly endings: readonly {
+    readonly what: string
+    readonly field: string | null
+    readonly endsAt: string
+    readonly by: 'trestle' | 'person'
+    readonly todo: string
+  }[]
+  readonly check: {
+    readonly checkedAt: string | null
+    readonly outcome: string | null
+    readonly code: string | null
+    readonly reason: string | null
+    readonly usedAt: string | null
+    readonly dueAt: string
+  } | null
 }
 
 export interface TestedView {

@@ -93,6 +93,10 @@ export async function openServer(options: ServerFixtureOptions = {}): Promise<Se
         summary: 'pinged',
         exchange: { status: 200, ms: 3 } as never,
       }),
+    rotateCredential: async (tenant, name, { untested, ...wish }, actor) => ({
+      ...(await vault.rotate(tenant, name, wish, actor)),
+      tested: untested !== true,
+    }),
     ...over,
   }
   const api = createApi(deps)

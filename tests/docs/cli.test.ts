@@ -37,6 +37,8 @@ const ARGUMENTS: Readonly<Record<string, string>> = {
   'trestle connections release': 'name of the connection',
   'trestle connections remove': 'name of the connection',
   'trestle connections revoke': 'name of the connection',
+  'trestle connections rotate': 'name of the connection',
+  'trestle connections ends': 'name of the connection',
   'trestle tokens create': 'a name to know it by; quote one with spaces',
   'trestle tokens rotate': 'id of the token, `tok_…`',
   'trestle tokens revoke': 'id of the token, `tok_…`',

@@ -7,6 +7,8 @@ import { authorizeInBrowser, needsBrowser } from '../connections/authorize.ts'
 import { addByHand } from '../connections/byHand.ts'
 import { declaredFields, definitionOf } from '../connections/definition.ts'
 import { addTaking } from '../connections/taking.ts'
+import { addCheck } from '../connections/check.ts'
+import { addRotation } from '../connections/rotate.ts'
 import { EXIT } from '../exitCodes.ts'
 import { withApi } from '../withApi.ts'
 import { facts, table } from '../output.ts'
@@ -40,6 +42,8 @@ export function addConnections(program: Command): void {
   testCommand(connections)
   verifyCommand(connections)
   addByHand(connections)
+  addRotation(connections)
+  addCheck(connections)
   addTaking(connections)
 }
 

@@ -24,6 +24,28 @@ const connection = z
       .array(z.object({ field: z.string(), version: z.string(), updatedAt: time }))
       .openapi({ description: 'Which secrets it has. Never their values.' }),
     tokenExpiresAt: time.nullable(),
+    endings: z
+      .array(
+        z.object({
+          what: z.enum(['access token', 'authorization', 'unused authorization', 'secret', 'former secret']),
+          field: z.string().nullable(),
+          endsAt: time,
+          by: z.enum(['trestle', 'person']).openapi({ description: 'Who sees to it.' }),
+          todo: z.string(),
+        }),
+      )
+      .openapi({ description: 'What of its credentials is known to end, the next first.' }),
+    check: z
+      .object({
+        checkedAt: time.nullable(),
+        outcome: z.string().nullable(),
+        code: z.string().nullable(),
+        reason: z.string().nullable(),
+        usedAt: time.nullable().openapi({ description: 'When a call was last answered, to the minute.' }),
+        dueAt: time,
+      })
+      .nullable()
+      .openapi({ description: 'What the check of an idle connection came to last.' }),
     createdAt: time,
   })
   .openapi('Connection')
@@ -118,6 +140,21 @@ function asConnection(
       updatedAt: iso(updatedAt),
     })),
     tokenExpiresAt: iso(one.tokenExpiresAt ?? null),
+    endings: one.endings.map((ending) => ({
+      ...ending,
+      field: ending.field ?? null,
+      endsAt: iso(ending.endsAt),
+    })),
+    check: one.check
+      ? {
+          checkedAt: iso(one.check.checkedAt ?? null),
+          outcome: one.check.outcome ?? null,
+          code: one.check.code ?? null,
+          reason: one.check.reason ?? null,
+          usedAt: iso(one.check.usedAt ?? null),
+          dueAt: iso(one.check.dueAt),
+        }
+      : null,
     createdAt: iso(one.createdAt),
   }
 }

@@ -4,6 +4,7 @@ import { authorizationRoutes } from './authorizations.ts'
 import { budgetRoutes } from './budgets.ts'
 import { conservationRoutes } from './conservation.ts'
 import { connectionRoutes } from './connections.ts'
+import { credentialRoutes } from './credentials.ts'
 import { deliveryRoutes } from './deliveries.ts'
 import { emitRoutes } from './emit.ts'
 import { eventRoutes } from './events.ts'
@@ -35,6 +36,7 @@ export function apiRoutes(deps: ApiDeps): readonly AnyRoute[] {
     ...conservationRoutes(deps),
     ...connectionRoutes(deps),
     ...authorizationRoutes(deps),
+    ...credentialRoutes(deps),
     ...budgetRoutes(deps),
     ...outageRoutes(deps),
     ...scheduleRoutes(deps),
