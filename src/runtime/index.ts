@@ -14,6 +14,7 @@ export { blocksAfter, checkpointFile, newestCheckpoint, putAsideCheckpoints } fr
 export { embeddedFolder, findDatabase, type FoundDatabase } from './findDatabase.ts'
 export { openInstallation, TENANT, type Installation, type InstallationOptions } from './installation.ts'
 export { callsOf, testConnection } from './calls.ts'
+export { hasCheapRead } from './connectionChecks.ts'
 export { rotateCredential } from './rotation.ts'
 
 export { createPlatform, type Platform, type PlatformOptions, type Role } from './platform.ts'

@@ -1,5 +1,6 @@
 import { reasonOf } from '../../base/index.ts'
-import { TENANT, type Installation } from '../../runtime/index.ts'
+import type { AnyConnector } from '../../define/index.ts'
+import { hasCheapRead, TENANT, type Installation } from '../../runtime/index.ts'
 import type { ListedConnection, MasterKeyState } from '../../vault/index.ts'
 import { encryptionFindings, mailFindings, THIS_MACHINE, type OutwardAddress } from './encryption.ts'
 import { fail, ok, warn, type Finding } from './findings.ts'
@@ -82,9 +83,17 @@ function connectionFinding(one: ListedConnection, { connectorNamed, config }: In
       `the configuration has no connector "${one.connector}" any more`,
       `Declare a connection of it again, or: trestle connections remove ${one.name}`,
     )
+  const words = `${hookWords(one)}${checkWords(one, connectorNamed(one.connector)!)}`
   if (!one.declared && config.connections[one.name] === undefined)
-    return ok(what, `${title}, added by hand${hookWords(one)}`)
-  return ok(what, `${title}, active${hookWords(one)}`)
+    return ok(what, `${title}, added by hand${words}`)
+  return ok(what, `${title}, active${words}`)
+}
+
+/** A connection that cannot be checked while it is idle shows what is wrong with it only when it is needed. */
+function checkWords({ check }: ListedConnection, connector: AnyConnector): string {
+  if (!hasCheapRead(connector)) return ', not checked while idle: its connector has no cheap read'
+  if (check?.checkedAt === undefined) return ''
+  return `, checked ${check.checkedAt.toISOString().slice(0, 16).replace('T', ' ')} UTC: ${check.outcome}`
 }
 
 function hookWords({ endpoint }: ListedConnection): string {
