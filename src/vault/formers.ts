@@ -58,21 +58,17 @@ export interface Preference {
 }
 
 export function createPreference(clock: Pick<Clock, 'monotonic'>): Preference {
-  const seen = new Map<string, { readonly version: string; current?: number; former?: number }>()
+  const seen = new Map<string, { version: string; at: number; last: Which }>()
   return {
     which(key, version) {
       const known = seen.get(key)
-      if (known?.version !== version || known.current === undefined) return 'current'
-      if (clock.monotonic() - known.current >= FORMER_FIRST_MS) return 'current'
-      return (known.former ?? -Infinity) < known.current ? 'former' : 'current'
+      if (known?.version !== version || known.last === 'former') return 'current'
+      return clock.monotonic() - known.at < FORMER_FIRST_MS ? 'former' : 'current'
     },
     refused(key, version, which) {
-      const known = seen.get(key)
-      const entry = known?.version === version ? known : { version }
-      entry[which] = clock.monotonic()
       seen.delete(key)
       if (seen.size >= MOST_REMEMBERED) seen.delete(seen.keys().next().value!)
-      seen.set(key, entry)
+      seen.set(key, { version, at: clock.monotonic(), last: which })
     },
   }
 }
