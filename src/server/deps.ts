@@ -13,7 +13,13 @@ export interface ApiDeps {
   readonly database: Pick<Database, 'pool'>
   readonly vault: Pick<
     Vault,
-    'tokens' | 'loadConnection' | 'loadConnectionById' | 'listConnections' | 'authorizations' | 'revokeGrant' | 'setEnd'
+    | 'tokens'
+    | 'loadConnection'
+    | 'loadConnectionById'
+    | 'listConnections'
+    | 'authorizations'
+    | 'revokeGrant'
+    | 'setEnd'
   >
   readonly operator: Operator
   readonly inbox: Pick<Inbox, 'accept' | 'acceptWithin'>
