@@ -56,6 +56,7 @@ export function callsTrying(
   return createCalls({
     clock,
     ...shared,
+    mail: (request) => egress.mail(request),
     send: (request) => egress.send(request),
     authorize: async (connection, request, context) =>
       vault.authorize(await vault.loadConnectionById(connection.tenant, connection.id), request, {
