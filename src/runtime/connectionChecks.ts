@@ -29,6 +29,7 @@ export function startConnectionChecks(
   const checker = newId('nod')
   const test = callsTrying(installation, undefined, { board, budgets }).testConnection
   let stopped = false
+  const isStopped = (): boolean => stopped
   let under: Promise<void> = Promise.resolve()
   let cancel: () => void = () => {}
 
@@ -36,7 +37,7 @@ export function startConnectionChecks(
     if (inHold()) return
     const due = [...(await vault.claimChecks(TENANT, { checker, most: CHECKS_PER_LOOK }))]
     const work = async (): Promise<void> => {
-      for (let one = due.shift(); one !== undefined && !stopped; one = due.shift())
+      for (let one = due.shift(); one !== undefined && !isStopped(); one = due.shift())
         await check(one).catch((error: unknown) => onFault('check a connection', error))
     }
     await Promise.all(Array.from({ length: CHECKS_AT_ONCE }, work))

@@ -40,7 +40,7 @@ export interface DueCheck extends ConnectionRef {
 
 export interface CheckStore {
   /** Notes a provider's refusal, so that the connection is checked at once. Never rejects. */
-  noteRefusal(refusal: Refusal): Promise<void>
+  noteRefusal(this: void, refusal: Refusal): Promise<void>
   /** A call over the connection was answered, so it need not be checked. Written now and then, for all at once. */
   noteUse(connection: ConnectionRef): void
   /** Claims checks that are due; every node may ask, and one gets each. */

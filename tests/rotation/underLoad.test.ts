@@ -203,9 +203,10 @@ it('loses no call and no webhook while keys and secrets are rotated under load',
   let sender = ENVIRONMENT.SHOP_HOOK
   let sent = 0
   let stop = false
+  const isOver = (): boolean => stop
   const statuses: number[] = []
   const lane = async (): Promise<void> => {
-    while (!stop) statuses.push(await deliver(sent++, sender))
+    while (!isOver()) statuses.push(await deliver(sent++, sender))
   }
   const lanes = Array.from({ length: 6 }, lane)
   const more = (count: number): Promise<void> => {
