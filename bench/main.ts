@@ -15,9 +15,10 @@ import { latency } from './latency.ts'
 import { nodes } from './nodes.ts'
 import { peers } from './peers.ts'
 import { recovery } from './recovery.ts'
+import { rotate } from './rotate.ts'
 
 interface Options {
-  /** Rows that `growth` fills in; left out: 10,000,000. */
+  /** Rows that `growth` fills in, secrets that `rotate` turns; left out: 10,000,000 and 100,000. */
   readonly rows?: number | undefined
   /** Runs that `drain` has wait; left out: 50,000. */
   readonly runs?: number | undefined
@@ -38,6 +39,7 @@ const BENCHMARKS: Readonly<
   recovery: (seconds) => recovery(seconds),
   nodes,
   growth,
+  rotate,
 }
 
 const { values, positionals } = parseArgs({

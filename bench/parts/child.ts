@@ -12,8 +12,13 @@ export interface Child {
   stop(): Promise<void>
 }
 
-export async function startChild(name: string, argument: Record<string, unknown>): Promise<Child> {
-  const child = fork(fileURLToPath(new URL(`./${name}.js`, import.meta.url)), [JSON.stringify(argument)], {
+/** `beside`: a compiled file in the folder of the child's own; left out: this one. */
+export async function startChild(
+  name: string,
+  argument: Record<string, unknown>,
+  beside: string | URL = import.meta.url,
+): Promise<Child> {
+  const child = fork(fileURLToPath(new URL(`./${name}.js`, beside)), [JSON.stringify(argument)], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   })
   const ready = await next<Record<string, unknown>>(child, name)
