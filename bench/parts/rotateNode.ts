@@ -51,12 +51,12 @@ const vault = createVault({
 })
 
 const counts = { reads: 0, failedReads: 0, writes: 0, failedWrites: 0, said: '' }
-let stopped = false
+const stop = { asked: false }
 let next = seed
 
 /** Another connection each time, so that what is kept in memory seldom helps. */
 async function readOn(): Promise<void> {
-  while (!stopped) {
+  while (!stop.asked) {
     const n = (next = (next + 7919) % ids)
     try {
       const values = await vault.secretValuesOf({ tenant: 'default', id: `con_${n}` })
@@ -73,7 +73,7 @@ async function readOn(): Promise<void> {
 
 /** Gives connections new passwords, as operators do. */
 async function writeOn(): Promise<void> {
-  for (let i = 0; !stopped; i++) {
+  for (let i = 0; !stop.asked; i++) {
     const n = (seed + i * 104729) % ids
     try {
       await vault.addConnection({
@@ -108,7 +108,7 @@ serveParent(
   {},
   () => (work === 'read' ? Promise.resolve({ ...counts }) : rotate()),
   async () => {
-    stopped = true
+    stop.asked = true
     await Promise.all(working)
     await vault.withdrawKeys()
     await database.close()
