@@ -23,6 +23,8 @@ export interface SeenRequest {
   readonly at: number
   readonly method: string
   readonly path: string
+  /** Lower-case names. */
+  readonly headers: Readonly<Record<string, string>>
   readonly status: number | 'reset' | undefined
   readonly fault: string | undefined
 }

@@ -64,8 +64,8 @@ export interface Landscape {
 
 const OUTAGE = { fromMs: 10 * SECOND, toMs: 72 * HOUR }
 const LATE_ANSWER_MS = 20 * SECOND
-/** Beyond what any call waits. */
-const TOO_LATE_MS = 3 * MINUTE
+/** Beyond what any call waits, and within what a look-up waits for an effect to show. */
+const TOO_LATE_MS = MINUTE
 const RETRY_AFTER_SECONDS = 30
 const COPIES = 3
 /** So that a run which is begun anew after a death gets on before the next: five times without is a run that kills. */
@@ -110,7 +110,7 @@ export function drillsFor(
       id: 'slow',
       kind: 'slow',
       title: 'Providers answer slowly, or after the caller has given up',
-      injected: `The first attempt of every third call is answered after ${LATE_ANSWER_MS / SECOND} s. At each provider one call that does something is worse: the provider acts on it ${TOO_LATE_MS / MINUTE} minutes later, long after the caller has given up.`,
+      injected: `The first attempt of every third call is answered after ${LATE_ANSWER_MS / SECOND} s. At each provider one call that does something is worse: the provider acts on it ${TOO_LATE_MS / SECOND} s later, long after the caller has given up.`,
     },
     {
       ...base,

@@ -38,6 +38,9 @@ export interface WitnessedRequest {
   readonly path: string
   readonly status: number | 'reset' | undefined
   readonly fault: string | undefined
+  /** Whose call it was; `undefined`: nobody's. */
+  readonly run: string | undefined
+  readonly step: string | undefined
 }
 
 /** A run, named, and how it ended. */
@@ -118,6 +121,7 @@ export async function readHistory(
         path: clean(path),
         status,
         fault,
+        ...simulation.callOf(connection, number),
       })
   }
   return {

@@ -1,4 +1,4 @@
-import type { History, NamedRun, WitnessedEffect } from './history.ts'
+import type { History, NamedRun, WitnessedEffect, WitnessedRequest } from './history.ts'
 
 /** Something that was to happen and is accounted for in another way. */
 export interface Accounted {
@@ -63,7 +63,13 @@ export function compare(undisturbed: History, disturbed: History, poisoned: Read
     moved.add(effect)
     once++
   }
+  const answered = new Set(disturbed.requests.filter(({ status }) => isTaken(status ?? 0)).map(callOf))
   for (const effect of missing.filter((one) => !moved.has(one))) {
+    // What may be done again any number of times was asked for, and the provider had nothing left to change.
+    if (effect.natural && answered.has(callOf(effect))) {
+      once++
+      continue
+    }
     const told = accountFor(effect, runs.get(effect.run ?? ''), disturbed, poisoned)
     if (told) accounted.push(told)
     else lost.push(wordsOf(effect))
@@ -119,6 +125,10 @@ function keyOf({ connection, kind, run, step }: WitnessedEffect): string {
   return [connection, kind, run, step].join('\n')
 }
 
+function callOf({ connection, run, step }: Pick<WitnessedRequest, 'connection' | 'run' | 'step'>): string {
+  return [connection, run, step].join('\n')
+}
+
 function wordsOf({ connection, kind, summary, run }: WitnessedEffect): string {
   return `${kind} at ${connection}: ${summary}${run === undefined ? '' : ` (${run})`}`
 }
@@ -133,7 +143,8 @@ function accountFor(
   const what = `${effect.kind} at ${effect.connection}`
   const name = effect.run ?? ''
   if (runs === undefined) {
-    const cause = name.split(' ← ')[1] ?? ''
+    // Where in its delivery the event was does not matter here.
+    const cause = (name.split(' ← ')[1] ?? '').replace(/ at \/.*$/, '')
     const [kept] = history.quarantine.filter(({ kind }) => kind === 'event')
     if (!kept || !poisoned.has(cause)) return undefined
     return { what, run: name, how: 'quarantined', reason: `${kept.path}: ${kept.reason}` }

@@ -95,8 +95,17 @@ export interface RunEnd {
   readonly reason: string | null
 }
 
+/** A run that comes after one in its lane which waits for a person waits for that person, too. */
 export async function readRuns(client: Queryable): Promise<readonly RunEnd[]> {
-  const { rows } = await client.query<RunEnd>('select id, state, reason_code as code, reason from runs')
+  const { rows } = await client.query<RunEnd>(
+    `select r.id, case when first.id is null then r.state else 'held' end as state,
+       coalesce(r.reason_code, first.reason_code) as code,
+       case when first.id is null then r.reason else 'It waits in its lane behind a run that is held: ' || coalesce(first.reason, 'no reason') end as reason
+     from runs r left join lateral (
+       select f.id, f.reason_code, f.reason from runs f
+       where r.state = 'queued' and r.lane_open and f.tenant = r.tenant and f.flow = r.flow and f.lane_key = r.lane_key and f.lane_open
+         and f.lane_seq < r.lane_seq and f.state = 'held' limit 1) first on true`,
+  )
   return rows
 }
 

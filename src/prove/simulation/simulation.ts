@@ -56,6 +56,8 @@ export interface SimulationOptions {
 const CALM_TURNS = 12
 /** The same where a run is in its flow's code, which gets its results one a turn. */
 const CALM_TURNS_IN_CODE = 500
+/** Says in a twin's log which exchange a request was: several may be on their way to it at once. */
+const EXCHANGE_HEADER = 'trestle-exchange'
 /** First steps while something is under way; they double up to a second. */
 const SHORTEST_STEP_MS = 100
 const LONGEST_LEAP_MS = 30 * MINUTE
@@ -72,6 +74,8 @@ export class Simulation {
   readonly #nodes: SimulatedNode[] = []
   readonly #labels = new Map<string, string>()
   readonly #exchanges: { connection: string; from: number; ticket: Ticket | undefined; over: boolean }[] = []
+  /** Calls that were let out and are in no exchange: they are unsealing a secret, say, or wait for a budget. */
+  readonly #onTheirWay = new Set<Ticket>()
   readonly #frozen = new Map<SimulatedNode, (() => void)[]>()
   readonly #faults: string[] = []
   readonly #callsOf = new Map<string, number>()
@@ -156,7 +160,8 @@ export class Simulation {
     }
     await this.#gate.wait(ticket)
     if (node.dead) await node.revived
-    const outcome = await this.#tracing.run(ticket, call)
+    this.#onTheirWay.add(ticket)
+    const outcome = await this.#tracing.run(ticket, call).finally(() => this.#onTheirWay.delete(ticket))
     // What it heard as it died, it has not heard.
     if (node.dead) await node.revived
     return outcome
@@ -180,9 +185,11 @@ export class Simulation {
     const effectsBefore = twin.effects().length
     this.#exchanges.push(exchange)
     this.#callsOf.set(connection, (this.#callsOf.get(connection) ?? 0) + 1)
-    const result = await send(request)
+    if (ticket) this.#onTheirWay.delete(ticket)
+    const result = await send(marked(request, this.#exchanges.length))
     exchange.over = true
     if (ticket) {
+      this.#onTheirWay.add(ticket)
       onAnswer?.(ticket, result)
       const effects = twin.effects().slice(effectsBefore)
       if (!ticket.owner.dead && diesAfter?.(ticket, effects)) await this.#killAtRest(ticket.owner)
@@ -202,9 +209,7 @@ export class Simulation {
     effect: SeenEffect,
   ): { readonly run: string; readonly step: string; readonly natural: boolean } | undefined {
     if (effect.request === 0) return undefined
-    const ticket = this.#exchanges.findLast(
-      (one) => one.connection === connection && one.from < effect.request,
-    )?.ticket
+    const ticket = this.#ticketOf(connection, effect.request)
     return (
       ticket && {
         run: this.nameOf(ticket.run),
@@ -212,6 +217,21 @@ export class Simulation {
         natural: ticket.request.operation.idempotency.kind === 'natural',
       }
     )
+  }
+
+  /** Whose call a request was. */
+  callOf(
+    connection: string,
+    request: number,
+  ): { readonly run: string | undefined; readonly step: string | undefined } {
+    const ticket = this.#ticketOf(connection, request)
+    return { run: ticket && this.nameOf(ticket.run), step: ticket?.step }
+  }
+
+  #ticketOf(connection: string, request: number): Ticket | undefined {
+    const { twin } = this.#options.standIns.get(connection)!
+    const exchange = twin.requests().find(({ number }) => number === request)?.headers[EXCHANGE_HEADER]
+    return this.#exchanges[Number(exchange) - 1]?.ticket
   }
 
   /** A run's name, made of its flow and of what happened; the same in every simulation of the same script. */
@@ -389,7 +409,7 @@ export class Simulation {
   }
 
   async #calm(turns: number, of: 'all' | 'dying'): Promise<void> {
-    for (let calm = 0; calm < turns;) {
+    for (let calm = 0; calm < (this.#isOnItsWay() ? Math.max(turns, CALM_TURNS_IN_CODE) : turns);) {
       await turn()
       calm = this.#isBusy() || (this.#dying && of !== 'dying') ? 0 : calm + 1
     }
@@ -422,6 +442,12 @@ export class Simulation {
       .some(({ number, status, fault }) => number > from && status === undefined && fault === 'slow')
   }
 
+  /** A call that was let out may take a while in this machine before it leaves: nobody else is let out meanwhile. */
+  #isOnItsWay(): boolean {
+    for (const { owner } of this.#onTheirWay) if (!owner.dead) return true
+    return false
+  }
+
   /** Ends everything, also what had died. */
   async stop(): Promise<void> {
     for (const [node, open] of this.#frozen) {
@@ -444,4 +470,10 @@ export class Simulation {
     await Promise.allSettled([...this.#options.standIns.values()].map(({ twin }) => twin.stop()))
     await this.#egress.destroy()
   }
+}
+
+function marked(request: EgressRequest, exchange: number): EgressRequest {
+  const { headers } = request
+  const list = Array.isArray(headers) ? headers : Object.entries(headers)
+  return { ...request, headers: [...list, [EXCHANGE_HEADER, String(exchange)]] }
 }
