@@ -367,11 +367,12 @@ export class Engine {
     )
     void this.#inBackground('look again for awaited events', async () => {
       const { database, connectorNamed } = this.#options
-      const waits = move.pending.filter((step) => step.kind === 'wait')
-      const found = await Promise.all(
-        waits.map((wait) => findAwaitedEvent(database.pool, run, wait, consumed, connectorNamed)),
-      )
-      if (found.some((event) => event !== undefined)) this.arrived(arrivals)
+      // One after another: many runs that wait for much must not take every connection to the database.
+      for (const wait of move.pending) {
+        if (wait.kind !== 'wait') continue
+        if (await findAwaitedEvent(database.pool, run, wait, consumed, connectorNamed))
+          return this.arrived(arrivals)
+      }
     })
   }
 
