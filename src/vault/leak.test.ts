@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { systemRandom } from '../base/index.ts'
 import { env } from '../define/index.ts'
+import { dumpOf, leaksIn } from '../../tests/support/leaks.ts'
 import { openTokenServer, type TokenServer } from './tokenServer.fixture.ts'
 import {
   connectorWith,
@@ -21,49 +22,7 @@ afterAll(async () => {
   await fixture.close()
 })
 
-/** Every column of every row of every table, and every column as PostgreSQL prints it. */
-async function dump(): Promise<Buffer> {
-  const { pool } = fixture.database
-  const tables = await pool.query<{ name: string }>(
-    `select quote_ident(table_name) as name from information_schema.tables
-     where table_schema = 'public' and table_type = 'BASE TABLE'`,
-  )
-  const parts: Buffer[] = []
-  for (const { name } of tables.rows) {
-    const { rows } = await pool.query<Record<string, unknown>>(
-      `select t.*, t::text as printed from ${name} t`,
-    )
-    for (const row of rows)
-      for (const value of Object.values(row))
-        parts.push(Buffer.isBuffer(value) ? value : Buffer.from(String(value)), Buffer.from('\n'))
-  }
-  return Buffer.concat(parts)
-}
-
-/** The ways in which a secret could stand somewhere. Base64 in each of its three phases, without the ends that depend on neighbours. */
-function formsOf(secret: string): Buffer[] {
-  const bytes = Buffer.from(secret)
-  const phases = [0, 1, 2].map((shift) =>
-    Buffer.concat([Buffer.alloc(shift), bytes])
-      .toString('base64')
-      .replace(/=+$/, '')
-      .slice(shift + 1, -2),
-  )
-  const texts = [
-    secret,
-    encodeURIComponent(secret),
-    new URLSearchParams({ x: secret }).toString().slice(2),
-    JSON.stringify(secret).slice(1, -1),
-    bytes.toString('hex'),
-    bytes.toString('hex').toUpperCase(),
-    ...phases,
-    ...phases.map((phase) => phase.replaceAll('+', '-').replaceAll('/', '_')),
-  ]
-  return texts.map((text) => Buffer.from(text))
-}
-
-const hits = (where: Buffer, secrets: readonly string[]): string[] =>
-  secrets.filter((secret) => formsOf(secret).some((form) => where.includes(form)))
+const dump = (): Promise<Buffer> => dumpOf(fixture.database.pool)
 
 it('no secret stands anywhere in the database, in any form, after everything that the vault does with it', async () => {
   const canary = (name: string): string => `${name}-${systemRandom.bytes(12).toString('hex')}+/ü"&=%`
@@ -154,9 +113,9 @@ it('no secret stands anywhere in the database, in any form, after everything tha
   expect(all.length).toBeGreaterThanOrEqual(14)
   const written = await dump()
   expect(written.includes('leak-oauth')).toBe(true) // The dump is of the right database.
-  expect(hits(written, all)).toEqual([])
+  expect(leaksIn(written, all)).toEqual([])
   // Nor in what a person is shown.
-  expect(hits(Buffer.from(JSON.stringify(await vault.listConnections('default'))), all)).toEqual([])
+  expect(leaksIn(Buffer.from(JSON.stringify(await vault.listConnections('default'))), all)).toEqual([])
 })
 
 it('CONTROL: the search finds a secret in each of its forms', async () => {
@@ -175,14 +134,14 @@ it('CONTROL: the search finds a secret in each of its forms', async () => {
       on conflict (name) do update set value = excluded.value`,
       [Buffer.from(form)],
     )
-    expect({ form, found: hits(await dump(), [secret]) }).toEqual({ form, found: [secret] })
+    expect({ form, found: leaksIn(await dump(), [secret]) }).toEqual({ form, found: [secret] })
     await pool.query(`update installation set value = ''`)
     await pool.query(
       `insert into rejected_samples (tenant, endpoint_id, slot, reason, headers, body)
       values ('default', 'ep', 0, $1, '', '') on conflict (tenant, endpoint_id, slot) do update set reason = excluded.reason`,
       [form],
     )
-    expect({ form, found: hits(await dump(), [secret]) }).toEqual({ form, found: [secret] })
+    expect({ form, found: leaksIn(await dump(), [secret]) }).toEqual({ form, found: [secret] })
     await pool.query('delete from rejected_samples')
   }
 })

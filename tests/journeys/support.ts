@@ -1,6 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Pool } from 'pg'
 import { expect } from 'vitest'
 import { connectToApi, type Api, type ApiRun } from '../../examples/business-day/api.ts'
 import { openSalon, type Salon } from '../../examples/business-day/happenings.ts'
@@ -27,6 +28,13 @@ export interface Journey {
   readonly waitsAfter: (fault: LoggedRequest['fault'], twin: Twin, flow: string) => Promise<void>
   /** The clocks of the platform and of the twins go forward. */
   readonly later: (ms: number) => void
+  /** For tests that look behind the API. */
+  readonly inside: {
+    readonly url: string
+    readonly token: string
+    readonly masterKey: string
+    readonly pool: Pool
+  }
   stop(): Promise<void>
 }
 
@@ -43,6 +51,7 @@ export async function startJourney(seed: string): Promise<Journey> {
   // The example's configuration reads the addresses of the twins when it is imported.
   Object.assign(process.env, twins.environment)
   const { default: config } = await import('../../examples/business-day/trestle.config.ts')
+  const masterKey = systemRandom.bytes(32).toString('base64')
   const faults: string[] = []
   const onFault = (what: string, error: unknown): number => faults.push(`${what}: ${String(error)}`)
   const installation = await openInstallation({
@@ -51,7 +60,7 @@ export async function startJourney(seed: string): Promise<Journey> {
     databaseUrl: database.url,
     environment: {
       ...twins.environment,
-      TRESTLE_MASTER_KEY: systemRandom.bytes(32).toString('base64'),
+      TRESTLE_MASTER_KEY: masterKey,
     },
     clock,
     random: systemRandom,
@@ -109,6 +118,7 @@ export async function startJourney(seed: string): Promise<Journey> {
       await run(flow, 'waiting')
     },
     later: (ms) => clock.move(ms),
+    inside: { url, token, masterKey, pool: installation.database.pool },
     async stop() {
       await platform.stop()
       await installation.close()
