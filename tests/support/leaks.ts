@@ -13,13 +13,12 @@ export async function dumpOf(pool: Pick<Pool, 'query'>): Promise<Buffer> {
     )
     for (const row of rows)
       for (const value of Object.values(row))
-        parts.push(Buffer.isBuffer(value) ? value : Buffer.from(textOf(value)), Buffer.from('\n'))
+        parts.push(
+          Buffer.isBuffer(value) ? value : Buffer.from(JSON.stringify(value) ?? ''),
+          Buffer.from('\n'),
+        )
   }
   return Buffer.concat(parts)
-}
-
-function textOf(value: unknown): string {
-  return typeof value === 'object' ? JSON.stringify(value) : String(value)
 }
 
 /** The ways in which a secret could stand somewhere. Base64 in each of its three phases, without the ends that depend on neighbours. */
