@@ -14,7 +14,9 @@ export async function dumpOf(pool: Pick<Pool, 'query'>): Promise<Buffer> {
     for (const row of rows)
       for (const value of Object.values(row))
         parts.push(
-          Buffer.isBuffer(value) ? value : Buffer.from(JSON.stringify(value) ?? ''),
+          Buffer.isBuffer(value)
+            ? value
+            : Buffer.from(typeof value === 'string' ? value : (JSON.stringify(value) ?? '')),
           Buffer.from('\n'),
         )
   }
