@@ -59,6 +59,7 @@ export type LedgerAction =
   | 'credential.revoked'
   | 'credential.refused'
   | 'authorization.begun'
+  | 'authorization.chosen'
   | 'authorization.granted'
   | 'authorization.failed'
   | 'authorization.cancelled'

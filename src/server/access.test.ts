@@ -14,6 +14,7 @@ import { mayUse, SCOPE_NAMES, SCOPES, TOKEN_ROLES, type Rights, type Scope } fro
 import { buildRouter } from './api.ts'
 import { addApi, createRouter, type Router } from './http/router.ts'
 import type { AnyRoute } from './http/route.ts'
+import { shops } from './providers.fixture.ts'
 import { apiRoutes } from './routes/index.ts'
 import { openServer, type ServerFixture } from './server.fixture.ts'
 
@@ -29,7 +30,7 @@ let server: ServerFixture
 /** Ids of the tenant `default`, by the beginning of the paths that take one. */
 let samples: Readonly<Record<string, string>>
 beforeAll(async () => {
-  server = await openServer({ flows: [flow as AnyFlow] })
+  server = await openServer({ flows: [flow as AnyFlow], connectors: [shops] })
   samples = await seed()
 })
 afterAll(() => server.close())
@@ -54,13 +55,19 @@ async function seed(): Promise<Readonly<Record<string, string>>> {
   await pool.query(
     `insert into schedules (tenant, name, kind, declaration) values ('default', 'thing-flow', 'poll', 'secretOf')`,
   )
-  const authorization = newId('aut')
-  await pool.query(
-    `insert into authorizations (tenant, id, connection_id, connector, state, ticket, sealed, actor, begun_at, ends_at,
-       changed_at)
-     values ('default', $1, 'con_app', 'business-app', 'failed', '', '', 'operator:test', now(), now(), now())`,
-    [authorization],
-  )
+  const secrets = { clientId: 'id', clientSecret: 'secretOf' }
+  await server.vault.addConnection({
+    tenant: 'default',
+    name: 'shops',
+    definition: shops.connect({ secrets }),
+    actor: 'operator:test',
+  })
+  const authorization = await server.vault.authorizations.begin({
+    tenant: 'default',
+    name: 'shops',
+    publicUrl: server.url,
+    actor: 'operator:test',
+  })
   const token = await make({ role: 'viewer' })
   return {
     '/runs': runs[0]!,
@@ -69,7 +76,7 @@ async function seed(): Promise<Readonly<Record<string, string>>> {
     '/incidents': incident,
     '/quarantine': quarantined,
     '/connections': 'app',
-    '/authorizations': authorization,
+    '/authorizations': authorization.id,
     '/schedules': 'thing-flow',
     '/tokens': token.id,
   }
@@ -81,6 +88,8 @@ const BODIES: Readonly<Record<string, unknown>> = {
   '/schedules/{name}/move': { to: 'beginning' },
   '/tokens': { name: 'made on the walk' },
   '/authorizations/{id}/choose': { account: 'any' },
+  '/connections/{name}/rotate': { secrets: { apiKey: 'any' } },
+  '/connections/{name}/ends': { field: 'apiKey', endsAt: null },
   '/events': { specversion: '1.0', id: '1', source: '/walk', type: 'a.walk' },
 }
 

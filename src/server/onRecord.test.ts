@@ -7,9 +7,10 @@ import { acme, doubted, exchange, failedFor, made } from '../../tests/support/en
 import { newId, type RunId } from '../base/index.ts'
 import type { CallOutcome, CallRequest } from '../calls/index.ts'
 import { tenantTables } from '../db/distribute.ts'
-import { defineFlow, type AnyFlow, type FlowContext } from '../define/index.ts'
+import { defineFlow, type AnyConnector, type AnyFlow, type FlowContext } from '../define/index.ts'
 import { SCOPES, type Scope } from '../vault/index.ts'
 import { buildRouter } from './api.ts'
+import { choosing, keyed, sendToShops, shops } from './providers.fixture.ts'
 import { apiRoutes } from './routes/index.ts'
 import { openServer, type Answer, type ServerFixture } from './server.fixture.ts'
 
@@ -43,7 +44,12 @@ function call({ operationName, input }: CallRequest): CallOutcome {
 
 let server: ServerFixture
 beforeAll(async () => {
-  server = await openServer({ flows: [versioned(1), versioned(2)], call })
+  server = await openServer({
+    flows: [versioned(1), versioned(2)],
+    call,
+    connectors: [keyed, shops],
+    send: sendToShops,
+  })
   // From here on the ledger can be told to take nothing that a token did.
   await query(`create function refuse_tokens() returns trigger language plpgsql as $$ begin
     if new.actor like 'token:%' and exists (select 1 from installation where name = 'test:refuse')
@@ -102,6 +108,21 @@ async function incident(): Promise<string> {
 }
 const token = async (): Promise<string> =>
   (await server.vault.tokens.create({ tenant: 'default', name: 'x', actor: 'operator:test' })).id
+/** A connection of its own; gives its name. */
+async function connection(
+  connector: AnyConnector,
+  secrets: Readonly<Record<string, string>>,
+): Promise<string> {
+  const name = `c-${newId('tok').slice(4).toLowerCase()}`
+  const definition = connector.connect({ secrets })
+  await server.vault.addConnection({ tenant: 'default', name, definition, actor: 'operator:test' })
+  return name
+}
+const withKey = (): Promise<string> => connection(keyed, { apiKey: 'key-1' })
+const withClient = (): Promise<string> => connection(shops, { clientId: 'id', clientSecret: 'secret' })
+const withGrant = (): Promise<string> =>
+  connection(shops, { clientId: 'id', clientSecret: 'secret', refreshToken: 'rt_0' })
+const choosingId = async (): Promise<string> => choosing(server.vault, await withClient())
 const at = (path: string, body?: unknown): Prepared => ({ path, body })
 
 /** One for each route that is no GET. */
@@ -177,6 +198,33 @@ const CASES: Readonly<Record<string, Case>> = {
     },
     action: 'breaker.released',
   },
+  '/connections/{name}/rotate': {
+    prepare: async () => at(`/connections/${await withKey()}/rotate`, { secrets: { apiKey: 'key-2' } }),
+    action: 'credential.rotated',
+  },
+  '/connections/{name}/ends': {
+    prepare: async () =>
+      at(`/connections/${await withKey()}/ends`, { field: 'apiKey', endsAt: '2099-01-01T00:00:00Z' }),
+    action: 'connection.changed',
+  },
+  '/connections/{name}/authorizations': {
+    prepare: async () => at(`/connections/${await withClient()}/authorizations`),
+    action: 'authorization.begun',
+  },
+  // What the choice leads to is under whoever began: see `choosing`.
+  '/authorizations/{id}/choose': {
+    prepare: async () => at(`/authorizations/${await choosingId()}/choose`, { account: 's2' }),
+    action: 'authorization.chosen',
+  },
+  '/authorizations/{id}/cancel': {
+    prepare: async () => at(`/authorizations/${await choosingId()}/cancel`),
+    action: 'authorization.cancelled',
+  },
+  // The provider is asked before, and answers the same when it is asked again (RFC 7009, 2.2).
+  '/connections/{name}/revoke': {
+    prepare: async () => at(`/connections/${await withGrant()}/revoke`),
+    action: 'grant.revoked',
+  },
   '/schedules/{name}/run': {
     prepare: async () => at(`/schedules/${await schedule()}/run`),
     action: 'schedule.requested',
@@ -217,12 +265,17 @@ async function state(): Promise<string> {
   return texts.join('\n\n')
 }
 
-/** Until no run of an earlier case moves any more. */
+/** Until no run of an earlier case moves any more, and no connection of one waits to be welcomed back. */
 async function quiet(): Promise<void> {
   await expect
-    .poll(() => query(`select id from runs where state in ('queued', 'running', 'undoing')`), {
-      timeout: 60_000,
-    })
+    .poll(
+      () =>
+        query(`select id from runs where state in ('queued', 'running', 'undoing')
+        union all select connection_id from credential_returns`),
+      {
+        timeout: 60_000,
+      },
+    )
     .toEqual([])
 }
 
@@ -296,9 +349,12 @@ describe('every route that changes something', () => {
       expect(refused.status).toBeGreaterThanOrEqual(500)
       expect(await entries()).toEqual([])
 
+      const before = await state()
       const answer = await send(prepared, headers)
       expect([answer.status, answer.text]).toEqual([path === '/events' ? 202 : 200, answer.text])
       expect(await entries()).toEqual([{ action }])
+      // A test of a connection changes nothing but the ledger.
+      expect((await state()) !== before).toBe(path !== '/connections/{name}/test')
       if (path === '/hold') await server.post('/api/v1/hold/release')
       if (path === '/connections/{name}/isolate') await server.post('/api/v1/connections/app/release')
     },

@@ -222,20 +222,24 @@ describe('the account', () => {
       ],
     ])
     expect(await stateOf('shop')).toBe('needs_reauthorization')
-    await expect(vault.authorizations.choose('default', id, 'p1')).rejects.toMatchObject({
+    await expect(vault.authorizations.choose('default', id, 'p1', 'operator:eve')).rejects.toMatchObject({
       code: 'choice_invalid',
     })
     await expect(vault.authorizations.chooseInBrowser(id, 's1', () => 'x')).rejects.toMatchObject({
       code: 'authorization_other_browser',
     })
-    expect(await vault.authorizations.choose('default', id, 's2')).toMatchObject({ state: 'granted' })
+    expect(await vault.authorizations.choose('default', id, 's2', 'operator:bob')).toMatchObject({
+      state: 'granted',
+    })
     expect(await vault.loadConnection('default', 'shop')).toMatchObject({
       state: 'active',
       settings: { shop: 's2' },
     })
-    await expect(vault.authorizations.choose('default', id, 's1')).rejects.toMatchObject({
+    await expect(vault.authorizations.choose('default', id, 's1', 'operator:eve')).rejects.toMatchObject({
       code: 'state_conflict',
     })
+    const chosen = (await fixture.entries()).filter(({ action }) => action === 'authorization.chosen')
+    expect(chosen).toMatchObject([{ actor: 'operator:bob', detail: { authorization: id, account: 's2' } }])
     expect(asked.filter(({ url }) => url.endsWith('/token'))).toHaveLength(1)
     expect(asked[1]!.headers).toMatchObject({ authorization: 'Bearer at_1' })
   })

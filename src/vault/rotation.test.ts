@@ -68,8 +68,7 @@ describe('a rotated API key', () => {
     await rotate({ apiKey: 'key-2' })
     const entries = await fixture.entries()
     expect(entries.filter(({ action }) => action === 'credential.rotated')).toMatchObject([
-      { actor: ACTOR },
-      { actor: ACTOR, detail: { field: 'apiKey' } },
+      { actor: ACTOR, detail: { field: 'apiKey', version: '2', formerUntil: expect.any(String) as string } },
     ])
     expect(JSON.stringify(entries)).not.toMatch(/key-[12]/)
     expect(await fixture.vault.secretValuesOf(connection)).toEqual(expect.arrayContaining(['key-1', 'key-2']))

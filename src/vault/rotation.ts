@@ -107,16 +107,13 @@ export function createRotator(options: RotatorOptions): Rotator {
     // Several webhook secrets are all put aside, and one takes their place.
     const into = kind === WEBHOOK_SECRET_KIND ? webhookSecretField(0) : kind
     await drop(client, connection, [...surplus, ...present.filter((field) => field !== into)])
-    await secrets.put(client, { connection, field: into, value, actor, endsAt: wish.endsAt })
-    await record(client, {
-      tenant: connection.tenant,
-      at: clock.now(),
+    await secrets.put(client, {
+      connection,
+      field: into,
+      value,
       actor,
-      action: 'credential.rotated',
-      target: connection.id,
-      outcome: 'succeeded',
-      connectionId: connection.id,
-      detail: { name: found.name, field: kind, formerUntil: formerUntil.toISOString() },
+      endsAt: wish.endsAt,
+      rotation: { name: found.name, field: kind, formerUntil: formerUntil.toISOString() },
     })
   }
 

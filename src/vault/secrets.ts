@@ -33,6 +33,8 @@ export interface SecretChange {
   readonly actor: Actor
   /** When it ends, where that is known. Default: not known. */
   readonly endsAt?: Date | undefined
+  /** Where it takes the place of others that count for a while longer: what its entry in the ledger says of that. */
+  readonly rotation?: { readonly name: string; readonly field: string; readonly formerUntil: string }
 }
 
 /** The secrets of one connection, each opened when it is asked for. */
@@ -118,7 +120,8 @@ export function createSecretStore(options: SecretStoreOptions): SecretStore {
       tenant: connection.tenant,
       at: clock.now(),
       actor: change.actor,
-      action: found.rows.length === 0 ? 'credential.added' : 'credential.rotated',
+      action:
+        found.rows.length === 0 && change.rotation === undefined ? 'credential.added' : 'credential.rotated',
       target: connection.id,
       outcome: 'succeeded',
       connectionId: connection.id,
@@ -126,6 +129,7 @@ export function createSecretStore(options: SecretStoreOptions): SecretStore {
         field,
         version: written.rows[0]!.version,
         ...(change.endsAt && { endsAt: change.endsAt.toISOString() }),
+        ...change.rotation,
       },
     })
     return true

@@ -114,8 +114,8 @@ export function authorizationRoutes(deps: ApiDeps): readonly AnyRoute[] {
       result: authorization,
       errors: { 404: 'There is no such authorization.', 409: 'It has no account to choose, or no longer.' },
       limitMs: ASK_LIMIT_MS,
-      answer: async ({ params, body, caller: { tenant } }) =>
-        shown(await vault.authorizations.choose(tenant, params.id, body.account)),
+      answer: async ({ params, body, caller: { tenant, actor } }) =>
+        shown(await vault.authorizations.choose(tenant, params.id, body.account, actor)),
     }),
     defineRoute({
       method: 'post',

@@ -94,7 +94,7 @@ export interface Authorizations {
   callback(connector: string, query: URLSearchParams, cookies: Cookies): Promise<Authorization>
   read(tenant: string, id: string): Promise<Authorization>
   /** Chooses one of the accounts that it offers. Throws `state_conflict`, `choice_invalid`. */
-  choose(tenant: string, id: string, account: string): Promise<Authorization>
+  choose(tenant: string, id: string, account: string, actor: Actor): Promise<Authorization>
   /** The same, by the browser that began. */
   chooseInBrowser(id: string, account: string, cookies: Cookies): Promise<Authorization>
   /** Its addresses are good for nothing from then on. What is over stays as it is. */
@@ -250,13 +250,13 @@ export function createAuthorizations(options: AuthorizationsOptions): Authorizat
     }
   }
 
-  async function choose(tenant: string, id: string, account: string): Promise<Authorization> {
+  async function choose(tenant: string, id: string, account: string, actor: Actor): Promise<Authorization> {
     const row = await store.read(storage.reader, tenant, id)
     if (row === undefined) throw authorizationMissing(id)
-    return chooseFor(row, account)
+    return chooseFor(row, account, actor)
   }
 
-  async function chooseFor(row: AuthorizationRow, account: string): Promise<Authorization> {
+  async function chooseFor(row: AuthorizationRow, account: string, actor: Actor): Promise<Authorization> {
     if (row.state !== 'choosing')
       throw new UsageError('state_conflict', 'This authorization has no account to choose, or no longer.')
     if (row.endsAt.getTime() <= clock.now()) throw refusal('authorization_expired')
@@ -265,8 +265,19 @@ export function createAuthorizations(options: AuthorizationsOptions): Authorizat
         'choice_invalid',
         `Choose one of: ${row.choices.map((choice) => `${choice.id} (${choice.name})`).join(', ')}.`,
       )
-    if (await store.move(storage.reader, row, ['choosing'], { state: 'answered', wanted: account }))
-      await exchanger.settle({ ...row, state: 'answered', wanted: account })
+    const connection = await options.loadConnectionById(row.tenant, row.connectionId)
+    const isChosen = await storage.transaction(async (client) => {
+      if (!(await store.move(client, row, ['choosing'], { state: 'answered', wanted: account }))) return false
+      await note(client, {
+        connection,
+        actor,
+        action: 'authorization.chosen',
+        id: row.id,
+        detail: { account },
+      })
+      return true
+    })
+    if (isChosen) await exchanger.settle({ ...row, state: 'answered', wanted: account })
     return read(row.tenant, row.id)
   }
 
@@ -274,7 +285,8 @@ export function createAuthorizations(options: AuthorizationsOptions): Authorizat
     for (const secure of [true, false]) {
       const secret = cookies(cookieNameOf(id, secure))
       const row = secret === undefined ? undefined : await store.findById(storage.reader, id)
-      if (row !== undefined && hasOpened(row, secret)) return chooseFor(row, account)
+      // A browser has no name: it acts for whoever began.
+      if (row !== undefined && hasOpened(row, secret)) return chooseFor(row, account, row.actor)
     }
     throw refusal('authorization_other_browser')
   }
@@ -303,9 +315,15 @@ export function createAuthorizations(options: AuthorizationsOptions): Authorizat
 
   function note(
     client: Queryable,
-    entry: { connection: Connection; actor: Actor; action: LedgerAction; id: string },
+    entry: {
+      connection: Connection
+      actor: Actor
+      action: LedgerAction
+      id: string
+      detail?: Readonly<Record<string, string>>
+    },
   ): Promise<void> {
-    const { connection, actor, action, id } = entry
+    const { connection, actor, action, id, detail } = entry
     return options.record(client, {
       tenant: connection.tenant,
       at: clock.now(),
@@ -314,7 +332,7 @@ export function createAuthorizations(options: AuthorizationsOptions): Authorizat
       target: connection.id,
       outcome: 'succeeded',
       connectionId: connection.id,
-      detail: { name: connection.name, authorization: id },
+      detail: { name: connection.name, authorization: id, ...detail },
     })
   }
 
