@@ -59,10 +59,16 @@ it.concurrent.each(SHORT)(
   LIMIT_MS,
 )
 
+/**
+ * How much memory an answer without bounds takes shows where the machine has time to unpack 300 MB before the call's
+ * time-out, which it has not beside ten other drills. The long form asks for it.
+ */
+const LONG_FORM_ONLY: ReadonlySet<string> = new Set(['reads_without_bounds'])
+
 const CONTROLS = SHORT.flatMap(([number, seconds]) =>
-  DRILLS.find((drill) => drill.number === number)!.controls.map(
-    ({ sabotage }) => [number, sabotage, seconds] as const,
-  ),
+  DRILLS.find((drill) => drill.number === number)!
+    .controls.filter(({ sabotage }) => !LONG_FORM_ONLY.has(sabotage))
+    .map(({ sabotage }) => [number, sabotage, seconds] as const),
 )
 it.concurrent.each(CONTROLS)(
   'drill %s notices a build that %s',
