@@ -62,10 +62,10 @@ describe('a replay', () => {
       const { runs, event } = await t.deliver('thing.happened', { n: 1 })
       await t.reached(runs[0]!, 'waiting')
       for (const replay of [
-        t.operator.replayRun(runs[0]!, consented),
-        t.operator.replayEvent(event, consented),
+        () => t.operator.replayRun(runs[0]!, consented),
+        () => t.operator.replayEvent(event, consented),
       ])
-        await expect(replay).rejects.toMatchObject({
+        await expect(replay()).rejects.toMatchObject({
           code: 'state_conflict',
           message: expect.stringContaining(runs[0]!) as string,
         })
