@@ -44,13 +44,10 @@ export async function signOff(client: Queryable, node: string): Promise<void> {
 
 /**
  * How many seconds a run rests after so many claims without progress, each of which ended with its node; else it is
- * claimed again at once. A run that ends its nodes does so less often, and one that only was there when several nodes
- * ended within seconds is not blamed for it.
+ * claimed again at once. One more, and it is parked: a run that ends its nodes does so less often by this, and one that
+ * only was there when several nodes ended within seconds is not blamed for it.
  */
-const RESTS: readonly (readonly [claims: number, seconds: number])[] = [
-  [2, 5],
-  [3, 30],
-]
+const RESTS: readonly (readonly [claims: number, seconds: number])[] = [[3, 30]]
 
 export interface RescueDeps {
   readonly database: Database
