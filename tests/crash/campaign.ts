@@ -278,14 +278,18 @@ function lateToServe({ point, servingMs = 0, databaseMs }: Struck): string[] {
   return [`${point}: served again after ${Math.round(servingMs)} ms${database}`]
 }
 
-/** How many of these runs nobody else has claimed since their node died. */
+/**
+ * How many of these runs nobody else has claimed since their node died. A run that rests on purpose, because three nodes
+ * died with it, is not among them: that it is done in the end is asked of every run.
+ */
 async function stillWaiting(
   world: Pick<World, 'ask'>,
   runs: readonly string[],
   node: string,
 ): Promise<number | undefined> {
   const rows = await world.ask<{ many: number }>(
-    `select count(*)::int as many from runs where id = any($1) and (node_id = $2 or state = 'queued')`,
+    `select count(*)::int as many from runs
+     where id = any($1) and (node_id = $2 or (state = 'queued' and not (claims >= 3 and due_at > now())))`,
     [runs, node],
   )
   return rows?.[0]?.many
