@@ -50,6 +50,7 @@ const CONFLICTS: ReadonlySet<string> = new Set([
   'connection_declared',
   'nodes_lack_key',
   'rotation_under_way',
+  'rotation_stopped',
 ])
 
 /** Errors of the API's routes carry the status that they would be answered with. */

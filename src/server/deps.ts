@@ -20,6 +20,7 @@ export interface ApiDeps {
     | 'authorizations'
     | 'revokeGrant'
     | 'setEnd'
+    | 'masterKeyState'
   >
   readonly operator: Operator
   readonly inbox: Pick<Inbox, 'accept' | 'acceptWithin'>

@@ -12,6 +12,8 @@ export const HOLDER_GONE_AFTER_MS = 30_000
 export interface Holder {
   readonly host: string
   readonly pid: number
+  /** Names of the master keys that it can open with. */
+  readonly keys: readonly string[]
 }
 
 export interface KeyHolder {
@@ -54,12 +56,17 @@ export function createKeyHolder({
   }
 }
 
-/** Processes that serve now and could not open what is sealed under this key. */
-export async function holdersWithout(client: Queryable, keyId: string): Promise<readonly Holder[]> {
+/** Processes that serve now. */
+export async function listHolders(client: Queryable): Promise<readonly Holder[]> {
   const { rows } = await client.query<Holder>(
-    `select host, pid from master_key_holders
-     where seen_at > clock_timestamp() - $2 * interval '1 millisecond' and not ($1 = any(keys)) order by host, pid`,
-    [keyId, HOLDER_GONE_AFTER_MS],
+    `select host, pid, keys from master_key_holders
+     where seen_at > clock_timestamp() - $1 * interval '1 millisecond' order by host, pid`,
+    [HOLDER_GONE_AFTER_MS],
   )
   return rows
+}
+
+/** Those of them that could not open what is sealed under this key. */
+export async function holdersWithout(client: Queryable, keyId: string): Promise<readonly Holder[]> {
+  return (await listHolders(client)).filter(({ keys }) => !keys.includes(keyId))
 }

@@ -47,6 +47,10 @@ export const SCOPES = {
   'ledger:read': { role: 'viewer', may: 'see what was exchanged and done' },
   'live:read': { role: 'viewer', may: 'watch the live page' },
   'tokens:read': { role: 'admin', may: 'see what tokens there are' },
+  'vault:read': {
+    role: 'admin',
+    may: 'see what is sealed under which master key, and how far a rotation came',
+  },
   'tokens:write': { role: 'admin', may: 'make, rotate and revoke tokens' },
 } as const satisfies Readonly<Record<string, { readonly role: TokenRole; readonly may: string }>>
 export type Scope = keyof typeof SCOPES

@@ -33,6 +33,8 @@ export interface RotateRequest {
   readonly actor: Actor
   readonly tenant: string
   readonly onProgress?: (done: number, total: number) => void
+  /** Aborted, it ends after the batch at hand with `rotation_stopped`, and leaves its place to whoever goes on. */
+  readonly signal?: AbortSignal
 }
 
 export interface RotateResult {
@@ -149,21 +151,23 @@ async function begin(
 /** Goes over every column until nothing is left under the former key but what does not open. */
 async function sealAllAnew(
   options: RotateOptions,
-  { onProgress }: RotateRequest,
+  { onProgress, signal }: RotateRequest,
   { to, runner }: { readonly to: string; readonly runner: string },
 ): Promise<number> {
   const { storage } = options
   const before = await countSealed(storage.reader)
   const total = before.all - (before.byKey.get(to) ?? 0)
   let turned = 0
+  const onBatch = async (count: number): Promise<void> => {
+    turned += count
+    if (!(await countTurned(storage.reader, to, runner, count)))
+      throw underWay(await readMasterKeyState(storage.reader), to)
+    if (count > 0) onProgress?.(turned, Math.max(total, turned))
+    if (signal?.aborted === true) throw stopped(turned, total)
+  }
   for (const column of SEALED_COLUMNS)
     for (;;) {
-      const pass = await passOver(options, column, async (count) => {
-        turned += count
-        if (!(await countTurned(storage.reader, to, runner, count)))
-          throw underWay(await readMasterKeyState(storage.reader), to)
-        onProgress?.(turned, Math.max(total, turned))
-      })
+      const pass = await passOver(options, column, onBatch)
       if (pass.unreadable.length > 0 && pass.left === 0) throw unreadable(column, pass.unreadable)
       if (pass.left === 0) break
       await pause(options.pollClock, AGAIN_AFTER_MS, { keepAlive: true })
@@ -180,7 +184,7 @@ interface Pass {
 async function passOver(
   options: RotateOptions,
   column: SealedColumn,
-  onTurned: (count: number) => Promise<void>,
+  onBatch: (turned: number) => Promise<void>,
 ): Promise<Pass> {
   const unreadable: (readonly string[])[] = []
   let left = 0
@@ -189,7 +193,7 @@ async function passOver(
     const batch = await sealBatchAnew(options.storage.reader, column, after, options)
     unreadable.push(...batch.unreadable)
     left += batch.read - batch.turned - batch.unreadable.length
-    if (batch.turned > 0) await onTurned(batch.turned)
+    await onBatch(batch.turned)
     after = batch.last
   } while (after !== undefined)
   return { left, unreadable }
@@ -227,6 +231,13 @@ function underWay({ rotations }: MasterKeyState, to: string): UsageError {
   return new UsageError(
     'rotation_under_way',
     `Another process${runner === undefined ? '' : ` (${runner})`} is rotating the master key already. Let it finish; if it was ended, run this again in 10 s and it goes on from there. See how far it is with: trestle vault`,
+  )
+}
+
+function stopped(turned: number, total: number): UsageError {
+  return new UsageError(
+    'rotation_stopped',
+    `The rotation was stopped when ${turned} of ${total} values were sealed anew. Nothing is lost, and both keys are needed until it is finished. Go on with: trestle vault rotate`,
   )
 }
 

@@ -1,4 +1,6 @@
 import type { Queryable } from '../db/index.ts'
+import { listHolders, type Holder } from './holders.ts'
+import type { MasterKey } from './masterKey.ts'
 import { countSealed } from './sealedColumns.ts'
 
 /** How long a rotating process may be silent before another may go on in its place, by the database's clock. */
@@ -24,6 +26,15 @@ export interface MasterKeyState {
   readonly sealed: ReadonlyMap<string, number>
   /** Newest first. */
   readonly rotations: readonly Rotation[]
+}
+
+/** The same, and who knows which keys. */
+export interface MasterKeyReport extends MasterKeyState {
+  /** Names of the keys of the process that asks. */
+  readonly present: string
+  readonly former: string | undefined
+  /** Processes that serve now. */
+  readonly nodes: readonly Holder[]
 }
 
 interface RotationRow {
@@ -53,6 +64,15 @@ export async function readMasterKeyState(client: Queryable): Promise<MasterKeySt
       sealedAnew: Number(row.sealed_anew),
       runner: row.runner ?? undefined,
     })),
+  }
+}
+
+export async function reportMasterKey(client: Queryable, key: MasterKey): Promise<MasterKeyReport> {
+  return {
+    ...(await readMasterKeyState(client)),
+    present: key.wrapper.id,
+    former: key.former?.wrapper.id,
+    nodes: await listHolders(client),
   }
 }
 

@@ -19,7 +19,7 @@ import type { Environment } from './plan.ts'
 import { refuseForeignSeals } from './masterKeyCheck.ts'
 import { createKeyHolder, type KeyHolder } from './holders.ts'
 import { rotateMasterKey, type RotateRequest, type RotateResult } from './rotate.ts'
-import { readMasterKeyState, type MasterKeyState } from './rotations.ts'
+import { reportMasterKey, type MasterKeyReport } from './rotations.ts'
 import { open, seal } from './seal.ts'
 import { placeInInstallation } from './sealedColumns.ts'
 import { sealingKey } from './sealingKey.ts'
@@ -89,11 +89,12 @@ export interface Vault
   /**
    * Turns everything sealed from the former master key to the present one, while the platform works. Goes on with one
    * that was begun and not finished. Throws before it writes where the keys do not fit (`previous_key_missing`,
-   * `previous_key_wrong`, `master_keys_same`, `master_key_used_before`, `nodes_lack_key`, `rotation_under_way`).
+   * `previous_key_wrong`, `master_keys_same`, `master_key_used_before`, `nodes_lack_key`, `rotation_under_way`);
+   * stopped by its signal, `rotation_stopped`.
    */
   rotateMasterKey(request: RotateRequest): Promise<RotateResult>
-  /** How the master key stands: what is sealed under which, and how far a rotation came. */
-  masterKeyState(): Promise<MasterKeyState>
+  /** How the master key stands: what is sealed under which, how far a rotation came, and who knows which keys. */
+  masterKeyState(): Promise<MasterKeyReport>
   readonly tokens: TokenStore
   /**
    * Looks once for grants that near their end, whether they are in use or not; gives how many there were. Every node
@@ -245,7 +246,7 @@ export function createVault(options: VaultOptions): Vault {
         { storage, key, clock, pollClock: options.pollClock ?? clock, random, record },
         request,
       ),
-    masterKeyState: () => readMasterKeyState(storage.reader),
+    masterKeyState: () => reportMasterKey(storage.reader, key),
     tokens: createTokenStore({ storage, clock, random, record }),
     installationSeal(name) {
       const place = placeInInstallation(name)

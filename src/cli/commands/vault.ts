@@ -16,12 +16,15 @@ export function addVault(program: Command): void {
       output.answer(
         {
           sealing: state.sealing ?? null,
+          present: state.present,
+          former: state.former ?? null,
           sealed: Object.fromEntries(state.sealed),
           rotations: state.rotations.map((one) => ({
             ...one,
             finishedAt: one.finishedAt ?? null,
             runner: one.runner ?? null,
           })),
+          nodes: state.nodes,
         },
         () => masterKeyWords(state, clock),
       )
@@ -40,11 +43,23 @@ export function addVault(program: Command): void {
     run: async ({ withSession, actor, output }) => {
       const { rotatedWords } = await import('../vault/words.ts')
       const progress = output.progress('Sealing anew')
-      await withSession(async ({ installation: { vault, clock }, tenant }) => {
+      await withSession(async ({ installation: { vault, clock }, tenant, beforeClose }) => {
         const begun = clock.monotonic()
-        const result = await vault
-          .rotateMasterKey({ actor, tenant, onProgress: (done, total) => progress.to(done, total) })
+        const stop = new AbortController()
+        const rotation = vault
+          .rotateMasterKey({
+            actor,
+            tenant,
+            onProgress: (done, total) => progress.to(done, total),
+            signal: stop.signal,
+          })
           .finally(() => progress.end())
+        // At Ctrl-C the batch at hand is carried to its end, and the next process finds the place free.
+        beforeClose(() => {
+          stop.abort()
+          return rotation.then(() => {})
+        })
+        const result = await rotation
         const seconds = Math.round((clock.monotonic() - begun) / 100) / 10
         output.answer({ ...result, seconds }, () => rotatedWords(result))
       })

@@ -1,15 +1,16 @@
 import { reasonOf } from '../../base/index.ts'
 import type { AnyConnector } from '../../define/index.ts'
 import { hasCheapRead, TENANT, type Installation } from '../../runtime/index.ts'
-import type { ListedConnection, MasterKeyState } from '../../vault/index.ts'
+import type { ListedConnection } from '../../vault/index.ts'
 import { encryptionFindings, mailFindings, THIS_MACHINE, type OutwardAddress } from './encryption.ts'
 import { fail, ok, warn, type Finding } from './findings.ts'
+import { secretsFinding } from './secrets.ts'
 
 /** Whether the secrets open, what state each connection is in, and where its webhooks come in. */
 export async function lookAtConnections(installation: Installation): Promise<readonly Finding[]> {
   const { vault, config } = installation
   const sealed = await vault.checkMasterKey().then(
-    async () => secretsFinding(await vault.masterKeyState(), installation.environment),
+    async () => secretsFinding(await vault.masterKeyState()),
     (error: unknown) => fail('Secrets', 'they do not open', reasonOf(error)),
   )
   const listed = (await vault.listConnections(TENANT)).filter((one) => one.state !== 'revoked')
@@ -31,30 +32,6 @@ export async function lookAtConnections(installation: Installation): Promise<rea
       listed.filter((one) => one.endpoint !== undefined).map((one) => one.name),
     ),
   ]
-}
-
-/** They open; whether a rotation stands half done, or is over and the former key still there. */
-export function secretsFinding(
-  { sealing, sealed, rotations }: MasterKeyState,
-  environment: Installation['environment'],
-): Finding {
-  const begun = rotations.find(({ to, finishedAt }) => to === sealing && finishedAt === undefined)
-  const left = begun === undefined ? 0 : (sealed.get(begun.from) ?? 0)
-  if (begun?.runner !== undefined)
-    return ok('Secrets', `the master key is being rotated: ${left} are sealed under the former one still`)
-  if (begun !== undefined)
-    return warn(
-      'Secrets',
-      `the rotation of the master key that began ${begun.begunAt.toISOString()} is not finished: ${left} are sealed under the former one still, and nobody is at it`,
-      'Both keys are needed until it is: trestle vault rotate',
-    )
-  return environment['TRESTLE_MASTER_KEY_PREVIOUS'] && sealing !== undefined && sealed.size <= 1
-    ? warn(
-        'Secrets',
-        `all are sealed under "${sealing}": the rotation of the master key is over`,
-        'Take TRESTLE_MASTER_KEY_PREVIOUS away; or, where it is for the next rotation: trestle vault rotate',
-      )
-    : ok('Secrets', 'they were sealed with this master key')
 }
 
 /** Where connections and alerts send to. */

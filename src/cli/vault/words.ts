@@ -1,6 +1,6 @@
 import { timeWords } from '../times.ts'
 import type { Clock } from '../../base/index.ts'
-import type { MasterKeyState, RotateResult } from '../../vault/index.ts'
+import type { MasterKeyReport, RotateResult } from '../../vault/index.ts'
 
 /** What a rotation did, and what is left for a person to do. */
 export function rotatedWords({ from, to, sealedAnew, sealed, resumed }: RotateResult): string {
@@ -14,7 +14,10 @@ export function rotatedWords({ from, to, sealedAnew, sealed, resumed }: RotateRe
 }
 
 /** How the master key stands, in sentences. */
-export function masterKeyWords({ sealing, sealed, rotations }: MasterKeyState, clock: Clock): string {
+export function masterKeyWords(
+  { sealing, sealed, rotations, present, former, nodes }: MasterKeyReport,
+  clock: Clock,
+): string {
   const all = [...sealed].map(([name, count]) => `${count.toLocaleString('en-US')} under "${name}"`)
   return [
     `Sealed values: ${all.length === 0 ? 'none' : all.join(', ')}.`,
@@ -29,5 +32,14 @@ export function masterKeyWords({ sealing, sealed, rotations }: MasterKeyState, c
             : `finished ${timeWords(finishedAt.getTime(), clock)}, ${sealedAnew.toLocaleString('en-US')} values`
         }.`,
     ),
+    `Here: ${keyNames([present, ...(former === undefined ? [] : [former])])}.`,
+    ...nodes.map(({ host, pid, keys }) => `${host} pid ${pid}: ${keyNames(keys)}.`),
   ].join('\n')
+}
+
+/** What a process can open with, the present key first. */
+function keyNames([present, former]: readonly string[]): string {
+  return former === undefined
+    ? `the master key "${present}"`
+    : `the master key "${present}", and the former one "${former}"`
 }

@@ -13,6 +13,7 @@ import { holdRoutes } from './hold.ts'
 import { incidentRoutes } from './incidents.ts'
 import { laneRoutes } from './lanes.ts'
 import { ledgerRoutes } from './ledger.ts'
+import { masterKeyRoutes } from './masterKey.ts'
 import { outageRoutes } from './outages.ts'
 import { quarantineRoutes } from './quarantine.ts'
 import { runActionRoutes } from './runActions.ts'
@@ -42,5 +43,6 @@ export function apiRoutes(deps: ApiDeps): readonly AnyRoute[] {
     ...scheduleRoutes(deps),
     ...holdRoutes(deps),
     ...tokenRoutes(deps),
+    ...masterKeyRoutes(deps),
   ]
 }
