@@ -3,7 +3,7 @@ import { newId, pause, PermanentError, SECOND, UsageError, type Clock, type Rand
 import type { Actor } from '../ledger/index.ts'
 import { holdersWithout } from './holders.ts'
 import type { MasterKey } from './masterKey.ts'
-import { foreignOf } from './masterKeyCheck.ts'
+import { foreignOf, SWAPPED } from './masterKeyCheck.ts'
 import {
   beginRotation,
   countTurned,
@@ -113,12 +113,23 @@ function refuseOtherKeys(state: MasterKeyState, key: MasterKey): void {
       'previous_key_wrong',
       `Secrets in this database are sealed under ${others.map((name) => (name === '' ? 'no key that can be read' : `"${name}"`)).join(', ')}, and neither the new master key ("${to}") nor the former one ("${from}") is that. Nothing was changed. Set TRESTLE_MASTER_KEY_PREVIOUS to the key that opens them; a rotation that was begun is finished with its own two keys first.`,
     )
+  if (census.all > 0 && !wasEverSealedUnder(from, state))
+    throw new UsageError(
+      'previous_key_wrong',
+      `Nothing in this database was ever sealed under the former master key ("${from}"): everything is under "${to}", the one that is given as the new key. Nothing was changed. ${SWAPPED}`,
+    )
   const given = state.rotations.find((one) => one.from === to)
   if (state.sealing !== to && given)
     throw new UsageError(
       'master_key_used_before',
       `The new master key ("${to}") is one that was turned away from on ${given.begunAt.toISOString()}. Nothing was changed. ${state.sealing === from ? 'If the two were taken for each other, the new one belongs in TRESTLE_MASTER_KEY. ' : ''}Make a new one with: openssl rand -base64 32`,
     )
+}
+
+function wasEverSealedUnder(name: string, { sealing, sealed, rotations }: MasterKeyState): boolean {
+  return (
+    sealed.has(name) || sealing === name || rotations.some(({ from, to }) => from === name || to === name)
+  )
 }
 
 /** Waits for what is being sealed under the former key now; from then on everybody seals under the new one. */

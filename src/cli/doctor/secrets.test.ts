@@ -16,7 +16,14 @@ function report(changes: Partial<MasterKeyReport>): MasterKeyReport {
     ...changes,
   }
 }
-const rotation = { from: 'old', to: 'new', begunAt: BEGUN, finishedAt: undefined, sealedAnew: 3, runner: undefined }
+const rotation = {
+  from: 'old',
+  to: 'new',
+  begunAt: BEGUN,
+  finishedAt: undefined,
+  sealedAnew: 3,
+  runner: undefined,
+}
 const sealed = new Map([
   ['new', 3],
   ['old', 2],
