@@ -42,10 +42,12 @@ async function startWith(statements: readonly string[]): Promise<void> {
   for (const insert of Object.values(ROWS)) await pool.query(insert, [sealed])
   await pool.query(`update master_key set sealing = $1`, [fixture.key.wrapper.id])
   for (const statement of statements) await pool.query(statement)
-  await fixture
-    .node({ key: localMasterKey(systemRandom.bytes(32), systemRandom) })
-    .checkMasterKey()
-    .finally(() => fixture.clear())
+  const other = fixture.node({ key: localMasterKey(systemRandom.bytes(32), systemRandom) })
+  try {
+    await other.checkMasterKey()
+  } finally {
+    await fixture.clear()
+  }
 }
 
 it('after them another master key may start', async () => {

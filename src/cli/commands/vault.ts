@@ -43,7 +43,9 @@ export function addVault(program: Command): void {
     run: async ({ withSession, actor, output }) => {
       const { rotatedWords } = await import('../vault/words.ts')
       const progress = output.progress('Sealing anew')
-      await withSession(async ({ installation: { vault, clock }, tenant, beforeClose }) => {
+      await withSession(async (session) => {
+        const { tenant, installation } = session
+        const { vault, clock } = installation
         const begun = clock.monotonic()
         const stop = new AbortController()
         const rotation = vault
@@ -55,7 +57,7 @@ export function addVault(program: Command): void {
           })
           .finally(() => progress.end())
         // At Ctrl-C the batch at hand is carried to its end, and the next process finds the place free.
-        beforeClose(() => {
+        session.beforeClose(() => {
           stop.abort()
           return rotation.then(() => {})
         })
