@@ -298,9 +298,10 @@ export function createRefresher(options: RefresherOptions): Refresher {
         return put(client, connection, own, grantFrom(answer, kept.at, asked.refreshToken), asked, held.grant)
       case 'unavailable': {
         const retryAt = retryAtOf(own, answer.retryAt)
-        const failure = { code: answer.code, reason: answer.reason, retryAt, doubtful: false }
+        const doubtful = mayHideTokens(kept)
+        const failure = { code: answer.code, reason: answer.reason, retryAt, doubtful }
         await refreshes.fail(client, connection, own, failure)
-        return { as: 'postponed', ...failure }
+        return { as: 'postponed', code: failure.code, reason: failure.reason, retryAt }
       }
       default:
         return believeDead(client, connection, own, { state: held.state, grant: held.grant }, answer)
@@ -437,6 +438,14 @@ export function createRefresher(options: RefresherOptions): Refresher {
       await Promise.all(keeping)
     },
   }
+}
+
+/**
+ * Whether tokens may have been granted behind an answer that has none: a gateway gives up on a server that goes on
+ * (RFC 9110, 15.6.3 and 15.6.5), and a 200 that cannot be read is somebody's word that it was done.
+ */
+function mayHideTokens({ status }: KeptAnswer): boolean {
+  return status === 200 || status === 502 || status === 504
 }
 
 function timeIn(name: string, at: number | undefined): Record<string, string> {

@@ -127,19 +127,21 @@ interface StoredRow {
   readonly retry_at: Date | null
 }
 
-/** The most of an answer's body that is kept, in bytes. Real ones have some 2 KB. */
+/** The most of an answer that is kept, in bytes as it is sealed. Real ones have some 2 KB. */
 export const ANSWER_LIMIT = SEALED_VALUE_LIMIT / 2
 
 /** What of an exchange is kept; `undefined` where no answer came that could hold a token. */
 export function keptAnswerOf(result: EgressResult, at: number): KeptAnswer | undefined {
   if (result.as !== 'answered' || result.body.length > ANSWER_LIMIT) return undefined
   const retryAfter = result.headers['retry-after']
-  return {
+  const kept = {
     status: result.status,
     body: result.body.toString(),
     at,
     ...(retryAfter === undefined ? {} : { retryAfter }),
   }
+  // As it is sealed it may be several times as long: control characters are written as six.
+  return Buffer.byteLength(JSON.stringify(kept)) > ANSWER_LIMIT ? undefined : kept
 }
 
 /** Refreshes in the table `grant_refreshes`. No row that holds an unread answer is ever deleted here. */

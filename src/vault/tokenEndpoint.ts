@@ -262,6 +262,7 @@ function fieldsOf(body: string): AnswerFields {
   }
 }
 
+/** Words of the provider for a ledger: without what must not stand there, and without what the database does not take. */
 function withoutSecrets(text: string, question: AnyQuestion): string {
   const { by, clientSecret } = question
   const claimed =
@@ -272,6 +273,7 @@ function withoutSecrets(text: string, question: AnyQuestion): string {
         : []
   return [...claimed, clientSecret]
     .reduce((clean, secret) => clean.replaceAll(secret, '[secret]'), text)
+    .replaceAll(/\p{Cc}/gu, ' ')
     .slice(0, 500)
 }
 

@@ -1,4 +1,4 @@
-import type { JsonValue } from '../base/index.ts'
+import { DAY, type JsonValue } from '../base/index.ts'
 import type { OAuth2Quirks } from '../define/index.ts'
 
 export type AnswerFields = Readonly<Record<string, JsonValue>>
@@ -11,7 +11,7 @@ export function usualAnswer(answer: object, quirks: OAuth2Quirks): object {
     ...rest,
     ...(quirks.tokenTypeMissing ? { token_type: 'bearer' } : {}),
     // Where the provider says it elsewhere, what stands here means something else.
-    ...(expiresIn === undefined || expiresIn === null || quirks.expiry !== undefined
+    ...(expiresIn === undefined || expiresIn === null || expiresIn === Infinity || quirks.expiry !== undefined
       ? {}
       : { expires_in: expiresIn }),
     // Providers list scopes, or leave them null; nothing here depends on them.
@@ -19,20 +19,28 @@ export function usualAnswer(answer: object, quirks: OAuth2Quirks): object {
   }
 }
 
+/** What lives longer than this ends never, as far as anybody here is concerned; a larger number may be no date at all. */
+const LONGEST_LIFE_MS = 100 * 365 * DAY
+
 /** When the tokens end, in milliseconds since 1970; nothing where the answer does not say. */
 export function expiryIn(
   fields: AnswerFields,
   quirks: OAuth2Quirks,
   at: number,
 ): { readonly expiresAt?: number; readonly refreshExpiresAt?: number } {
-  const expiresAt = accessExpiry(fields, quirks, at)
+  const expiresAt = within(accessExpiry(fields, quirks, at), at)
   const { refreshTokenLifetimeField } = quirks
   const lifetime =
     refreshTokenLifetimeField === undefined ? undefined : secondsOf(fields[refreshTokenLifetimeField])
+  const refreshExpiresAt = within(lifetime === undefined ? undefined : at + lifetime * 1000, at)
   return {
     ...(expiresAt === undefined ? {} : { expiresAt }),
-    ...(lifetime === undefined ? {} : { refreshExpiresAt: at + lifetime * 1000 }),
+    ...(refreshExpiresAt === undefined ? {} : { refreshExpiresAt }),
   }
+}
+
+function within(end: number | undefined, at: number): number | undefined {
+  return end === undefined || end - at > LONGEST_LIFE_MS ? undefined : end
 }
 
 function accessExpiry(
