@@ -10,7 +10,8 @@ import {
   type GrantStore,
   type VersionedGrant,
 } from './grants.ts'
-import type { Refresher, RefreshOutcome } from './refresh.ts'
+import type { Refresher } from './refresh.ts'
+import type { RefreshOutcome } from './refreshOutcome.ts'
 import { keyOf, type VaultStorage } from './storage.ts'
 import { oauthOf } from './tokenEndpoint.ts'
 

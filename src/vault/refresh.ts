@@ -1,18 +1,10 @@
-import {
-  crashPoint,
-  MINUTE,
-  newId,
-  pause,
-  RetryableError,
-  SECOND,
-  type Clock,
-  type Random,
-} from '../base/index.ts'
+import { crashPoint, newId, pause, RetryableError, SECOND, type Clock, type Random } from '../base/index.ts'
 import type { Queryable } from '../db/index.ts'
-import type { ConnectionState } from '../define/index.ts'
 import type { Egress } from '../egress/index.ts'
+import { createAnswerKeeper } from './answerKeeper.ts'
+import { createAnswerApplier } from './applyAnswer.ts'
 import type { Connection } from './connections.ts'
-import { grantFrom, grantOf, type Grant, type GrantStore, type VersionedGrant } from './grants.ts'
+import { grantOf, type Grant, type GrantStore, type VersionedGrant } from './grants.ts'
 import {
   keptAnswerOf,
   turnOf,
@@ -21,8 +13,9 @@ import {
   type RefreshStore,
   type Turn,
 } from './refreshes.ts'
+import { busy, retryAtOf, type RefreshOutcome } from './refreshOutcome.ts'
 import type { SecretStore } from './secrets.ts'
-import { keyOf, type ConnectionRef, type RecordEntry, type VaultStorage } from './storage.ts'
+import type { ConnectionRef, RecordEntry, VaultStorage } from './storage.ts'
 import {
   askForTokens,
   claimOf,
@@ -30,7 +23,6 @@ import {
   judgeTokenAnswer,
   questionOf,
   TOKEN_TIMEOUT_MS,
-  type TokenAnswer,
   type TokenQuestion,
 } from './tokenEndpoint.ts'
 
@@ -45,16 +37,7 @@ export interface RefreshTiming {
 const TIMING: RefreshTiming = { askWithinMs: 10 * SECOND, answerWithinMs: TOKEN_TIMEOUT_MS }
 /** How long a caller waits for the turn of another node before it is told to come again. */
 const WAIT_LIMIT_MS = 25 * SECOND
-/** When it may come again: whatever ends the turn, the next caller should find out at once. */
-const BUSY_PAUSE_MS = SECOND
 const POLL_MS = 250
-/** The first pause after the token endpoint failed; each further one is twice as long. */
-const FIRST_PAUSE_MS = 5 * SECOND
-const LONGEST_OWN_PAUSE_MS = 5 * MINUTE
-/** Longest pause that a token endpoint can ask for. */
-const LONGEST_PAUSE_MS = 15 * MINUTE
-/** An answer that could not be committed is tried again at this interval, as long as the process lives. */
-const KEEP_AGAIN_MS = SECOND
 
 export interface RefresherOptions {
   readonly storage: VaultStorage
@@ -72,11 +55,6 @@ export interface RefresherOptions {
   /** Told when a connection's state changed. */
   readonly onStateChanged: (connection: ConnectionRef) => void
 }
-
-export type RefreshOutcome =
-  | { readonly as: 'refreshed'; readonly grant: VersionedGrant }
-  | { readonly as: 'postponed'; readonly code: string; readonly reason: string; readonly retryAt: number }
-  | { readonly as: 'refused'; readonly code: string; readonly reason: string }
 
 export interface Refresher {
   /** Sees to another grant than version `seenVersion`: by asking for one, or by waiting for who asks. */
@@ -96,12 +74,11 @@ export interface Refresher {
 export function createRefresher(options: RefresherOptions): Refresher {
   const { storage, grants, refreshes, clock, random, timing = TIMING } = options
   const leaseMs = timing.askWithinMs + timing.answerWithinMs
-  /** Answers whose commit failed, by connection: they are kept here until it does not. */
-  const unkept = new Map<string, () => Promise<void>>()
-  const keeping = new Set<Promise<void>>()
+  const keeper = createAnswerKeeper({ storage, refreshes, pollClock: options.pollClock })
+  const applier = createAnswerApplier({ grants, refreshes, clock, random, record: options.record })
 
   async function refresh(connection: Connection, seenVersion: string): Promise<RefreshOutcome> {
-    await commitUnkept(keyOf(connection))
+    await keeper.commitUnkept(connection)
     const until = options.pollClock.monotonic() + WAIT_LIMIT_MS
     for (;;) {
       const takenAt = momentOf(clock)
@@ -124,7 +101,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
         case 'paused':
           return { ...turn, as: 'postponed' }
         default:
-          if (options.pollClock.monotonic() >= until) return busy(connection)
+          if (options.pollClock.monotonic() >= until) return busy(connection, clock)
           await untilTheirsIsOver(connection, seenVersion, until)
       }
     }
@@ -199,59 +176,15 @@ export function createRefresher(options: RefresherOptions): Refresher {
       const code = result.as === 'answered' ? 'token_answer_invalid' : result.code
       return failed(connection, own, { code, reason, doubtful: sent || result.as === 'unknown' })
     }
-    await keep(connection, own, answer)
+    await keeper.keep(connection, own, answer)
     crashPoint('refresh.kept', connection.id)
     return settle(connection, own, grant, answer)
   }
 
-  /** A refused token without a refresh token to it: the grant is over, unless another stands there by now. */
   async function cannotAsk(connection: Connection, own: Refresh): Promise<RefreshOutcome> {
-    const refusal = {
-      code: 'token_refused',
-      reason: 'The provider refuses the access token, and it gives no refresh tokens.',
-    }
-    const outcome = await storage.transaction(async (client) => {
-      const { state, grant } = (await grants.lock(client, connection)) ?? {}
-      return state === undefined || grant === undefined
-        ? removed(client, connection, own)
-        : believeDead(client, connection, own, { state, grant }, refusal)
-    })
+    const outcome = await storage.transaction((client) => applier.cannotAsk(client, connection, own))
     options.onStateChanged(connection)
     return outcome
-  }
-
-  async function removed(client: Queryable, connection: Connection, own: Refresh): Promise<RefreshOutcome> {
-    await refreshes.finish(client, connection, own)
-    const reason = `Connection "${connection.name}" was removed while its grant was being refreshed.`
-    return { as: 'refused', code: 'connection_revoked', reason }
-  }
-
-  /** Commits the sealed answer before anybody looks into it. Where the database is away, it goes on trying. */
-  async function keep(connection: Connection, own: Refresh, answer: KeptAnswer): Promise<void> {
-    const key = keyOf(connection)
-    unkept.set(key, () =>
-      storage.transaction((client) => refreshes.keepAnswer(client, connection, own, answer)),
-    )
-    try {
-      await commitUnkept(key).catch(() => commitUnkept(key))
-    } catch (error) {
-      const trying = goOnKeeping(key).finally(() => keeping.delete(trying))
-      keeping.add(trying)
-      throw error
-    }
-  }
-
-  async function commitUnkept(key: string): Promise<void> {
-    const commit = unkept.get(key)
-    await commit?.()
-    if (unkept.get(key) === commit) unkept.delete(key)
-  }
-
-  async function goOnKeeping(key: string): Promise<void> {
-    while (unkept.has(key)) {
-      await pause(options.pollClock, KEEP_AGAIN_MS)
-      await commitUnkept(key).catch(() => undefined)
-    }
   }
 
   /** Reads an answer that another process kept. */
@@ -264,7 +197,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
     if (answer !== undefined) return settle(connection, found, grant, answer)
     const now = await grants.read(storage.reader, connection)
     const current = grantOf(connection, now)
-    return current.version === grant.version ? busy(connection) : { as: 'refreshed', grant: current }
+    return current.version === grant.version ? busy(connection, clock) : { as: 'refreshed', grant: current }
   }
 
   async function settle(
@@ -276,156 +209,21 @@ export function createRefresher(options: RefresherOptions): Refresher {
     const client = await clientOf(connection, options.readSecrets)
     const question = questionOf(connection, client, claimOf(connection, asked))
     const answer = await judgeTokenAnswer(kept, question)
-    const outcome = await storage.transaction((client) => apply(client, connection, own, asked, kept, answer))
+    const answered = { asked, kept, answer }
+    const outcome = await storage.transaction((client) => applier.apply(client, connection, own, answered))
     if (outcome.as === 'refreshed') crashPoint('refresh.saved', connection.id)
     options.onStateChanged(connection)
     return outcome
   }
-
-  /** Under the lock of the connection's row, and in one transaction with the ledger. */
-  async function apply(
-    client: Queryable,
-    connection: Connection,
-    own: Refresh,
-    asked: Grant,
-    kept: KeptAnswer,
-    answer: TokenAnswer,
-  ): Promise<RefreshOutcome> {
-    const held = await grants.lock(client, connection)
-    if (held?.state === 'revoked' || held?.grant === undefined) return removed(client, connection, own)
-    switch (answer.as) {
-      case 'granted':
-        return put(client, connection, own, grantFrom(answer, kept.at, asked.refreshToken), asked, held.grant)
-      case 'unavailable': {
-        const retryAt = retryAtOf(own, answer.retryAt)
-        const doubtful = mayHideTokens(kept)
-        const failure = { code: answer.code, reason: answer.reason, retryAt, doubtful }
-        await refreshes.fail(client, connection, own, failure)
-        return { as: 'postponed', code: failure.code, reason: failure.reason, retryAt }
-      }
-      default:
-        return believeDead(client, connection, own, { state: held.state, grant: held.grant }, answer)
-    }
-  }
-
-  /** Commits with the caller's transaction; only then is the token given to anybody. */
-  async function put(
-    client: Queryable,
-    connection: Connection,
-    own: Refresh,
-    granted: Grant,
-    asked: Grant,
-    held: VersionedGrant,
-  ): Promise<RefreshOutcome> {
-    const saved = await grants.replace(client, connection, own.replaces, granted)
-    // Somebody else was faster although it was our turn: theirs stands, ours stays sealed and is not used.
-    if (saved === undefined) {
-      await refreshes.supersede(client, connection, own)
-      return { as: 'refreshed', grant: held }
-    }
-    await refreshes.finish(client, connection, own)
-    await refreshes.dropEmpty(client, connection)
-    const { rows } = await client.query(
-      `update connections set state = 'active', updated_at = now()
-       where tenant = $1 and id = $2 and state = 'needs_reauthorization' returning id`,
-      [connection.tenant, connection.id],
-    )
-    const entry = {
-      tenant: connection.tenant,
-      at: clock.now(),
-      actor: 'system' as const,
-      target: connection.id,
-      outcome: 'succeeded',
-      connectionId: connection.id,
-    }
-    await options.record(client, {
-      ...entry,
-      action: 'credential.refreshed',
-      detail: {
-        name: connection.name,
-        version: saved.version,
-        rotated: granted.refreshToken !== asked.refreshToken,
-        ...timeIn('expiresAt', granted.expiresAt),
-        ...timeIn('refreshTokenExpiresAt', granted.refreshExpiresAt),
-      },
-    })
-    if (rows.length > 0)
-      await options.record(client, {
-        ...entry,
-        action: 'connection.reauthorized',
-        detail: { name: connection.name, by: 'an answer of the token endpoint that was found again' },
-      })
-    return { as: 'refreshed', grant: saved }
-  }
-
-  /**
-   * `invalid_grant` is believed only if the grant is still the one that was asked with, and no other answer for it is
-   * there to be read. Nothing of the grant is deleted.
-   */
-  async function believeDead(
-    client: Queryable,
-    connection: Connection,
-    own: Refresh,
-    { state, grant: held }: { readonly state: ConnectionState; readonly grant: VersionedGrant },
-    refusal: { readonly code: string; readonly reason: string },
-  ): Promise<RefreshOutcome> {
-    await refreshes.finish(client, connection, own)
-    if (state === 'needs_reauthorization') return { as: 'refused', ...refusal }
-    if (held.version !== own.replaces) return { as: 'refreshed', grant: held }
-    const others = await refreshes.list(client, connection)
-    if (others.some((row) => row.state === 'answered' && row.replaces === own.replaces))
-      return busy(connection)
-    const answer = own.doubtful
-      ? {
-          code: 'token_answer_lost',
-          reason: `${refusal.reason} An earlier answer of the token endpoint to the same refresh token was lost on its way, so the provider has most likely rotated to a token that we never got.`,
-        }
-      : refusal
-    await client.query(
-      `update connections set state = 'needs_reauthorization', updated_at = now()
-       where tenant = $1 and id = $2 and state = 'active'`,
-      [connection.tenant, connection.id],
-    )
-    await options.record(client, {
-      tenant: connection.tenant,
-      at: clock.now(),
-      actor: 'system',
-      action: 'credential.refused',
-      target: connection.id,
-      outcome: answer.code,
-      connectionId: connection.id,
-      detail: { name: connection.name, version: held.version, reason: answer.reason },
-    })
-    return { as: 'refused', ...answer }
-  }
-
   async function failed(
     connection: Connection,
     own: Refresh,
     failure: { readonly code: string; readonly reason: string; readonly doubtful: boolean },
   ): Promise<RefreshOutcome> {
-    const retryAt = retryAtOf(own, undefined)
+    const retryAt = retryAtOf(own, undefined, { clock, random })
     await storage.transaction((client) => refreshes.fail(client, connection, own, { ...failure, retryAt }))
     return { as: 'postponed', code: failure.code, reason: failure.reason, retryAt }
   }
-
-  /** Each pause is twice the last, a little scattered; a time that the endpoint named counts, within reason. */
-  function retryAtOf({ failures }: Refresh, named: number | undefined): number {
-    const now = clock.now()
-    const own = Math.min(FIRST_PAUSE_MS * 2 ** Math.min(failures, 10), LONGEST_OWN_PAUSE_MS)
-    const scattered = failures === 0 ? own : own * (0.8 + 0.4 * random.next())
-    return Math.min(Math.max(named ?? 0, now + Math.round(scattered)), now + LONGEST_PAUSE_MS)
-  }
-
-  function busy(connection: Connection): RefreshOutcome {
-    return {
-      as: 'postponed',
-      code: 'credential_busy',
-      reason: `Another node is refreshing the grant of connection "${connection.name}", and its token endpoint is slow.`,
-      retryAt: clock.now() + BUSY_PAUSE_MS,
-    }
-  }
-
   return {
     refresh,
     async recover(connection) {
@@ -434,22 +232,8 @@ export function createRefresher(options: RefresherOptions): Refresher {
       for (const row of rows)
         if (row.state === 'answered' && grant !== undefined) await read(connection, row, grant)
     },
-    async kept() {
-      await Promise.all(keeping)
-    },
+    kept: () => keeper.kept(),
   }
-}
-
-/**
- * Whether tokens may have been granted behind an answer that has none: a gateway gives up on a server that goes on
- * (RFC 9110, 15.6.3 and 15.6.5), and a 200 that cannot be read is somebody's word that it was done.
- */
-function mayHideTokens({ status }: KeptAnswer): boolean {
-  return status === 200 || status === 502 || status === 504
-}
-
-function timeIn(name: string, at: number | undefined): Record<string, string> {
-  return at === undefined ? {} : { [name]: new Date(at).toISOString() }
 }
 
 interface Moment {
