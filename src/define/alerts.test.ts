@@ -29,7 +29,7 @@ describe('the declaration of alerts', () => {
       'email.from is "x@example.com\r\nBcc: y@example.com"',
       { email: { ...email, from: 'x@example.com\r\nBcc: y@example.com' } },
     ],
-    ['email.smtp needs both user and password', { email: { ...email, smtp: { ...email.smtp, user: 'me' } } }],
+    ['a password and no user', { email: { ...email, smtp: { ...email.smtp, password: 'pw' } } }],
     ['webhook.url is "app.example.com"', { webhook: { ...webhook, url: 'app.example.com' } }],
   ])('is refused: %s', (words, alerts) => {
     expect(() => checkAlerts(alerts)).toThrow(words)

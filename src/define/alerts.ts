@@ -23,6 +23,7 @@ export interface EmailAlerts {
     readonly tls?: boolean | 'none'
     /** Default: no login. */
     readonly user?: Secret
+    /** Left out, it comes from the vault: `trestle connections add alerts-email`. */
     readonly password?: Secret
     /** Allows a mail server on a private or loopback address. Default false. */
     readonly allowPrivateNetwork?: boolean
@@ -32,11 +33,17 @@ export interface EmailAlerts {
 export interface WebhookAlerts {
   /** Gets a POST, signed by Standard Webhooks, for each change. */
   readonly url: string
-  /** `whsec_` and 24 to 64 bytes in base64. */
-  readonly secret: Secret
+  /** `whsec_` and 24 to 64 bytes in base64. Left out, it comes from the vault: `trestle connections add alerts-webhook`. */
+  readonly secret?: Secret
   /** Allows private and loopback addresses, and http to them. Default false. */
   readonly allowPrivateNetwork?: boolean
 }
+
+/**
+ * The connections that alerts go over, by channel. Their secrets are sealed and rotated like all others; no other
+ * connection can have these names.
+ */
+export const ALERT_CONNECTIONS = { email: 'alerts-email', webhook: 'alerts-webhook' } as const
 
 /** Most addresses that mails go to. */
 export const RECIPIENTS_LIMIT = 50
@@ -57,13 +64,13 @@ export function checkAlerts({ email, webhook }: AlertsDefinition): void {
     if (!email.smtp?.host) refuse('email.smtp needs a host, such as smtp.example.com.')
     if (email.smtp.tls === 'none' && email.smtp.allowPrivateNetwork !== true)
       refuse("email.smtp.tls is 'none', which is for private addresses: it needs allowPrivateNetwork: true.")
-    if ((email.smtp.user === undefined) !== (email.smtp.password === undefined))
-      refuse('email.smtp needs both user and password, or neither.')
+    if (email.smtp.user === undefined && email.smtp.password !== undefined)
+      refuse(
+        'email.smtp has a password and no user. Add the user, or leave both out where there is no login.',
+      )
   }
   if (webhook) {
-    if (!/^https?:\/\/\S+$/.test(webhook.url ?? ''))
+    if (!/^https?:\/\/\S+$/.test(webhook.url ?? '') || !URL.canParse(webhook.url))
       refuse(`webhook.url is "${webhook.url}"; write an address, such as https://app.example.com/alerts.`)
-    if (webhook.secret === undefined)
-      refuse("webhook.secret is missing; write for example secret: env('ALERTS_SECRET').")
   }
 }

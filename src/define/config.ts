@@ -1,4 +1,4 @@
-import { checkAlerts, type AlertsDefinition } from './alerts.ts'
+import { ALERT_CONNECTIONS, checkAlerts, type AlertsDefinition } from './alerts.ts'
 import type { ConnectionDefinition } from './connector.ts'
 import type { AnyFlow } from './flow.ts'
 import { durationMs, MINUTE, UsageError, type Duration } from '../base/index.ts'
@@ -48,6 +48,8 @@ export function defineConfig(config: Config): Config {
       refuse(
         `The connection "${name}": names are lower-case letters, digits and hyphens, beginning with a letter.`,
       )
+    if (Object.values<string>(ALERT_CONNECTIONS).includes(name))
+      refuse(`The connection "${name}" has the name of the one that alerts go over. Give it another.`)
     if (connection?.connector === undefined)
       refuse(`The connection "${name}" must be made by a connector, such as stripe.connect({ … }).`)
   }

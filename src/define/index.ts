@@ -4,6 +4,7 @@
  * Owns: their types and the checks that need nothing but the declaration itself.
  * Leaves to others: every effect. Nothing here reads a clock, a file, the network or the database.
  */
+export { ALERT_CONNECTIONS } from './alerts.ts'
 export type { AlertsDefinition, EmailAlerts, WebhookAlerts } from './alerts.ts'
 export * from './auth.ts'
 export * from './config.ts'

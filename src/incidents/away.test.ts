@@ -9,7 +9,7 @@ import { createFakeClock } from '../testing/index.ts'
 import type { Channel } from './alerts/channel.ts'
 import { createChannels } from './alerts/channels.ts'
 import { AWAY_AFTER_MS, AwayWatch, recordAway } from './away.ts'
-import { openMailServer, type MailServer } from './incidents.fixture.ts'
+import { openly, openMailServer, type MailServer } from './incidents.fixture.ts'
 import { Watch } from './watch.ts'
 
 describe('a database that does not answer', () => {
@@ -123,17 +123,19 @@ describe('a node whose database hangs', () => {
     await testDatabase.drop()
   })
 
+  const byMail = () => {
+    const smtp = { host: '127.0.0.1', port: mail.port, tls: 'none', allowPrivateNetwork: true } as const
+    const alerts = { email: { to: 'ops@example.com', from: 'trestle@example.com', smtp } }
+    return createChannels(alerts, {
+      clock: systemClock,
+      tenant: 'default',
+      egress,
+      standing: openly(alerts),
+    })
+  }
+
   it('tells by mail at once, and by mail again when it is back, with both in the ledger', async () => {
-    const channels = createChannels(
-      {
-        email: {
-          to: 'ops@example.com',
-          from: 'trestle@example.com',
-          smtp: { host: '127.0.0.1', port: mail.port, tls: 'none', allowPrivateNetwork: true },
-        },
-      },
-      { clock: systemClock, egress, environment: {} },
-    )
+    const channels = await byMail()
     const watch = new Watch({
       database,
       clock,
@@ -163,16 +165,7 @@ describe('a node whose database hangs', () => {
   })
 
   it('is not told of again because what was told could not be written down at once', async () => {
-    const channels = createChannels(
-      {
-        email: {
-          to: 'ops@example.com',
-          from: 'trestle@example.com',
-          smtp: { host: '127.0.0.1', port: mail.port, tls: 'none', allowPrivateNetwork: true },
-        },
-      },
-      { clock: systemClock, egress, environment: {} },
-    )
+    const channels = await byMail()
     let refused = 0
     let enough: () => void = () => {}
     const often = new Promise<void>((resolve) => (enough = resolve))

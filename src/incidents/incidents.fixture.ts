@@ -1,6 +1,9 @@
 import type { AddressInfo } from 'node:net'
 import { simpleParser, type ParsedMail } from 'mailparser'
 import { SMTPServer, type SMTPServerOptions } from 'smtp-server'
+import { Webhook } from 'standardwebhooks'
+import { ALERT_CONNECTIONS, type AlertsDefinition, type Secret } from '../define/index.ts'
+import type { StandingAuthorizer } from '../vault/index.ts'
 
 /** A real mail server on a port of its own, which keeps what it takes. */
 export interface MailServer {
@@ -42,4 +45,41 @@ export async function openMailServer(
         : new Promise((resolve) => waiting.push({ count, resolve })),
     close: () => new Promise((resolve) => server.close(() => resolve())),
   }
+}
+
+/** Authorizes with these secrets as they stand, in place of a vault: for what is told here, not how it is sealed. */
+export function openly({
+  email,
+  webhook,
+}: AlertsDefinition): (connection: string) => Promise<StandingAuthorizer> {
+  return (name) =>
+    Promise.resolve({
+      id: `con_${name}`,
+      authorize: (request, { idempotencyKey, now }) =>
+        Promise.resolve({
+          ...request,
+          secretHeaders: [],
+          credentialVersion: 'as declared',
+          ...(name === ALERT_CONNECTIONS.email
+            ? { login: { username: textOf(email?.smtp.user), password: textOf(email?.smtp.password) } }
+            : {
+                headers: {
+                  ...request.headers,
+                  'webhook-id': idempotencyKey,
+                  'webhook-timestamp': String(Math.floor(now / 1000)),
+                  'webhook-signature': new Webhook(textOf(webhook?.secret)).sign(
+                    idempotencyKey,
+                    new Date(now),
+                    request.body!.toString(),
+                  ),
+                },
+              }),
+        }),
+      refused: () => Promise.resolve(false),
+    })
+}
+
+function textOf(secret: Secret | undefined): string {
+  if (typeof secret !== 'string') throw new Error('Give the secret itself.')
+  return secret
 }

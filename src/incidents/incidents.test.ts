@@ -18,7 +18,7 @@ import { beginReading, takeTurn } from '../ledger/index.ts'
 import type { Detector } from './detectors/detector.ts'
 import { createChannels } from './alerts/channels.ts'
 import { detectors } from './detectors/index.ts'
-import { openMailServer, type MailServer } from './incidents.fixture.ts'
+import { openly, openMailServer, type MailServer } from './incidents.fixture.ts'
 import { lookOnce, READER, type Looked } from './look.ts'
 import { CALM_MS } from './streaks.ts'
 import { sendDue } from './watch.ts'
@@ -79,7 +79,7 @@ const alerts = (): AlertsDefinition => ({
     smtp: { host: '127.0.0.1', port: mail.port, tls: 'none', allowPrivateNetwork: true },
   },
 })
-const channels = () => createChannels(alerts(), { clock, egress, environment: {} })
+const channels = () => createChannels(alerts(), { clock, tenant: TENANT, egress, standing: openly(alerts()) })
 
 /** Everything written so far is settled: other tests of the run share the server, and their transactions count. */
 async function settled(): Promise<void> {
@@ -96,15 +96,21 @@ async function look(): Promise<Looked> {
   await settled()
   return lookNow()
 }
-function lookNow(): Promise<Looked> {
-  const names = channels().map((channel) => channel.name)
+async function lookNow(): Promise<Looked> {
+  const names = (await channels()).map((channel) => channel.name)
   return lookOnce(
     { database: engine.database, clock, tenant: TENANT, detectors: detectors(() => []), channels: names },
     0,
   )
 }
-const send = () =>
-  sendDue({ database: engine.database, clock, random: systemRandom, tenant: TENANT, channels: channels() })
+const send = async () =>
+  sendDue({
+    database: engine.database,
+    clock,
+    random: systemRandom,
+    tenant: TENANT,
+    channels: await channels(),
+  })
 const incidents = async () =>
   (await engine.database.pool.query('select * from incidents order by id')).rows as Record<string, unknown>[]
 async function calls(type = 'thing.happened', count = 1): Promise<void> {

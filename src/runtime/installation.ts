@@ -5,6 +5,7 @@ import type { AnyConnector, Config } from '../define/index.ts'
 import { createDispatch, installDispatch, type Dispatch } from '../dispatch/index.ts'
 import { createEgress, type Egress, type EgressOptions } from '../egress/index.ts'
 import { createFlowTable, type FlowTable } from '../inbox/index.ts'
+import { alertConnections } from '../incidents/index.ts'
 import { ensurePartitions, writeEntries } from '../ledger/index.ts'
 import { createOperator, type Operator } from '../operator/index.ts'
 import { withScheduleEvents } from '../schedules/index.ts'
@@ -32,6 +33,7 @@ export interface InstallationOptions {
 
 /** What every process of an installation needs, whether it serves or runs one command. */
 export interface Installation {
+  /** As declared, with the connections that alerts go over. */
   readonly config: Config
   readonly folder: string
   readonly database: Database
@@ -54,7 +56,8 @@ const DRAIN_LIMIT_MS = 25 * SECOND
 
 /** Opens the database, brings it up to date, and builds what is shared. The configuration is not applied yet. */
 export async function openInstallation(options: InstallationOptions): Promise<Installation> {
-  const { config, folder, environment, clock, random } = options
+  const { folder, environment, clock, random } = options
+  const config = withAlertConnections(options.config)
   const onFault = options.onFault ?? (() => {})
   const { key } = await readMasterKey({
     value: environment['TRESTLE_MASTER_KEY'],
@@ -128,6 +131,10 @@ export async function openInstallation(options: InstallationOptions): Promise<In
       await database.close()
     },
   }
+}
+
+function withAlertConnections(config: Config): Config {
+  return { ...config, connections: { ...config.connections, ...alertConnections(config.alerts) } }
 }
 
 function connectorsOf(config: Config): ReadonlyMap<string, AnyConnector> {

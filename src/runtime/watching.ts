@@ -9,8 +9,13 @@ export async function startWatching(
   looksAtDisk: boolean,
   onFault: (what: string, error: unknown) => void,
 ): Promise<{ stop(): Promise<void> }> {
-  const { config, database, clock, random, connectorNamed } = installation
-  const channels = createChannels(config.alerts, installation)
+  const { config, database, clock, random, connectorNamed, egress, vault } = installation
+  const channels = await createChannels(config.alerts, {
+    clock,
+    tenant: TENANT,
+    egress,
+    standing: (name) => vault.standing(TENANT, name),
+  })
   const watch = new Watch({
     database,
     clock,

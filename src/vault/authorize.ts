@@ -93,6 +93,7 @@ export interface Refusal {
 
 /** Names, not secrets: they stand in URLs and logs of the providers, and tell records apart. */
 const NOT_SECRET = new Set(['clientId', 'expiresAt'])
+const SIGNING_SECRET = 'signingSecret'
 /** Behind the version of a credential: which one of them it was. */
 const FORMER = ':former'
 const TRYING = ':trying'
@@ -128,6 +129,7 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
     const { trying } = context
     const read = await usableSecrets(connection)
     const own = trying && read?.state !== 'revoked' && read ? read : activeSecrets(connection, read)
+    if (scheme.kind === 'standard_webhooks') return signed(connection, request, own, context)
     const which = trying ? 'current' : preference.which(keyOf(connection), own.version)
     const values: Record<string, string> = {}
     let carries: Which = 'current'
@@ -138,8 +140,25 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
     }
     const version = `${own.version}${trying ? TRYING : carries === 'former' ? FORMER : ''}`
     if (scheme.kind === 'smtp_login') return withLogin(request, values, version)
-    const headers = headersFor(scheme, values, request.body ?? Buffer.alloc(0), context)
+    const headers = headersFor(scheme, values)
     return withHeaders(request, headers.all, headers.secret, version)
+  }
+
+  /** Signed with what was rotated out, too, as long as it counts: whoever verifies may have either. */
+  async function signed(
+    connection: Connection,
+    request: UnauthorizedRequest,
+    own: ConnectionSecrets,
+    context: AuthorizationContext,
+  ): Promise<AuthorizedRequest> {
+    const { trying } = context
+    const formers = trying ? [] : formersOf(own, SIGNING_SECRET, clock.now())
+    const secrets = await Promise.all([
+      trying?.candidate?.[SIGNING_SECRET] ?? neededValue(connection, own, SIGNING_SECRET),
+      ...formers.map((field) => neededValue(connection, own, field)),
+    ])
+    const headers = signedHeaders(secrets, request.body ?? Buffer.alloc(0), context)
+    return withHeaders(request, headers, ['webhook-signature'], `${own.version}${trying ? TRYING : ''}`)
   }
 
   async function refreshAfterUnauthorized(
@@ -168,6 +187,7 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
     const another =
       former ||
       (own !== undefined &&
+        scheme.kind !== 'standard_webhooks' &&
         secretFieldsOf(scheme).some((field) => formersOf(own, field, clock.now()).length > 0))
     if (!former) await noteRefusal(connection, version, refusal.reason, another)
     return another ? { as: 'refreshed' } : refusal
@@ -228,12 +248,7 @@ interface SchemeHeaders {
   readonly secret: readonly string[]
 }
 
-function headersFor(
-  scheme: Exclude<AuthScheme, { kind: 'oauth2' }>,
-  values: Readonly<Record<string, string>>,
-  body: Buffer,
-  context: AuthorizationContext,
-): SchemeHeaders {
+function headersFor(scheme: AuthScheme, values: Readonly<Record<string, string>>): SchemeHeaders {
   switch (scheme.kind) {
     case 'bearer':
       return { all: { authorization: `Bearer ${values['token']!}` }, secret: ['authorization'] }
@@ -248,11 +263,6 @@ function headersFor(
           : basicCredential(values['username']!, values['password']!)
       return { all: { authorization: `Basic ${credential}` }, secret: ['authorization'] }
     }
-    case 'standard_webhooks':
-      return {
-        all: signedHeaders(values['signingSecret']!, body, context),
-        secret: ['webhook-signature'],
-      }
     default:
       return { all: {}, secret: [] }
   }
@@ -265,28 +275,28 @@ function basicCredential(username: string, password: string): string {
 
 /**
  * Standard Webhooks 1.0.0 (https://github.com/standard-webhooks/standard-webhooks, read 2026-11-22): HMAC-SHA-256
- * over `id.timestamp.body`. The signature differs between attempts, as the time does; id and body do not.
+ * over `id.timestamp.body`, one signature for each secret, divided by spaces. They differ between attempts, as the time
+ * does; id and body do not.
  */
 function signedHeaders(
-  secret: string,
+  secrets: readonly string[],
   body: Buffer,
   { idempotencyKey, now }: AuthorizationContext,
 ): Record<string, string> {
-  const key = signingKeyOf(secret)
-  if (key === undefined)
-    throw new PermanentError(
-      'secret_unreadable',
-      'The signing secret is no Standard Webhooks secret. Give another with: trestle connections add',
-    )
   const timestamp = String(Math.floor(now / 1000))
-  const signature = createHmac('sha256', key)
-    .update(`${idempotencyKey}.${timestamp}.`)
-    .update(body)
-    .digest('base64')
+  const signatures = secrets.map((secret) => {
+    const key = signingKeyOf(secret)
+    if (key === undefined)
+      throw new PermanentError(
+        'secret_unreadable',
+        'The signing secret is no Standard Webhooks secret. Give another with: trestle connections add',
+      )
+    return `v1,${createHmac('sha256', key).update(`${idempotencyKey}.${timestamp}.`).update(body).digest('base64')}`
+  })
   return {
     'webhook-id': idempotencyKey,
     'webhook-timestamp': timestamp,
-    'webhook-signature': `v1,${signature}`,
+    'webhook-signature': signatures.join(' '),
   }
 }
 

@@ -20,7 +20,8 @@
  * 6. With another master key than the one that sealed what is there, nothing is written. Everything new is sealed under
  *    the key that the database names, and a rotation leaves nothing under the former one.
  * 7. Secrets are in memory for 5 s at most after they were read (an OAuth grant: 60 s), and never longer than the
- *    cache's limit allows. A token endpoint's answer that could not be committed is kept until it is.
+ *    cache's limit allows. A token endpoint's answer that could not be committed is kept until it is. Those of alerts
+ *    are kept sealed, so that they can be opened while the database is away.
  * 8. A connection holds the credentials of one scheme: secrets that are complete for another take the former's place.
  * 9. An authorization goes on only in the browser that began it, at the redirect URI of its connector, once, and for
  *    the account that the connection is for. Its code is used once; what it brings is sealed and committed before it is
@@ -56,7 +57,7 @@ export { type MasterKeyReport } from './rotations.ts'
 export { countSealed } from './sealedColumns.ts'
 export { type RefreshTiming } from './refresh.ts'
 export { type Revocation } from './revoke.ts'
-export { signingKeyOf } from './plan.ts'
+export { type StandingAuthorizer } from './standing.ts'
 export { type ConnectionRef, type RecordEntry, type VaultStorage } from './storage.ts'
 export { type NewConnection, type SyncedConnection, type SyncResult } from './sync.ts'
 export {

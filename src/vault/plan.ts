@@ -1,5 +1,6 @@
 import { mailServerOf } from '../base/index.ts'
 import {
+  ALERT_CONNECTIONS,
   authFor,
   baseUrlFor,
   completeSchemes,
@@ -211,7 +212,7 @@ export function problemsWithExisting(
   }
   for (const field of missingFields(plan, existing))
     complain(
-      `it has no secret "${field}". Declare it in "secrets", for example ${field}: env('…'), or give it with: trestle connections add ${plan.name}${insteadOf(plan.auth)}`,
+      `it has no secret "${field}". Declare it in ${placeOf(plan.name, field)}, or give it with: trestle connections add ${plan.name}${insteadOf(plan.auth)}`,
     )
   for (const [setting, meaning] of missingSettings(plan, existing))
     complain(`it needs the setting "${setting}" (${meaning}). Add it to "settings".`)
@@ -220,6 +221,13 @@ export function problemsWithExisting(
       `it has an endpoint, but no secret to verify webhooks with. Declare "webhookSecrets", or give one with: trestle connections add ${plan.name}`,
     )
   return problems
+}
+
+/** Where trestle.config.ts has a secret, in words. */
+function placeOf(name: string, field: string): string {
+  return Object.values<string>(ALERT_CONNECTIONS).includes(name)
+    ? '"alerts"'
+    : `"secrets", for example ${field}: env('…')`
 }
 
 /** Fields that are neither planned nor sealed. An OAuth grant may be missing: it comes with the authorization. */
@@ -293,7 +301,7 @@ export function faultOfSecret(field: string, value: string): string | undefined 
   if (field === 'username' && value.includes(':'))
     return 'it has a colon in it, which a user name cannot have (RFC 7617, 2).'
   if (field === 'signingSecret' && signingKeyOf(value) === undefined)
-    return 'it is no Standard Webhooks secret: "whsec_" and base64 of 24 to 64 bytes.'
+    return 'it is no Standard Webhooks secret: "whsec_" and base64 of 24 to 64 bytes. Make one with: echo "whsec_$(openssl rand -base64 32)"'
   if (field === 'expiresAt' && Number.isNaN(Date.parse(value)))
     return 'it is no time. Write ISO 8601, for example 2026-11-22T14:00:00Z.'
   return undefined

@@ -36,7 +36,7 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
     table: 'secrets',
     column: 'sealed',
     holds:
-      'what connections authorize with: API keys, tokens, passwords, client secrets, OAuth grants with their refresh tokens, signing and webhook secrets',
+      'what connections authorize with, those of alerts among them: API keys, tokens, passwords, client secrets, OAuth grants with their refresh tokens, signing and webhook secrets',
     primaryKey: ['tenant', 'connection_id', 'field'],
     placeOf: ([tenant = '', record = '', field = '']) => ({ tenant, record, field }),
     fingerprint: 'fingerprint',

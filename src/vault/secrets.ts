@@ -47,6 +47,16 @@ export interface ConnectionSecrets {
   value(field: string): Promise<string | undefined>
   /** Until when it counts, in milliseconds since 1970, where it was rotated out. */
   expiresAt(field: string): number | undefined
+  /** The same, with nothing of it opened yet. */
+  closed(): ConnectionSecrets
+}
+
+interface SecretRow {
+  readonly state: ConnectionState
+  readonly field: string | null
+  readonly sealed: Buffer
+  readonly fingerprint: Buffer
+  readonly expires_at: Date | null
 }
 
 export interface SecretStore {
@@ -213,19 +223,16 @@ export function createSecretStore(options: SecretStoreOptions): SecretStore {
   }
 
   async function load(connection: ConnectionRef): Promise<ConnectionSecrets | undefined> {
-    const { rows } = await storage.reader.query<{
-      state: ConnectionState
-      field: string | null
-      sealed: Buffer
-      fingerprint: Buffer
-      expires_at: Date | null
-    }>(
+    const { rows } = await storage.reader.query<SecretRow>(
       `select c.state, s.field, s.sealed, s.fingerprint, s.expires_at from connections c
          left join secrets s on s.tenant = c.tenant and s.connection_id = c.id and s.field <> $3
        where c.tenant = $1 and c.id = $2 order by s.field`,
       [connection.tenant, connection.id, GRANT_FIELD],
     )
-    if (rows.length === 0) return undefined
+    return rows.length === 0 ? undefined : secretsIn(rows, connection)
+  }
+
+  function secretsIn(rows: readonly SecretRow[], connection: ConnectionRef): ConnectionSecrets {
     const sealed = new Map(rows.flatMap((row) => (row.field === null ? [] : [[row.field, row] as const])))
     const opened = new Map<string, Promise<string>>()
     const digest = createHash('sha256')
@@ -247,6 +254,7 @@ export function createSecretStore(options: SecretStoreOptions): SecretStore {
         return value
       },
       expiresAt: (field) => sealed.get(field)?.expires_at?.getTime(),
+      closed: () => secretsIn(rows, connection),
     }
   }
 

@@ -2,7 +2,7 @@ import { SECOND, type Clock, type Random } from '../base/index.ts'
 import type { AuthScheme } from '../define/index.ts'
 import type { Egress } from '../egress/index.ts'
 import type { Actor } from '../ledger/index.ts'
-import { createAuthorizer, type Authorizer } from './authorize.ts'
+import { createAuthorizer, type Authorizer, type AuthorizerOptions } from './authorize.ts'
 import { createConnectionStore, type Connection, type ConnectionStore } from './connections.ts'
 import { createAuthorizations, type Authorizations } from './authorizing/authorizations.ts'
 import { createExchanger } from './authorizing/exchange.ts'
@@ -25,6 +25,7 @@ import { placeInInstallation } from './sealedColumns.ts'
 import { sealingKey } from './sealingKey.ts'
 import { createRotator, type Rotator } from './rotation.ts'
 import { createSecretStore } from './secrets.ts'
+import { createStanding, type StandingAuthorizer } from './standing.ts'
 import type { ConnectionRef, RecordEntry, VaultStorage } from './storage.ts'
 import { createConnectionSync, type ConnectionSync } from './sync.ts'
 import { createTokenStore, type TokenStore } from './tokens.ts'
@@ -72,6 +73,12 @@ export interface Vault
     Omit<ConnectionStore, 'forget' | 'removeConnection' | 'refuseDeclared'>,
     Rotator,
     Omit<CheckStore, 'noteRefusal'> {
+  /**
+   * Authorizes over one connection also while the database is away, and whatever state the connection is in: for what
+   * tells people that something is wrong. Opens its secrets once, and throws what stands in the way: `not_found`,
+   * `secret_missing`, `secret_unreadable`, `connection_revoked`.
+   */
+  standing(tenant: string, name: string): Promise<StandingAuthorizer>
   /** Authorizations that a person gives in a browser. */
   readonly authorizations: Omit<Authorizations, 'drain'>
   /**
@@ -149,7 +156,7 @@ export function createVault(options: VaultOptions): Vault {
     idleMs: options.idleCheckAfterMs,
     onStateChanged: forget,
   })
-  const authorizer = createAuthorizer({
+  const authorizing: AuthorizerOptions = {
     secrets,
     clock,
     onRefused: noteRefusal,
@@ -158,7 +165,9 @@ export function createVault(options: VaultOptions): Vault {
       const grant = (await grants.read(storage.reader, connection))?.grant
       return [grant?.accessToken, grant?.refreshToken].filter((token) => token !== undefined)
     },
-  })
+  }
+  const authorizer = createAuthorizer(authorizing)
+  const standing = createStanding(authorizing)
   const byId = (tenant: string, id: string): Promise<Connection> => connections.loadConnectionById(tenant, id)
   const readSecrets = (connection: ConnectionRef) => secrets.read(connection)
   const revoker = createRevoker({
@@ -228,6 +237,7 @@ export function createVault(options: VaultOptions): Vault {
     ...connections,
     ...createKeyHolder({ storage, key }),
     checkMasterKey,
+    standing: async (tenant, name) => standing(await connections.loadConnection(tenant, name)),
     refreshAhead: () => looks.ahead(),
     refreshLeftBehind: () => looks.leftBehind(),
     authorizations,

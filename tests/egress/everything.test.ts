@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { systemClock, systemRandom } from '../../src/base/index.ts'
 import { createEgress, type Egress, type EgressResult } from '../../src/egress/index.ts'
 import { createChannels } from '../../src/incidents/alerts/channels.ts'
+import { openly } from '../../src/incidents/incidents.fixture.ts'
 import type { AlertsDefinition } from '../../src/define/index.ts'
 import { askForTokens } from '../../src/vault/tokenEndpoint.ts'
 import { ALERT } from './alert.ts'
@@ -59,7 +60,8 @@ afterAll(async () => {
 
 const SECRET = `whsec_${systemRandom.bytes(32).toString('base64')}`
 async function tell(alerts: AlertsDefinition): Promise<unknown> {
-  const [channel] = createChannels(alerts, { clock: systemClock, egress, environment: {} })
+  const deps = { clock: systemClock, tenant: 'default', egress, standing: openly(alerts) }
+  const [channel] = await createChannels(alerts, deps)
   return channel!.tell(ALERT)
 }
 

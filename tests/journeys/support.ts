@@ -8,6 +8,7 @@ import { openSalon, type Salon } from '../../examples/business-day/happenings.ts
 import { startTwins, type Twins } from '../../examples/business-day/twins.ts'
 import { Witness, type Happening } from '../../examples/business-day/witness.ts'
 import { pause, systemClock, systemRandom, type Clock } from '../../src/base/index.ts'
+import type { AlertsDefinition } from '../../src/define/index.ts'
 import { createPlatform, openInstallation, TENANT } from '../../src/runtime/index.ts'
 import type { LoggedRequest, Twin } from '../../src/testing/index.ts'
 import { createTestDatabase } from '../support/database.ts'
@@ -41,7 +42,7 @@ export interface Journey {
 const OVER = ['succeeded', 'undone', 'dead_lettered', 'cancelled']
 const LOOK_EVERY_MS = 20
 
-export async function startJourney(seed: string): Promise<Journey> {
+export async function startJourney(seed: string, alerts?: AlertsDefinition): Promise<Journey> {
   const clock = movableClock()
   const [database, twins, folder] = await Promise.all([
     createTestDatabase(),
@@ -55,7 +56,7 @@ export async function startJourney(seed: string): Promise<Journey> {
   const faults: string[] = []
   const onFault = (what: string, error: unknown): number => faults.push(`${what}: ${String(error)}`)
   const installation = await openInstallation({
-    config,
+    config: { ...config, ...(alerts && { alerts }) },
     folder,
     databaseUrl: database.url,
     environment: {

@@ -1,7 +1,10 @@
 import { readdir, readFile } from 'node:fs/promises'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, expect, it, vi } from 'vitest'
 import { customersOf } from '../../examples/business-day/people.ts'
-import { HOUR } from '../../src/base/index.ts'
+import { HOUR, systemRandom } from '../../src/base/index.ts'
+import { openMailServer, type MailServer } from '../../src/incidents/incidents.fixture.ts'
 import { startJourney, type Journey } from '../journeys/support.ts'
 import { dumpOf, leaksIn } from '../support/leaks.ts'
 
@@ -9,6 +12,11 @@ const [ada] = customersOf('known')
 const [barbara] = customersOf('new')
 
 let journey: Journey
+let hook: Server
+let hooked = 0
+let mail: MailServer
+const ALERTS_SECRET = `whsec_${systemRandom.bytes(32).toString('base64')}`
+const MAIL_PASSWORD = `mail+/ü"&=%${systemRandom.bytes(12).toString('hex')}`
 const printed: string[] = []
 beforeAll(async () => {
   for (const stream of [process.stdout, process.stderr]) {
@@ -18,11 +26,38 @@ beforeAll(async () => {
       return write(text, ...rest)
     }) as typeof stream.write)
   }
-  journey = await startJourney('leak')
+  hook = createServer((request, response) => {
+    request.resume()
+    hooked += request.headers['webhook-signature'] === undefined ? 0 : 1
+    response.writeHead(204).end()
+  })
+  await new Promise<void>((resolve) => hook.listen(0, '127.0.0.1', resolve))
+  mail = await openMailServer({
+    authOptional: false,
+    allowInsecureAuth: true,
+    onAuth: ({ password }, _session, done) =>
+      password === MAIL_PASSWORD ? done(null, { user: 'trestle' }) : done(new Error(`not ${password}`)),
+  })
+  const smtp = { host: '127.0.0.1', port: mail.port, tls: 'none', allowPrivateNetwork: true } as const
+  journey = await startJourney('leak', {
+    webhook: {
+      url: `http://127.0.0.1:${(hook.address() as AddressInfo).port}/alerts`,
+      secret: ALERTS_SECRET,
+      allowPrivateNetwork: true,
+    },
+    email: {
+      to: 'ops@example.com',
+      from: 'trestle@example.com',
+      smtp: { ...smtp, user: 'trestle', password: MAIL_PASSWORD },
+    },
+  })
 })
 afterAll(async () => {
   vi.restoreAllMocks()
   await journey.stop()
+  hook.closeAllConnections()
+  hook.close()
+  await mail.close()
 })
 
 /** Whatever the platform was given or has made that opens something. Names, addresses and ids of accounts open nothing. */
@@ -37,6 +72,8 @@ function secretsOf({ twins, inside }: Journey): Map<string, string> {
     const refresh = new URLSearchParams(body).get('refresh_token')
     if (refresh !== null) secrets.set(`refresh token ${refresh.slice(-4)}`, refresh)
   }
+  secrets.set('secret of alerts by webhook', ALERTS_SECRET)
+  secrets.set('password of alerts by e-mail', MAIL_PASSWORD)
   secrets.set('API token', inside.token)
   secrets.set('master key', inside.masterKey)
   secrets.set('master key, its bytes', Buffer.from(inside.masterKey, 'base64').toString('latin1'))
@@ -104,6 +141,9 @@ it('a day of the whole platform leaves no secret in the database, the API, the o
       states.every((state) => ['succeeded', 'undone', 'held', failed].includes(state))
     )
   })
+
+  // Somebody was told of it, with what alerts are signed and sent with.
+  await journey.until(() => hooked > 0 && mail.mails.length > 0)
 
   const secrets = secretsOf(journey)
   expect(secrets.size).toBeGreaterThan(16)

@@ -1,5 +1,5 @@
 import { reasonOf } from '../../base/index.ts'
-import type { AnyConnector } from '../../define/index.ts'
+import { ALERT_CONNECTIONS, type AnyConnector } from '../../define/index.ts'
 import { hasCheapRead, TENANT, type Installation } from '../../runtime/index.ts'
 import type { ListedConnection } from '../../vault/index.ts'
 import { encryptionFindings, mailFindings, THIS_MACHINE, type OutwardAddress } from './encryption.ts'
@@ -18,8 +18,9 @@ export async function lookAtConnections(installation: Installation): Promise<rea
   return [
     sealed,
     ...listed.map((one) => connectionFinding(one, installation)),
-    ...encryptionFindings(addressesOf(listed, installation)),
-    ...mailFindings(config.alerts?.email),
+    ...encryptionFindings(addressesOf(listed)),
+    // With a login it has a connection, which is looked at as such.
+    ...(config.connections[ALERT_CONNECTIONS.email] ? [] : mailFindings(config.alerts?.email)),
     ...missing.map((name) =>
       warn(
         `Connection ${name}`,
@@ -34,19 +35,12 @@ export async function lookAtConnections(installation: Installation): Promise<rea
   ]
 }
 
-/** Where connections and alerts send to. */
-function addressesOf(
-  listed: readonly ListedConnection[],
-  { config }: Installation,
-): readonly OutwardAddress[] {
-  const hook = config.alerts?.webhook
-  return [
-    ...listed.flatMap(({ name, baseUrl, tokenUrl }) => [
-      { what: `Connection ${name}`, url: baseUrl },
-      ...(tokenUrl === undefined ? [] : [{ what: `Connection ${name}, tokens`, url: tokenUrl }]),
-    ]),
-    ...(hook ? [{ what: 'Alerts by webhook', url: hook.url }] : []),
-  ]
+/** Where connections send to; those of alerts are among them. */
+function addressesOf(listed: readonly ListedConnection[]): readonly OutwardAddress[] {
+  return listed.flatMap(({ name, baseUrl, tokenUrl }) => [
+    { what: `Connection ${name}`, url: baseUrl },
+    ...(tokenUrl === undefined ? [] : [{ what: `Connection ${name}, tokens`, url: tokenUrl }]),
+  ])
 }
 
 function connectionFinding(one: ListedConnection, { connectorNamed, config }: Installation): Finding {

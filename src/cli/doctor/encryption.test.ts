@@ -18,7 +18,7 @@ describe('the doctor, of addresses that are asked', () => {
   it('is content where all of them are https', () => {
     const addresses = [
       { what: 'Connection books', url: 'https://books.example' },
-      { what: 'Alerts by webhook', url: 'https://pager.example/hook' },
+      { what: 'Connection alerts-webhook', url: 'https://pager.example/hook' },
     ]
     expect(encryptionFindings(addresses)).toEqual([
       { level: 'ok', what: 'Encryption', found: 'everything goes out by https' },

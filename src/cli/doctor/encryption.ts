@@ -4,7 +4,7 @@ import { ok, warn, type Finding } from './findings.ts'
 
 /** An address that secrets or data are sent to. */
 export interface OutwardAddress {
-  /** Such as `Connection books`, or `Alerts by webhook`. */
+  /** Such as `Connection books`. */
   readonly what: string
   readonly url: string
 }
@@ -24,13 +24,13 @@ function isPlain(url: string): boolean {
   return (URL.canParse(url) && new URL(url).protocol === 'http:') || mailServerOf(url)?.security === 'none'
 }
 
-/** Mail to a server without TLS, which only one on a private network may be: the login goes with it. */
+/** Mail without a login, to a server without TLS, which only one on a private network may be. */
 export function mailFindings(email: EmailAlerts | undefined): readonly Finding[] {
   if (email?.smtp.tls !== 'none' || THIS_MACHINE.test(email.smtp.host)) return []
   return [
     warn(
       'Alerts by e-mail',
-      `${email.smtp.host} gets mail and login unencrypted: whoever is in between reads both`,
+      `${email.smtp.host} gets mail unencrypted: whoever is in between reads it`,
       'Let it offer STARTTLS, and leave smtp.tls out.',
     ),
   ]

@@ -1,5 +1,14 @@
-import { atPath, mailboxOf, parseJson, reasonOf, SECOND, type MailServer } from '../../base/index.ts'
-import { composeMail, type ComposedMail, type Egress } from '../../egress/index.ts'
+import {
+  atPath,
+  mailboxOf,
+  parseJson,
+  reasonOf,
+  SECOND,
+  type Clock,
+  type MailServer,
+} from '../../base/index.ts'
+import { composeMail, type ComposedMail, type Egress, type EgressResult } from '../../egress/index.ts'
+import type { StandingAuthorizer } from '../../vault/index.ts'
 import type { AlertPayload } from '../incident.ts'
 import type { Alert, Channel, Told } from './channel.ts'
 import { alertWords } from './words.ts'
@@ -8,8 +17,11 @@ export interface EmailOptions {
   readonly to: readonly string[]
   readonly from: string
   readonly server: MailServer
-  readonly login?: { readonly username: string; readonly password: string } | undefined
+  /** `undefined`: the server wants no login. */
+  readonly login: StandingAuthorizer | undefined
   readonly allowPrivate: boolean
+  readonly clock: Clock
+  readonly tenant: string
   readonly mail: Egress['mail']
   /** Trusted certificate authority in PEM, in place of the system's. */
   readonly ca?: string | undefined
@@ -24,17 +36,15 @@ const MAIL_LIMIT_MS = 60 * SECOND
  * sent twice can be told.
  */
 export function createEmailChannel(options: EmailOptions): Channel {
-  const { server, login, allowPrivate, ca, mail: send } = options
   return {
     name: 'email',
     async tell(alert): Promise<Told> {
-      let mail: ComposedMail
+      let result: EgressResult
       try {
-        mail = await mailOf(alert, options)
+        result = await sendOnce(options, alert.id, await mailOf(alert, options))
       } catch (error) {
         return { as: 'failed', reason: reasonOf(error) }
       }
-      const result = await send({ server, login, mail, timeoutMs: MAIL_LIMIT_MS, allowPrivate, ca })
       if (result.as !== 'answered') return { as: 'failed', reason: result.reason }
       const answer = parseJson(result.body)
       if (result.status >= 300)
@@ -50,6 +60,32 @@ export function createEmailChannel(options: EmailOptions): Channel {
         : { as: 'told', note: `The mail server refused ${rejected.join(', ')}.` }
     },
   }
+}
+
+/** Where the login is refused and a former one counts still, it goes again with that: of a mail nothing was said yet. */
+async function sendOnce(
+  options: EmailOptions,
+  id: string,
+  mail: ComposedMail,
+  again = false,
+): Promise<EgressResult> {
+  const { server, login, allowPrivate, ca, clock, tenant } = options
+  const request = { method: 'MAIL', url: `smtp://${server.host}`, headers: {}, body: mail.bytes }
+  const authorized = await login?.authorize(request, { idempotencyKey: id, now: clock.now() })
+  const result = await options.mail({
+    server,
+    login: authorized?.login,
+    mail,
+    timeoutMs: MAIL_LIMIT_MS,
+    allowPrivate,
+    ca,
+    ...(login && { onBehalfOf: { tenant, connectionId: login.id } }),
+  })
+  const loginRefused =
+    result.as === 'answered' && result.status >= 500 && result.headers['smtp-command']?.startsWith('AUTH')
+  if (!loginRefused || again || !authorized || !(await login?.refused(authorized.credentialVersion)))
+    return result
+  return sendOnce(options, id, mail, true)
 }
 
 function mailOf({ payload }: Alert, { to, from }: Pick<EmailOptions, 'to' | 'from'>): Promise<ComposedMail> {

@@ -6,7 +6,8 @@ const NOWHERE = 'https://no-stand-in.invalid'
 
 /**
  * The user's configuration with every connection pointed at its stand-in. Addresses, settings and secrets of the real
- * ones are left out, also where there is no stand-in: nothing in a proof can reach a provider.
+ * ones are left out, also where there is no stand-in: nothing in a proof can reach a provider. Nor is anybody told of
+ * what goes wrong in it.
  */
 export function provenConfig(
   config: Config,
@@ -17,8 +18,9 @@ export function provenConfig(
     name,
     provenConnection(declared, standIns.get(name)),
   ])
+  const { alerts: _, ...declared } = config
   return {
-    ...config,
+    ...declared,
     connections: Object.fromEntries(connections) as Record<string, ConnectionDefinition>,
     publicUrl,
     isConfig: true,

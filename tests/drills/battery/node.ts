@@ -2,6 +2,7 @@ import { writeSync } from 'node:fs'
 import { reasonOf, systemClock, systemRandom } from '../../../src/base/index.ts'
 import { defineConfig, type AlertsDefinition, type ConnectionDefinition } from '../../../src/define/index.ts'
 import { createChannels } from '../../../src/incidents/alerts/channels.ts'
+import { openly } from '../../../src/incidents/incidents.fixture.ts'
 import { createPlatform, openInstallation, TENANT, type Installation } from '../../../src/runtime/index.ts'
 import { ALL_RIGHTS } from '../../../src/vault/rights.ts'
 import { planConnection } from '../../../src/vault/plan.ts'
@@ -136,7 +137,8 @@ async function tellEveryAddress({ egress }: Installation): Promise<BatteryReady[
   ]
   const told: string[] = []
   for (const [address, alerts] of ways) {
-    const [channel] = createChannels(alerts, { clock: systemClock, egress, environment: {} })
+    const deps = { clock: systemClock, tenant: TENANT, egress, standing: openly(alerts) }
+    const [channel] = await createChannels(alerts, deps)
     if ((await channel!.tell(ALERT)).as !== 'failed') told.push(address)
   }
   return { tried: ways.length, told }
