@@ -11,6 +11,7 @@ const LOG_LINES = 400
 /** One drill: what was done, what came of it, and the witness's log. */
 export function drillSection(report: DrillReport, seed: string, startMs: number): Html {
   const { drill, history, verdict, broken, poisoned } = report
+  const leftOut = leftOutOf(verdict)
   return html`<section id="${drill.id}">
     <h3>${drill.title} ${mark(broken.length === 0)}</h3>
     <p>${drill.injected}</p>
@@ -25,7 +26,7 @@ export function drillSection(report: DrillReport, seed: string, startMs: number)
     <div class="figures">
       ${figure('effects expected', verdict.expected)}${figure('there exactly once', verdict.once)}
       ${figure('lost', verdict.lost.length)}${figure('twice', verdict.twice.length)}
-      ${figure('kept for a person', verdict.accounted.filter(({ how }) => how !== 'skipped').length)}
+      ${figure('kept for a person', keptOf(verdict))}${leftOut === 0 ? html`` : figure('too late, left out', leftOut)}
       ${figure('requests', history.requests.length)}${figure('disturbed', disturbedOf(history))}
       ${figure('nodes that died', history.died)}
     </div>
@@ -51,6 +52,16 @@ export function drillSection(report: DrillReport, seed: string, startMs: number)
 /** YES or NO, also without colours. */
 export function mark(ok: boolean): Html {
   return ok ? html`<span class="mark yes">YES</span>` : html`<span class="mark no">NO</span>`
+}
+
+/** How many effects wait for a person with their reason. */
+export function keptOf({ accounted }: Pick<DrillReport['verdict'], 'accounted'>): number {
+  return accounted.length - leftOutOf({ accounted })
+}
+
+/** How many effects the flow itself says to leave out once it is too late (`validUntil`). */
+export function leftOutOf({ accounted }: Pick<DrillReport['verdict'], 'accounted'>): number {
+  return accounted.filter(({ how }) => how === 'skipped').length
 }
 
 function figure(name: string, value: number): Html {

@@ -1,6 +1,6 @@
 import type { DrillReport, ProofReport } from '../report.ts'
 import { START_MS } from '../scenarios/play.ts'
-import { drillSection, mark } from './drillSection.ts'
+import { drillSection, keptOf, leftOutOf, mark } from './drillSection.ts'
 import { Html, html } from './html.ts'
 import { sentencesFor, type Sentence } from './sentences.ts'
 import { STYLE } from './style.ts'
@@ -45,11 +45,13 @@ export function writePage(report: ProofReport): string {
 
 function verdictSection({ ok, broken, drills, undisturbed }: ProofReport): Html {
   const effects = undisturbed.effects.filter(({ run }) => run !== undefined).length
+  const leftOut = drills.some(({ verdict }) => leftOutOf(verdict) > 0)
   if (ok)
     return html`<div class="verdict yes">
       <strong>YES: every promise held.</strong> In ${countWords(drills.length, 'drill')} everything that was
-      to happen at the providers happened exactly once, or is kept for a person with the reason. Undisturbed,
-      the same events have ${countWords(effects, 'effect')}.
+      to happen at the providers happened exactly once, or is kept for a person with the
+      reason${leftOut ? ', or was left out because the flow says that it would be too late' : ''}.
+      Undisturbed, the same events have ${countWords(effects, 'effect')}.
     </div>`
   return html`<div class="verdict no">
     <strong>NO: ${countWords(broken.length, 'promise')} did not hold.</strong>
@@ -72,6 +74,7 @@ function glanceSection({ drills }: ProofReport): Html {
             <th class="n">lost</th>
             <th class="n">twice</th>
             <th class="n">kept for a person</th>
+            <th class="n">too late, left out</th>
             <th>promise held</th>
           </tr>
         </thead>
@@ -85,6 +88,7 @@ function glanceSection({ drills }: ProofReport): Html {
                 <td class="n">${verdict.lost.length}</td>
                 <td class="n">${verdict.twice.length}</td>
                 <td class="n">${keptOf(verdict)}</td>
+                <td class="n">${leftOutOf(verdict)}</td>
                 <td>${mark(broken.length === 0)}</td>
               </tr>`,
           )}
@@ -172,7 +176,8 @@ function sentenceList(sentences: readonly Sentence[], seed: string): Html {
           <span class="soft"
             >Drill <a href="${`#${drill.id}`}">${drill.id}</a>, seed ${seed}: ${verdict.once} of
             ${verdict.expected} effects exactly once, ${verdict.lost.length} lost, ${verdict.twice.length}
-            twice, ${keptOf(verdict)} kept; <a href="${`#log-${drill.id}`}">witness’s log</a>.</span
+            twice, ${keptOf(verdict)} kept, ${leftOutOf(verdict)} left out;
+            <a href="${`#log-${drill.id}`}">witness’s log</a>.</span
           >
         </li>`,
     )}
@@ -197,10 +202,6 @@ function recordOf({ history }: DrillReport): Html {
             > `,
       )}
     </p>`
-}
-
-function keptOf({ accounted }: DrillReport['verdict']): number {
-  return accounted.filter(({ how }) => how !== 'skipped').length
 }
 
 function methodSection({ seed, version }: ProofReport): Html {

@@ -21,8 +21,9 @@ a { color: var(--mark); }
 .mark { font-weight: 600; } .mark.yes, .mark.no { border-radius: .25rem; padding: 0 .4rem; }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .5rem .3rem 0; border-bottom: 1px solid var(--line); }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.wide { overflow-x: auto; }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; }
+td.n { white-space: nowrap; } th.n { max-width: 7rem; overflow-wrap: normal; }
+.wide { overflow-x: auto; } .wide table { min-width: 44rem; }
 details { border: 1px solid var(--line); border-radius: .4rem; padding: .4rem .8rem; margin: .5rem 0; }
 summary { cursor: pointer; font-weight: 600; }
 pre { background: var(--wash); padding: .7rem; border-radius: .3rem; font: 12px/1.5 ui-monospace, monospace; overflow-x: auto; white-space: pre; max-height: 28rem; }
@@ -35,7 +36,7 @@ code { font: .92em ui-monospace, monospace; background: var(--wash); border-radi
 .figures b { display: block; font-size: 1.15rem; font-variant-numeric: tabular-nums; }
 @media print { :root { color-scheme: light; --ink: #000; --soft: #444; --paper: #fff; } body { font-size: 10.5pt; }
   main { max-width: none; padding: 0; } pre { max-height: none; white-space: pre-wrap; font-size: 7pt; }
-  details::details-content { content-visibility: visible; block-size: auto; } details, .wide { overflow: visible; }
+  details::details-content { content-visibility: visible; block-size: auto; } details, .wide { overflow: visible; } .wide table { min-width: 0; }
   .figures div, .verdict, tr, li, svg { break-inside: avoid; } h2, h3, h4, summary { break-after: avoid; } a { color: inherit; } }
 @page { margin: 16mm; }
 `
