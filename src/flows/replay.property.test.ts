@@ -266,8 +266,9 @@ describe('a run that is killed and resumed', () => {
           kills += disturbed.kills
         },
       ),
-      { numRuns: 400, interruptAfterTimeLimit: 40_000, markInterruptAsFailure: false },
+      { numRuns: 1000, interruptAfterTimeLimit: 40_000, markInterruptAsFailure: false },
     )
+    // About 290 are usual: most flows are small, and are over before they can be killed.
     expect(kills).toBeGreaterThan(100)
   }, 60_000)
 

@@ -152,7 +152,7 @@ describe('under fire', () => {
     }))
 
   it('two hundred runs that each wait for fifty events do not starve the heartbeat, and none is given up', () =>
-    attack(async (start) => {
+    attack(async (start, watcher) => {
       const many = flow(({ waitFor, event }) =>
         Promise.all(
           Array.from({ length: 50 }, (_, i) =>
@@ -167,14 +167,16 @@ describe('under fire', () => {
       const t = await start({ flows: [many] })
       await Promise.all(Array.from({ length: 200 }, (_, n) => t.deliver('thing.happened', { n })))
       for (;;) {
-        const { rows } = await t.database.pool.query<{ left: number }>(
+        const { rows } = await watcher.query<{ left: number }>(
           `select count(*)::int as left from runs where state not in ('waiting', 'dead_lettered')`,
         )
         if (rows[0]!.left === 0) break
         await pauseMs(200)
       }
-      expect(await counts(t)).toEqual([{ state: 'waiting', reason_code: null, claimed: false, count: 200 }])
-      const dead = await t.database.pool.query(`select 1 from ledger where action = 'node.declared_dead'`)
+      expect(await counts({ database: { pool: watcher } })).toEqual([
+        { state: 'waiting', reason_code: null, claimed: false, count: 200 },
+      ])
+      const dead = await watcher.query(`select 1 from ledger where action = 'node.declared_dead'`)
       expect(dead.rows).toEqual([])
     }))
 

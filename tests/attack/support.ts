@@ -1,3 +1,4 @@
+import { Client } from 'pg'
 import { defineFlow, type AnyFlow, type FlowContext } from '../../src/define/index.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { acme, startTestEngine, type TestEngine, type TestEngineOptions } from '../support/engine.ts'
@@ -13,20 +14,26 @@ export const flow = (run: (context: Context) => unknown, over: object = {}): Any
     ...over,
   })
 
-/** A database of its own, and as many engines on it as the test starts. */
+/**
+ * A database of its own, and as many engines on it as the test starts. `watcher` is a connection beside their pools: it
+ * can look while they are busy, for longer than anybody waits for a pool.
+ */
 export async function attack(
-  work: (start: (options: TestEngineOptions) => Promise<TestEngine>) => Promise<void>,
+  work: (start: (options: TestEngineOptions) => Promise<TestEngine>, watcher: Client) => Promise<void>,
 ): Promise<void> {
   const testDatabase: TestDatabase = await createTestDatabase()
+  const watcher = new Client({ connectionString: testDatabase.url })
   const engines: TestEngine[] = []
   try {
+    await watcher.connect()
     await work(async (options) => {
       const engine = await startTestEngine(testDatabase, options)
       engines.push(engine)
       return engine
-    })
+    }, watcher)
   } finally {
     await Promise.allSettled(engines.map((engine) => engine.stop()))
+    await watcher.end()
     await testDatabase.drop()
   }
 }

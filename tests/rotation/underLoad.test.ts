@@ -177,9 +177,15 @@ async function startNode(): Promise<Node> {
   }
 }
 
-/** Sends a signed webhook to one of the nodes; gives the answer's status. */
+/** Sends a signed webhook to one of the nodes, again while it says that it cannot now; gives the answer's status. */
 async function deliver(number: number, secret: string): Promise<number> {
   const body = JSON.stringify({ id: newId('evt'), data: { number } })
+  let status = 503
+  while (status === 503) status = await post(number, secret, body)
+  return status
+}
+
+async function post(number: number, secret: string, body: string): Promise<number> {
   const answer = await fetch(`${nodes[number % NODES]!.url}/webhooks/shop`, {
     method: 'POST',
     headers: {
