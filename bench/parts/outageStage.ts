@@ -73,6 +73,7 @@ export interface NodeOver {
 /** What the provider saw. */
 export interface SeenRequest {
   readonly path: string
+  /** When it left. A fake clock may move on while a request is on its way in real time: that is no slow network. */
   readonly at: number
   readonly status: number
   /** Its key was known: it answered as before, and did nothing. */
@@ -93,6 +94,7 @@ export interface OutageProvider {
 
 export const TENANT = 'default'
 export const CONNECTION = 'con_books'
+const LEFT_AT = 'x-left-at'
 /** As nodes have it: a call waits for its turn so long before its run is put aside. */
 const PATIENCE_MS = 1000
 
@@ -110,7 +112,7 @@ export interface OutageStageOptions {
 
 export async function setOutageStage(options: OutageStageOptions): Promise<OutageStage> {
   const { clock, databaseUrl } = options
-  const { provider, url, close } = await openProvider(clock)
+  const { provider, url, close } = await openProvider()
   const connector = books(options.limits ?? [])
   const flows = createFlowTable(flowsOf(connector, options.lanes ?? true))
   const connection: CallConnection = {
@@ -138,11 +140,14 @@ export async function setOutageStage(options: OutageStageOptions): Promise<Outag
   // All nodes spend of one budget, as they do by the database; here without its delay, which a fake clock cannot know.
   const authorityFor = sharedAuthority(clock)
   const nodes: OutageNode[] = []
+  let started = 0
   const connectorNamed = (name: string): AnyConnector | undefined =>
     name === 'books' ? connector : undefined
 
   const startNode = async (over: NodeOver = {}): Promise<OutageNode> => {
-    const own = open(`trestle outage node ${nodes.length}`)
+    // Taken before anything is waited for: nodes that start at once must not go by one name.
+    const name = `node ${started++}`
+    const own = open(`trestle outage ${name}`)
     const onFault = (what: string, error: unknown): void => void faults.push(`${what}: ${String(error)}`)
     const policy = { ...BREAKER_POLICY, ...options.policy }
     const shared = { database: own, clock, policy, writeEntries, onFault }
@@ -151,7 +156,7 @@ export async function setOutageStage(options: OutageStageOptions): Promise<Outag
     const egress = createEgress({ clock })
     const budgets = new Budgets({
       clock,
-      authority: authorityFor(`node ${nodes.length} ${pools.length}`),
+      authority: authorityFor(name),
       maxConnections: 10,
       patienceMs: PATIENCE_MS,
     })
@@ -161,7 +166,10 @@ export async function setOutageStage(options: OutageStageOptions): Promise<Outag
       board,
       budgets,
       breakerPolicy: policy,
-      send: (request) => egress.send(request),
+      send(request) {
+        const headers = Object.entries(request.headers) as [string, string][]
+        return egress.send({ ...request, headers: [...headers, [LEFT_AT, String(clock.now())]] })
+      },
       mail: (request) => egress.mail(request),
       async authorize(_, request) {
         options.authorize?.()
@@ -383,9 +391,11 @@ function flowsOf(connector: ReturnType<typeof books>, lanes: boolean): readonly 
   ]
 }
 
-async function openProvider(
-  clock: Clock,
-): Promise<{ provider: OutageProvider; url: string; close: () => Promise<void> }> {
+async function openProvider(): Promise<{
+  provider: OutageProvider
+  url: string
+  close: () => Promise<void>
+}> {
   const provider: OutageProvider = {
     seen: [],
     down: () => false,
@@ -401,7 +411,7 @@ async function openProvider(
     const key = request.headers['idempotency-key']
     const repeated = key !== undefined && keys.has(key)
     if (status === 200 && key !== undefined) keys.add(key)
-    provider.seen.push({ path, at: clock.now(), status, repeated, ...sold })
+    provider.seen.push({ path, at: Number(request.headers[LEFT_AT]), status, repeated, ...sold })
     provider.inFlight--
     response.writeHead(status, { 'content-type': 'application/json' })
     response.end(status === 200 ? `{"id":"i${provider.seen.length}"}` : '{"error":"away for maintenance"}')

@@ -83,6 +83,8 @@ export async function makeCall(call: CallRequest, parts: CallParts): Promise<Cal
     if (first.as !== 'unauthorized') return first
     const again = await reauthorize(attempt, authorized, first)
     if (again.as !== 'authorized') return again
+    const turnedAway = await takeAnotherTurn(attempt)
+    if (turnedAway !== undefined) return turnedAway
     const second = await sendAndJudge(attempt, again)
     return second.as === 'unauthorized' ? { ...second, as: 'parked', credential: refusedOf(call) } : second
   } finally {
@@ -102,7 +104,7 @@ interface Attempt {
   /** As the operation's input contract gave it out. */
   readonly input: unknown
   readonly request: RecordedRequest
-  readonly ticket: BudgetTicket
+  ticket: BudgetTicket
   /** On the monotonic clock, from before the beginning is committed: the exchange's time counts from here. */
   begunAt: number
   /** What it showed of the provider's health. */
@@ -174,6 +176,15 @@ async function reauthorize(
   return { as: 'parked', code: after.code, reason, exchange: answer.exchange, credential: refusedOf(call) }
 }
 
+/** What is sent a second time counts a second time. Gives what becomes of a call that cannot go now. */
+async function takeAnotherTurn(attempt: Attempt): Promise<CallOutcome | undefined> {
+  attempt.ticket.close()
+  const leave = await attempt.parts.budgets.admit(attempt.call)
+  if (leave.as === 'deferred') return leave
+  attempt.ticket = leave.ticket
+  return undefined
+}
+
 /** No credential for now: wait for it, or for a person. Faults of ours are thrown on. */
 function withoutCredential(error: unknown, call: CallRequest, clock: Clock): CallOutcome {
   if (error instanceof PermanentError) {
@@ -199,7 +210,7 @@ async function sendAndJudge(attempt: Attempt, authorized: Authorized): Promise<C
     timeoutMs: parts.breakers.timeoutMs(call, boundMs),
     allowPrivate: call.connection.allowPrivate,
     spentMs: begun - attempt.begunAt,
-    mayLeave: call.mayLeave,
+    mayLeave: () => call.mayLeave?.() !== false && ticket.leaves(),
     onBehalfOf: {
       tenant: call.tenant,
       connectionId: call.connection.id,

@@ -196,9 +196,9 @@ describe('an outage', () => {
     expect(asked.length).toBeLessThanOrEqual(7)
   })
 
-  it('ends with a ramp: one call, then more, and never more than the budget allows', async () => {
+  it('ends with a ramp: one call, then more, and never more than the budget allows to both nodes', async () => {
     await set({ limits: perSecond(20) })
-    await stage.startNode()
+    await Promise.all([stage.startNode(), stage.startNode()])
     stage.provider.down = () => true
     await stage.sow('sold', salesOf(12, 1))
     await until(isDown)

@@ -41,7 +41,7 @@ export { forecastOf, type BudgetForecast, type BudgetUse } from './forecast.ts'
 export { observedLimits, refusedBy, type ObservedLimit } from './limitHeaders.ts'
 export { NO_WANTS } from './shares.ts'
 export { HEARD_NOTHING, HOLDS_NOTHING, type HoldingGrant, type HoldingNow } from './ring.ts'
-export { gridOf, HELD_MS, type Grid } from './slots.ts'
+export { gridOf, HELD_MS, VALID_SLOTS, type Grid } from './slots.ts'
 export { parseHttpDate, retryTime } from './retryAfter.ts'
 export {
   earn,

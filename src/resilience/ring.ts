@@ -97,7 +97,9 @@ export function handRound<Node extends Holder>(
   const known = lapsed.nodes[asked.node]!
   const fresh = holding.points > 0 && (holding.heard.epoch !== known.epoch || known.holds < holding.points)
   const holds = fresh ? 0 : holding.points
-  const back: Returning = fresh
+  // Who has heard nothing may have forgotten what it was given, and used it.
+  const isSurelyUnused = !fresh && hasHeard(holding)
+  const back: Returning = !isSurelyUnused
     ? [[known.until + windowMs + LATE_MS, known.holds]]
     : handedBack(holding, known, known.holds - holds, now)
   const nodes = { ...lapsed.nodes, [asked.node]: { ...known, holds } }
@@ -145,12 +147,16 @@ function withoutLapsed<Node extends Holder>(
   let after: Returning = pool ?? [[now, allowed]]
   const kept: Record<string, Node> = {}
   for (const [id, node] of Object.entries(nodes)) {
-    const knows = id === asked.node && asked.holding.points === 0
+    const knows = id === asked.node && asked.holding.points === 0 && hasHeard(asked.holding)
     const isOver = node.holds > 0 && node.until <= now && !knows
     if (isOver) after = [...after, [node.until + windowMs + LATE_MS, node.holds]]
     kept[id] = isOver ? { ...node, holds: 0, epoch: nextEpoch(node, now), answers: 0 } : node
   }
   return { pool: after, nodes: kept }
+}
+
+function hasHeard({ heard }: HoldingNow): boolean {
+  return heard.epoch !== HEARD_NOTHING.epoch
 }
 
 function nextEpoch({ epoch }: Heard, now: number): number {

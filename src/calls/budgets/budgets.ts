@@ -5,8 +5,7 @@ import type { CallConnection, CallRequest } from '../request.ts'
 import type { BudgetAuthority, Granted, LimitAsk } from './authority.ts'
 import { AuthorityTime } from './authorityTime.ts'
 import { learnFrom } from './learn.ts'
-import type { Use } from './holding.ts'
-import { LimitLease } from './lease.ts'
+import { LimitLease, type Taken } from './lease.ts'
 import { limitsOf } from './limitsOf.ts'
 import { Lines } from './lines.ts'
 import { Room, type Waiting } from './room.ts'
@@ -24,6 +23,11 @@ export type BudgetLeave =
 
 /** Held while an attempt is made. */
 export interface BudgetTicket {
+  /**
+   * Asked right before the first byte is written: whether the call may still leave on what it took; if so, its points
+   * count from now. It may not where it was held up for so long that others may have them by now.
+   */
+  leaves(): boolean
   /** Corrects the budgets by what the answer says of the provider's own counts. */
   learn(answer: ProviderAnswer, retryAt: number | undefined): void
   /** The call is not made after all: its points are free again. */
@@ -170,13 +174,17 @@ export class Budgets {
     const spentAt = this.#options.clock.now()
     const took = wants.map(({ lease, points }) => {
       this.#spending.add(budget.connection, lease.limit.name, flow, points, spentAt)
-      return { lease, points, use: lease.take(points, now) }
+      return { lease, points, taken: lease.take(points, now) }
     })
     let open = true
     let isMade = true
     return {
       as: 'admitted',
       ticket: {
+        leaves: () => {
+          const at = this.#now()
+          return open && took.every(({ lease, taken }) => lease.leaves(taken, at))
+        },
         learn: (answer, retryAt) => this.#learn(wanting, took, answer, retryAt),
         notMade: () => {
           isMade = false
@@ -184,10 +192,10 @@ export class Budgets {
         close: () => {
           if (!open) return
           open = false
-          for (const { lease, points, use } of took) {
-            if (isMade) lease.ended(use, this.#now())
+          for (const { lease, points, taken } of took) {
+            if (isMade) lease.ended(taken, this.#now())
             else {
-              lease.notMade(use)
+              lease.notMade(taken)
               this.#spending.notMade(budget.connection, lease.limit.name, flow, points, spentAt)
             }
             lease.freed()
@@ -200,13 +208,13 @@ export class Budgets {
 
   #learn(
     { budget, flow }: Wanting,
-    took: readonly { readonly lease: LimitLease; readonly use: Use | undefined }[],
+    took: readonly { readonly lease: LimitLease; readonly taken: Taken }[],
     answer: ProviderAnswer,
     retryAt: number | undefined,
   ): void {
     const wall = this.#options.clock.now()
     const now = this.#now()
-    for (const { lease, use } of took) lease.ended(use, now)
+    for (const { lease, taken } of took) lease.ended(taken, now)
     const limited = learnFrom(answer, {
       took,
       table: budget.connection.connector.limitHeaders ?? [],
@@ -417,9 +425,16 @@ export class Budgets {
     began: number,
   ): void {
     const ended = this.#options.clock.monotonic()
-    for (const { now } of granted) this.#time.read(now, began, ended)
+    const wasSet = granted.filter(({ now }) => this.#time.read(now, began, ended)).length > 0
     const now = this.#now()
-    for (const [i, { lease, ask }] of asked.entries()) lease.granted(granted[i]!.grant, ask.ask, now)
+    for (const { leases } of this.#budgets.values())
+      for (const lease of leases.values()) {
+        if (wasSet) lease.startAnew(now)
+        lease.isSureWithin(this.#time.errorMs)
+      }
+    // What was granted by the time before is as good as lost.
+    for (const [i, { lease, ask }] of wasSet ? [] : asked.entries())
+      lease.granted(granted[i]!.grant, ask.ask, now, granted[i]!.now)
     for (const budget of new Set(asked.map((one) => one.budget))) this.#dispatch(budget)
   }
 
@@ -462,11 +477,21 @@ export class Budgets {
 
 function leaseOf(budget: ConnectionBudget, limit: LimitDefinition): LimitLease {
   let lease = budget.leases.get(limit.name)
-  if (lease === undefined || lease.limit !== limit) {
+  if (lease === undefined || !allowsAlike(lease.limit, limit)) {
     lease = new LimitLease(limit)
     budget.leases.set(limit.name, lease)
   }
   return lease
 }
 
-const NO_TICKET: BudgetTicket = { learn: () => {}, notMade: () => {}, close: () => {} }
+/** A connector that is loaded twice has limits of its own each time; they are the same ones. */
+function allowsAlike(one: LimitDefinition, other: LimitDefinition): boolean {
+  return (
+    one === other ||
+    (one.allowed === other.allowed &&
+      one.windowMs === other.windowMs &&
+      one.concurrency === other.concurrency)
+  )
+}
+
+const NO_TICKET: BudgetTicket = { leaves: () => true, learn: () => {}, notMade: () => {}, close: () => {} }

@@ -4,8 +4,7 @@ import { DAY, MINUTE, SECOND } from '../../base/index.ts'
 import type { LimitDefinition, Priority } from '../../define/index.ts'
 import { exchange, NEW_BUDGET, NO_WANTS, type BudgetGrant, type BudgetState } from '../../resilience/index.ts'
 import { busiestWindow, type Used } from '../../resilience/busiestWindow.fixture.ts'
-import { LimitLease } from './lease.ts'
-import type { Use } from './holding.ts'
+import { LimitLease, type Taken } from './lease.ts'
 
 const START = 1_795_338_000_000
 const ID = { tenant: 'default', id: 'con_1' }
@@ -32,6 +31,8 @@ const play = fc.record({
       calls: fc.integer({ min: 0, max: 20 }),
       points: fc.constantFrom(1, 1, 1, 3),
       tookMs: fc.integer({ min: 0, max: 1500 }),
+      /** Between its leave and its first byte: a credential, a commit, a socket. */
+      heldUpMs: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 5000 })),
       priority: fc.constantFrom<Priority>('interactive', 'normal', 'bulk'),
       asks: fc.constantFrom(...FATES, undefined),
       /** The process ends, and another begins in its place. */
@@ -42,10 +43,19 @@ const play = fc.record({
 })
 type Play = typeof play extends fc.Arbitrary<infer Of> ? Of : never
 
+interface AtTheDoor {
+  readonly lease: LimitLease
+  readonly taken: Taken
+  readonly points: number
+  readonly leavesAt: number
+  readonly tookMs: number
+}
+
 /** Nodes that ask, lose answers, stand still, die and spend whatever they are given at once. */
 function playThrough(
   { allowed, windowMs, acts, ourPart }: Play,
   leaseOf = (of: LimitDefinition) => new LimitLease(of),
+  mayLeave = ({ lease, taken }: AtTheDoor, now: number) => lease.leaves(taken, now),
 ) {
   const definition = limit({ allowed, windowMs })
   let state: BudgetState = {
@@ -54,15 +64,22 @@ function playThrough(
   }
   const nodes = Array.from({ length: 4 }, (_, i) => ({ name: `n${i}`, lease: leaseOf(definition) }))
   const counted: Used[] = []
-  const underWay: { readonly lease: LimitLease; readonly use: Use | undefined; readonly endsAt: number }[] =
-    []
+  const atTheDoor: AtTheDoor[] = []
+  const underWay: { readonly lease: LimitLease; readonly taken: Taken; readonly endsAt: number }[] = []
   let now = START
   let lives = 0
   for (const act of acts) {
     now += act.gapMs
+    for (const call of atTheDoor.splice(0)) {
+      if (call.leavesAt > now) atTheDoor.push(call)
+      else if (mayLeave(call, now)) {
+        counted.push([now, call.points])
+        underWay.push({ ...call, endsAt: now + call.tookMs })
+      } else underWay.push({ ...call, endsAt: now })
+    }
     for (const call of underWay.splice(0))
       if (call.endsAt <= now) {
-        call.lease.ended(call.use, call.endsAt)
+        call.lease.ended(call.taken, call.endsAt)
         call.lease.freed()
       } else underWay.push(call)
     if (act.dies === 0) nodes[act.node] = { name: `again${++lives}`, lease: leaseOf(definition) }
@@ -79,9 +96,9 @@ function playThrough(
     }
     for (let i = 0; i < act.calls; i++) {
       if (lease.lacks(act.points, act.priority, now) !== undefined) continue
-      const use = lease.take(act.points, now)!
-      underWay.push({ lease, use, endsAt: now + act.tookMs })
-      counted.push([now, use.points])
+      const points = Math.min(act.points, Math.floor(allowed * ourPart) || 1)
+      const leavesAt = now + act.heldUpMs
+      atTheDoor.push({ lease, taken: lease.take(act.points, now), points, leavesAt, tookMs: act.tookMs })
     }
   }
   return busiestWindow(counted, windowMs)
@@ -98,12 +115,21 @@ describe('what nodes hold of a short window', () => {
   })
 
   it('and this check notices points that come back too soon', () => {
-    const hasty = (of: LimitDefinition): LimitLease => new LimitLease({ ...of, windowMs: of.windowMs * 0.8 })
+    const hasty = (of: LimitDefinition): LimitLease => new LimitLease({ ...of, windowMs: of.windowMs / 2 })
+    const atOnce = (one: Play): Play => ({ ...one, acts: one.acts.map((act) => ({ ...act, heldUpMs: 0 })) })
     const late = fc.check(
-      fc.property(play, (one) => playThrough(one, hasty) <= one.allowed),
+      fc.property(play, (one) => playThrough(atOnce(one), hasty) <= one.allowed),
       { numRuns: 20_000, endOnFailure: true },
     )
     expect(late.failed).toBe(true)
+  })
+
+  it('and calls that leave whenever they are ready', () => {
+    const careless = fc.check(
+      fc.property(play, (one) => playThrough(one, undefined, () => true) <= one.allowed),
+      { numRuns: 20_000, endOnFailure: true },
+    )
+    expect(careless.failed).toBe(true)
   })
 })
 
@@ -130,15 +156,14 @@ function saturate(
   }))
   const spent = nodes.map(() => 0)
   const counted: Used[] = []
-  const underWay: { readonly lease: LimitLease; readonly use: Use | undefined; readonly endsAt: number }[] =
-    []
+  const underWay: { readonly lease: LimitLease; readonly taken: Taken; readonly endsAt: number }[] = []
   let longestGapMs = 0
   let last = START + seconds * 200
   for (let ms = 0; ms < seconds * SECOND; ms++) {
     const now = START + ms
     while (underWay.length > 0 && underWay[0]!.endsAt <= now) {
-      const { lease, use, endsAt } = underWay.shift()!
-      lease.ended(use, endsAt)
+      const { lease, taken, endsAt } = underWay.shift()!
+      lease.ended(taken, endsAt)
       lease.freed()
     }
     for (const [i, node] of nodes.entries()) {
@@ -163,7 +188,9 @@ function saturate(
       }
       while (node.waiting > 0 && lease.lacks(points, priority, now) === undefined) {
         node.waiting--
-        underWay.push({ lease, use: lease.take(points, now), endsAt: now + tookMs })
+        const taken = lease.take(points, now)
+        expect(lease.leaves(taken, now)).toBe(true)
+        underWay.push({ lease, taken, endsAt: now + tookMs })
         counted.push([now, points])
         if (ms < seconds * 200) continue
         spent[i]! += points

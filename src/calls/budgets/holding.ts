@@ -1,18 +1,23 @@
 import { HEARD_NOTHING, type HoldingGrant, type HoldingNow } from '../../resilience/index.ts'
+import { CORRECTED } from './authorityTime.ts'
 import { Jitter } from './jitter.ts'
 
 /** Points that a call took. */
 export interface Use {
-  readonly at: number
+  /** When it left; until then, when it took them. */
+  at: number
   readonly points: number
   /** What this node had used of the window then, these included. */
-  readonly inWindow: number
+  inWindow: number
   /** Of all that this node had used, how much had been refused by then. */
-  readonly refusedBefore: number
+  refusedBefore: number
   hasEnded: boolean
 }
 
-/** Nodes do not know the authority's time quite alike: what passes from one to another comes back so much later. */
+/**
+ * What passes from one node to another comes back so much later, and by what either may be wrong about the authority's
+ * time.
+ */
 const CLOCKS_DIFFER_MS = 20
 /**
  * How long the quickest call takes is an estimate, and a window that is full to the last point forgives no
@@ -20,6 +25,8 @@ const CLOCKS_DIFFER_MS = 20
  */
 const EDGE_MS = 4
 const EDGE_OF_WINDOW = 0.004
+/** What this node's reading of the authority's time may be set forward within a window. */
+const SET_FORWARD = CORRECTED
 
 interface Stretch {
   readonly at: number
@@ -27,9 +34,9 @@ interface Stretch {
 }
 
 /**
- * The points of a short window that this node holds. Each is free, taken by a call under way, or on its way back: a
- * window after its call, and later by as much as the call took longer than the quickest, for the provider may have
- * counted it so much later. Times are the authority's.
+ * The points of a short window that this node holds. Each is free, taken by a call that has not left yet or by one
+ * under way, or on its way back: a window after its call left, and later by as much as the call took longer than the
+ * quickest, for the provider may have counted it so much later. Times are the authority's.
  */
 export class Holding {
   readonly #windowMs: number
@@ -42,6 +49,8 @@ export class Holding {
   #free = 0
   /** Soonest first. */
   #onTheWay: Stretch[] = []
+  /** Of calls that are being made ready: a credential, a commit or a socket may take long. They leave by `#until`. */
+  readonly #atTheDoor = new Set<Use>()
   /** In the order in which they left. */
   readonly #underWay = new Set<Use>()
   /** Of the window that ends now, oldest first. */
@@ -52,10 +61,12 @@ export class Holding {
   #back: (readonly [at: number, points: number])[] = []
   #told = 0
   #heard = HEARD_NOTHING
+  /** How far the times that it is given may be from the authority's. */
+  #errorMs = 0
 
   constructor(windowMs: number) {
     this.#windowMs = windowMs
-    this.#awayMs = windowMs + Math.min(EDGE_MS, windowMs * EDGE_OF_WINDOW)
+    this.#awayMs = windowMs * (1 + SET_FORWARD) + Math.min(EDGE_MS, windowMs * EDGE_OF_WINDOW)
     this.#jitter = new Jitter(windowMs)
   }
 
@@ -95,8 +106,23 @@ export class Holding {
       refusedBefore: this.#refused,
       hasEnded: false,
     }
-    this.#underWay.add(use)
+    this.#atTheDoor.add(use)
     return use
+  }
+
+  /** Whether the call may leave now; if so, it is taken to do so. It may not when what it took is no longer held here. */
+  leaves(use: Use, now: number): boolean {
+    this.#update(now)
+    if (!this.#atTheDoor.delete(use)) return false
+    this.#underWay.add(use)
+    if (use.at === now) return true
+    this.#forgetTaken(use)
+    this.#inWindow += use.points
+    this.#taken.push({ at: now, points: use.points })
+    use.at = now
+    use.inWindow = this.#inWindow
+    use.refusedBefore = this.#refused
+    return true
   }
 
   /** The call's answer is here, or none will come. */
@@ -104,13 +130,18 @@ export class Holding {
     if (use.hasEnded) return
     use.hasEnded = true
     const lateMs = this.#jitter.lateMs(now - use.at)
-    if (this.#underWay.delete(use)) this.#returnAt(use.at + this.#awayMs + lateMs, use.points)
+    if (this.#underWay.delete(use) || this.#atTheDoor.delete(use))
+      this.#returnAt(use.at + this.#awayMs + lateMs, use.points)
   }
 
   /** The provider refused the call: it did not count it. */
   refused(use: Use): void {
-    const at = this.#taken.findLastIndex((taken) => taken.at === use.at && taken.points === use.points)
     this.#refused += use.points
+    this.#forgetTaken(use)
+  }
+
+  #forgetTaken(use: Use): void {
+    const at = this.#taken.findLastIndex((taken) => taken.at === use.at && taken.points === use.points)
     if (at === -1) return
     this.#taken.splice(at, 1)
     this.#inWindow -= use.points
@@ -123,19 +154,21 @@ export class Holding {
 
   /** The call was not made after all. */
   notMade(use: Use): void {
-    if (this.#underWay.delete(use)) this.#free += use.points
+    if (this.#underWay.delete(use) || this.#atTheDoor.delete(use)) this.#free += use.points
     this.refused(use)
   }
 
   /** When more of it is free; `undefined`: none is on its way. */
   nextAt(now: number): number | undefined {
     this.#update(now)
-    const [first] = this.#onTheWay
-    for (const use of this.#underWay) {
-      const at = this.#surelyBack(use)
-      return first === undefined ? at : Math.min(first.at, at)
-    }
-    return first?.at
+    const [onTheWay] = this.#onTheWay
+    const [underWay] = this.#underWay
+    const times = [
+      ...(onTheWay === undefined ? [] : [onTheWay.at]),
+      ...(underWay === undefined ? [] : [this.#surelyBack(underWay)]),
+      ...(this.#atTheDoor.size === 0 ? [] : [now + this.#awayMs]),
+    ]
+    return times.length === 0 ? undefined : Math.min(...times)
   }
 
   /** Hands everything back. */
@@ -152,6 +185,22 @@ export class Holding {
     return { points: this.#total, back: [...this.#back], heard: this.#heard, used: this.#inWindow }
   }
 
+  /** Its times may be so far from the authority's. */
+  isSureWithin(errorMs: number): void {
+    this.#errorMs = errorMs
+  }
+
+  /** Its times mean nothing any more: as if it had never been given anything. */
+  startAnew(): void {
+    this.#forget()
+    this.#taken = []
+    this.#inWindow = 0
+    this.#told = 0
+    this.#until = 0
+    this.#share = 0
+    this.#heard = HEARD_NOTHING
+  }
+
   /** What it answered. */
   receive({ fresh, more, share, until, answer }: HoldingGrant, now: number): void {
     this.#heard = answer
@@ -162,7 +211,7 @@ export class Holding {
     this.#share = share
     for (const [at, points] of more) {
       this.#total += points
-      this.#returnAt(at, points)
+      this.#returnAt(at <= now ? at : at + this.#errorMs, points)
     }
     this.#update(now)
   }
@@ -187,8 +236,23 @@ export class Holding {
       over++
     }
     if (over > 0) this.#taken.splice(0, over)
-    if (now >= this.#until) this.#share = 0
+    if (now >= this.#until) this.#lapse()
     if (this.#total > this.#share) this.#shed(now)
+  }
+
+  /** Nothing is its own any more, and no call leaves that has not left: from now on others may use these points. */
+  #lapse(): void {
+    this.#share = 0
+    for (const use of this.#atTheDoor) this.#free += use.points
+    this.#turnAway()
+  }
+
+  #turnAway(): void {
+    for (const use of this.#atTheDoor) {
+      use.hasEnded = true
+      this.#forgetTaken(use)
+    }
+    this.#atTheDoor.clear()
   }
 
   /** Hands back what is not its own any more: free ones first, then those that return soonest. */
@@ -198,18 +262,19 @@ export class Holding {
       this.#back.push([at, points])
       this.#total -= points
     }
+    const apart = CLOCKS_DIFFER_MS + this.#errorMs
     const free = Math.min(this.#free, this.#total - this.#share)
     this.#free -= free
     hand(now, free)
     while (this.#onTheWay.length > 0 && this.#total > this.#share) {
       const first = this.#onTheWay.shift()!
       const points = Math.min(first.points, this.#total - this.#share)
-      hand(first.at + CLOCKS_DIFFER_MS, points)
+      hand(first.at + apart, points)
       if (points < first.points) this.#onTheWay.unshift({ at: first.at, points: first.points - points })
     }
-    // All of it is wanted back: calls under way too, by when they surely are.
+    // All of it is wanted back: of calls under way too, by when they surely are. Those at the door keep theirs.
     if (this.#share > 0) return
-    for (const use of this.#underWay) hand(this.#surelyBack(use) + CLOCKS_DIFFER_MS, use.points)
+    for (const use of this.#underWay) hand(this.#surelyBack(use) + apart, use.points)
     this.#underWay.clear()
   }
 
@@ -227,6 +292,7 @@ export class Holding {
     this.#total = 0
     this.#free = 0
     this.#onTheWay = []
+    this.#turnAway()
     this.#underWay.clear()
     this.#back = []
   }

@@ -12,7 +12,9 @@
  *    others, or is deferred to a time of its own.
  * 3. What is told to the authority may be lost on the way, and so may its answer: then points come back later, never
  *    sooner.
- * 4. A call that waited for its points is sent only if its breaker is closed still.
+ * 4. The points of a call count from when its first byte leaves. Where it was held up for so long on its way there that
+ *    others may have them, it does not leave. What is sent twice, with another credential, counts twice.
+ * 5. A call that waited for its points is sent only if its breaker is closed still.
  */
 export { createMemoryAuthority } from './authority.ts'
 export { Budgets, type BudgetTicket } from './budgets.ts'

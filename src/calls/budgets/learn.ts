@@ -1,11 +1,10 @@
 import type { LimitDefinition, LimitHeaders, ProviderAnswer } from '../../define/index.ts'
 import { observedLimits, refusedBy, type ObservedLimit } from '../../resilience/index.ts'
-import type { Use } from './holding.ts'
-import type { LimitLease } from './lease.ts'
+import type { LimitLease, Taken } from './lease.ts'
 
 interface Learning {
   /** Of the limits that the call counted against, and what it took of each. */
-  readonly took: readonly { readonly lease: LimitLease; readonly use: Use | undefined }[]
+  readonly took: readonly { readonly lease: LimitLease; readonly taken: Taken }[]
   readonly table: readonly LimitHeaders[]
   /** The time that the provider named, on the wall clock. */
   readonly retryAt: number | undefined
@@ -25,12 +24,12 @@ export function learnFrom(answer: ProviderAnswer, learning: Learning): string[] 
   const limits = leases.map(({ limit }) => limit)
   const emptied = new Set<LimitLease>()
   const left = new Set<LimitLease>()
-  if (answer.status === 429) for (const { lease, use } of took) lease.uncounted(use)
+  if (answer.status === 429) for (const { lease, taken } of took) lease.uncounted(taken)
   for (const observed of observedLimits(answer.headers, wall, table)) {
     const about = matching(observed, limits)
     const found = took.find(({ lease }) => lease.limit === about)
     if (found === undefined) continue
-    const { lease, use } = found
+    const { lease, taken } = found
     const { remaining, resetAt } = observed
     const allowed = isSame(observed, lease.limit) ? observed.allowed : undefined
     const isCertain = isSame(observed, lease.limit) || observed.allowed === lease.limit.allowed
@@ -40,7 +39,7 @@ export function learnFrom(answer: ProviderAnswer, learning: Learning): string[] 
         ...(isCertain ? { remaining } : {}),
         ...(resetAt === undefined ? {} : { resetAt: now + (resetAt - wall) }),
       },
-      use,
+      taken,
       now,
     )
     if (remaining > 0) {

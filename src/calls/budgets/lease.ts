@@ -5,6 +5,7 @@ import {
   HELD_MS,
   HOLDS_NOTHING,
   NO_WANTS,
+  VALID_SLOTS,
   type BudgetAsk,
   type BudgetGrant,
   type Grid,
@@ -20,6 +21,14 @@ interface Slice {
   /** When they can no longer be used, on the authority's clock. */
   readonly until: number
   points: number
+}
+
+/** What a call took of one limit. */
+export interface Taken {
+  /** Of a short window. */
+  readonly use: Use | undefined
+  /** Of a long one: points by the slot that they count in. */
+  readonly parts: readonly (readonly [slot: number, points: number])[]
 }
 
 /** What an answer said of the limit. */
@@ -115,32 +124,44 @@ export class LimitLease {
   }
 
   /** Takes the points, and a place. Only after {@link lacks} found nothing lacking. */
-  take(points: number, now: number): Use | undefined {
+  take(points: number, now: number): Taken {
     this.#inFlight++
     let left = this.#whole(points)
     if (this.#holding !== undefined) {
       const total = this.#holding.total(now)
       this.#credit = { points: Math.max(-total / 2, this.#earned(now) - left), at: now }
-      return this.#holding.take(left, now)
+      return { use: this.#holding.take(left, now), parts: [] }
     }
+    const parts: [number, number][] = []
     for (const slice of this.#slices) {
       if (left === 0) break
-      if (slice.until <= now) continue
+      if (slice.until <= now || slice.points === 0) continue
       const taken = Math.min(left, slice.points)
       slice.points -= taken
       left -= taken
+      parts.push([slice.slot, taken])
     }
-    return undefined
+    return { use: undefined, parts }
+  }
+
+  /**
+   * Whether the call that took this may still leave; if so, it leaves now, and its points count from now on. It may not
+   * when so much time has passed that others may have them.
+   */
+  leaves({ use, parts }: Taken, now: number): boolean {
+    if (use !== undefined) return this.#holding!.leaves(use, now)
+    return parts.every(([slot]) => now < (slot + VALID_SLOTS) * this.#grid.slotMs)
   }
 
   /** The answer to a call that took points is here, or none will come. */
-  ended(use: Use | undefined, now: number): void {
+  ended({ use }: Taken, now: number): void {
     if (use !== undefined) this.#holding?.ended(use, now)
   }
 
   /** A call that took points was not made after all. */
-  notMade(use: Use | undefined): void {
+  notMade({ use, parts }: Taken): void {
     if (use !== undefined) this.#holding?.notMade(use)
+    for (const [slot, points] of parts) this.#giveBack({ slot, points })
   }
 
   /** A call that took a place has ended. */
@@ -156,7 +177,7 @@ export class LimitLease {
   }
 
   /** What the provider said of the limit in its answer to a call that had taken this. */
-  see(seen: Omit<Seen, 'at' | 'ours'>, use: Use | undefined, now: number): void {
+  see(seen: Omit<Seen, 'at' | 'ours'>, { use }: Taken, now: number): void {
     const before = this.#seen
     // Of several answers the one that had least left tells most.
     const isLess =
@@ -173,7 +194,7 @@ export class LimitLease {
   }
 
   /** The provider refused the call that had taken this, and did not count it. */
-  uncounted(use: Use | undefined): void {
+  uncounted({ use }: Taken): void {
     if (use !== undefined) this.#holding?.refused(use)
   }
 
@@ -231,9 +252,10 @@ export class LimitLease {
     return { tenant, connectionId: id, limit: this.limit, ask: this.ask(NO_WANTS, 0, now) }
   }
 
-  /** Takes in what was granted. */
-  granted(grant: BudgetGrant, asked: Omit<BudgetAsk, 'node'>, now: number): void {
-    for (const { slot, points } of grant.slices) this.#slices.push({ slot, until: now + HELD_MS, points })
+  /** Takes in what was granted, at `grantedAt`: from then it counts, however long the answer was on its way. */
+  granted(grant: BudgetGrant, asked: Omit<BudgetAsk, 'node'>, now: number, grantedAt = now): void {
+    for (const { slot, points } of grant.slices)
+      this.#slices.push({ slot, until: grantedAt + HELD_MS, points })
     this.#slices.sort((a, b) => a.until - b.until)
     if (this.#holding?.total(now) === 0) this.#credit = { points: this.#unit.points, at: now }
     this.#holding?.receive(grant.holding, now)
@@ -246,6 +268,20 @@ export class LimitLease {
     this.#freeAt = grant.freeAt
     const waiting = PRIORITIES.reduce((sum, priority) => sum + asked.waiting[priority], 0)
     if (this.#atHand(now) < waiting) this.#scarceUntil = now + ASK_AGAIN_MS
+  }
+
+  /** The authority's time is known so well, as far as this node can tell. */
+  isSureWithin(errorMs: number): void {
+    this.#holding?.isSureWithin(errorMs)
+  }
+
+  /** The authority's time was set: nothing that is held is worth anything, and neither are its times. */
+  startAnew(now: number): void {
+    this.#holding?.startAnew()
+    this.#slices = []
+    this.#credit = { points: 1, at: now }
+    this.#scarceUntil = 0
+    this.#blockedUntil = 0
   }
 
   /** When a call that waits may next find what it lacks; `undefined`: not before something is granted. */
@@ -324,7 +360,7 @@ export class LimitLease {
       this.#giveBack(this.#slices.shift()!)
   }
 
-  #giveBack({ slot, points }: Slice): void {
+  #giveBack({ slot, points }: Pick<Slice, 'slot' | 'points'>): void {
     if (points > 0) this.#unused.set(slot, (this.#unused.get(slot) ?? 0) + points)
   }
 }
