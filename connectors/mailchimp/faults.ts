@@ -31,7 +31,7 @@ export function classify(answer: ProviderAnswer, now: number): Classification | 
 
 /** A key is good at its own data centre only, so a wrong `server` looks like a wrong key. */
 function withServer(reason: string): string {
-  return `${reason} The setting "server" must be what stands after the hyphen of the API key.`
+  return `${reason} With an API key, the setting "server" must be what stands after its hyphen.`
 }
 
 /** `{ type, title, status, detail, instance, errors: [{ field, message }] }` as a code and a sentence. */

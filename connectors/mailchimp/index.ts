@@ -20,19 +20,46 @@ import { listMembers, retrieveMember, unsubscribeMember, updateMember, upsertMem
 import { listMemberTags, tagMember } from './tags.ts'
 import { events, webhooks } from './webhooks.ts'
 
+/** Where the account says which data centre it is at, and which account it is. */
+const METADATA_URL = 'https://login.mailchimp.com/oauth2/metadata'
+
 /**
- * The connector. A connection needs the secret `token` (an API key, or an access token of an app) and the setting
- * `server`: what stands after the hyphen of the key.
+ * The connector. A connection has the secret `token` (an API key) and the setting `server`, what stands after the hyphen
+ * of the key; or `clientId` and `clientSecret` of an app, and a person who agrees in a browser, which brings the rest.
  */
 export const mailchimp = defineConnector({
   name: 'mailchimp',
   title: 'Mailchimp',
   baseUrl: 'https://{server}.api.mailchimp.com',
   settings: { server: 'the data centre: what stands after the hyphen of the API key, such as us19' },
-  // "using either a Bearer Token or Basic Auth", for keys as for tokens of OAuth, which never expire:
-  // https://mailchimp.com/developer/release-notes/changes-when-using-multiple-authorization-methods/ and
-  // https://mailchimp.com/developer/marketing/guides/access-user-data-oauth-2/, read 2026-11-23.
-  auth: { kind: 'bearer' },
+  // "We don't expire tokens, so you won't need to use refresh_token"; the metadata wants `Authorization: OAuth <token>`:
+  // https://developer.mailchimp.com/documentation/mailchimp/guides/how-to-use-oauth2/ and
+  // https://mailchimp.com/developer/marketing/guides/access-user-data-oauth-2/, read 2026-11-23. There are no scopes.
+  auth: {
+    kind: 'oauth2',
+    authorizeUrl: 'https://login.mailchimp.com/oauth2/authorize',
+    tokenUrl: 'https://login.mailchimp.com/oauth2/token',
+    scopes: [],
+    clientAuth: 'post',
+    // The documented answer is { access_token, expires_in: 0, scope: null }.
+    quirks: { noRefreshToken: true, tokenTypeMissing: true },
+    account: [
+      {
+        from: { kind: 'request', url: METADATA_URL, scheme: 'OAuth', field: 'dc' },
+        to: { kind: 'setting', name: 'server' },
+      },
+      // No call needs it; a second authorization must be of the same account.
+      // https://developer.mailchimp.com/documentation/mailchimp/reference/root/, read 2026-11-23.
+      {
+        from: { kind: 'request', url: '/3.0/', field: 'account_id' },
+        to: { kind: 'setting', name: 'accountId' },
+        optional: true,
+      },
+    ],
+    // "using either a Bearer Token or Basic Auth", for keys as for tokens of OAuth:
+    // https://mailchimp.com/developer/release-notes/changes-when-using-multiple-authorization-methods/, read 2026-11-23.
+    alternatives: [{ kind: 'bearer' }],
+  },
   operations: {
     account: { ping },
     lists: { list: listLists, retrieve: retrieveList, mergeFields: listMergeFields },

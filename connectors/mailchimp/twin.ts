@@ -6,7 +6,8 @@
  * cannot be subscribed again, addresses that were deleted for good, webhooks that nothing signs, whose times are whole
  * seconds.
  */
-import { createTwin, systemClock, type Clock, type Twin } from 'trestle/testing'
+import { createTwin, systemClock, type Clock, type OAuthServer, type Twin } from 'trestle/testing'
+import { createTwinAccount, OAUTH_PATHS } from './twinAccount.ts'
 import { problem, timeText, type MailchimpState, type TwinCampaign, type TwinMember } from './twinAudience.ts'
 import { createMembers } from './twinMembers.ts'
 import { mailchimpRoutes } from './twinRoutes.ts'
@@ -17,6 +18,10 @@ export type { MailchimpState, TwinAudience, TwinCampaign, TwinMember } from './t
 export interface MailchimpTwinOptions {
   /** Default `key-of-the-twin-us1`. */
   readonly apiKey?: string
+  /** The app that may be authorized by OAuth. Default `mailchimp-client`, `mailchimp-client-secret`. */
+  readonly client?: { readonly id: string; readonly secret: string }
+  /** The account's name. Another is another account. Default `Salon Example`. */
+  readonly accountName?: string
   /** The id of the audience that there is at first. Default `a1b2c3d4e5`. */
   readonly listId?: string
   /** Waits before further attempts of a webhook. Default: for 75 minutes. */
@@ -58,7 +63,13 @@ export interface MailchimpTwinMethods {
 }
 
 export type MailchimpTwin = Twin<MailchimpState> &
-  MailchimpTwinMethods & { readonly apiKey: string; readonly listId: string }
+  MailchimpTwinMethods & {
+    readonly apiKey: string
+    readonly listId: string
+    readonly oauth: OAuthServer
+    /** For `tokenUrl` of a connection, so that the twin stands in for Mailchimp's login server, too. */
+    readonly tokenUrl: () => string
+  }
 
 /** Makes a twin of Mailchimp. It does nothing before `start`. */
 export function createMailchimpTwin(options: MailchimpTwinOptions = {}): MailchimpTwin {
@@ -71,6 +82,13 @@ export function createMailchimpTwin(options: MailchimpTwinOptions = {}): Mailchi
     Array.from({ length }, () => Math.floor(core.random.next() * 16).toString(16)).join('')
   const members = createMembers({ state, digits, now })
   members.addAudience('Newsletter', listId)
+  const account = createTwinAccount({
+    clock,
+    seed: options.seed ?? 'mailchimp',
+    client: options.client ?? { id: 'mailchimp-client', secret: 'mailchimp-client-secret' },
+    server: 'us1',
+    accountName: options.accountName ?? 'Salon Example',
+  })
   const teller = createTeller({ now, send: (webhook) => core.webhooks.send(webhook) })
 
   const found = ({ email, listId: list = listId }: Address) => {
@@ -149,14 +167,18 @@ export function createMailchimpTwin(options: MailchimpTwinOptions = {}): Mailchi
   const core: Twin<MailchimpState> = createTwin<MailchimpState>({
     name: 'mailchimp',
     state,
-    routes: mailchimpRoutes({
-      state,
-      members,
-      tellChange: (audience, change) => void teller.change(audience, change, 'api'),
-      tellRemoved: (audience, member) => void teller.removed(audience, member, 'api'),
-    }),
-    authorize: ({ headers }) =>
-      isKey(headers['authorization'] ?? '', apiKey)
+    routes: [
+      ...account.routes,
+      ...mailchimpRoutes({
+        state,
+        members,
+        tellChange: (audience, change) => void teller.change(audience, change, 'api'),
+        tellRemoved: (audience, member) => void teller.removed(audience, member, 'api'),
+      }),
+    ],
+    authorize: ({ headers, path }) =>
+      account.mayAsk({ headers, path }) ||
+      (path !== OAUTH_PATHS.metadata && isKey(headers['authorization'] ?? '', apiKey))
         ? undefined
         : {
             status: 401,
@@ -184,7 +206,8 @@ export function createMailchimpTwin(options: MailchimpTwinOptions = {}): Mailchi
     clock,
     witnessFile: options.witnessFile,
   })
-  return Object.assign(core, methods, { apiKey, listId })
+  const tokenUrl = (): string => `${core.url}${OAUTH_PATHS.token}`
+  return Object.assign(core, methods, { apiKey, listId, oauth: account.oauth, tokenUrl })
 }
 
 const TITLES: Readonly<Record<number, string>> = {

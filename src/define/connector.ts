@@ -157,8 +157,13 @@ const SETTING_IN_URL = /\{([^{}]*)\}/g
 export function baseUrlFor({ baseUrl }: Pick<AnyConnector, 'baseUrl'>, settings: Settings): string {
   return baseUrl.replaceAll(SETTING_IN_URL, (whole, name: string) => {
     const value = Object.hasOwn(settings, name) ? settings[name]! : ''
-    return /^[a-z0-9-]+$/i.test(value) ? value : whole
+    return isPartOfHost(value) ? value : whole
   })
+}
+
+/** Whether a setting can stand in a base URL: within one label of its host's name. */
+export function isPartOfHost(setting: string): boolean {
+  return /^[a-z0-9-]+$/i.test(setting)
 }
 
 function checkLimits(

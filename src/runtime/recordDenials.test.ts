@@ -5,9 +5,38 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { createTestDatabase, type TestDatabase } from '../../tests/support/database.ts'
 import { systemClock, systemRandom } from '../base/index.ts'
 import type { Database } from '../db/index.ts'
+import { defineConnector, defineOperation } from '../define/index.ts'
+import { createChannels } from '../incidents/index.ts'
+import { ALERT } from '../../tests/egress/alert.ts'
+import { z } from 'zod'
 import type { EgressRequest } from '../egress/index.ts'
 import { openInstallation, type Installation } from './installation.ts'
 import { recordDenials } from './recordDenials.ts'
+
+const books = defineConnector({
+  name: 'books',
+  title: 'Books',
+  baseUrl: 'https://books.example.com',
+  auth: {
+    kind: 'oauth2',
+    tokenUrl: 'https://10.0.0.1/token',
+    revocationUrl: 'https://10.0.0.3/revoke',
+    scopes: [],
+    clientAuth: 'post',
+  },
+  operations: {
+    ping: defineOperation({
+      summary: 'ping',
+      input: z.object({}),
+      output: z.object({}),
+      idempotency: { kind: 'natural' },
+      request: () => ({ method: 'GET', path: '/ping' }),
+    }),
+  },
+  events: {},
+  limits: [],
+  check: { operation: 'ping', input: {} },
+})
 
 let test: TestDatabase
 let folder: string
@@ -16,7 +45,19 @@ beforeAll(async () => {
   test = await createTestDatabase()
   folder = await mkdtemp(join(tmpdir(), 'trestle-denials-'))
   installation = await openInstallation({
-    config: { connections: {}, flows: [], isConfig: true },
+    config: {
+      connections: {
+        books: books.connect({ secrets: { clientId: 'id', clientSecret: 'secret', refreshToken: 'token' } }),
+      },
+      flows: [],
+      alerts: {
+        webhook: {
+          url: 'https://10.0.0.2/alerts',
+          secret: `whsec_${systemRandom.bytes(32).toString('base64')}`,
+        },
+      },
+      isConfig: true,
+    },
     folder,
     databaseUrl: test.url,
     environment: { TRESTLE_MASTER_KEY: systemRandom.bytes(32).toString('base64') },
@@ -100,6 +141,38 @@ it('is written for a mail, too', async () => {
     tenant: 'other',
     target: 'smtp://127.0.0.1:25',
     connection_id: 'con_2',
+  })
+})
+
+it('belongs to the connection whose token endpoint, revocation or alert it was', async () => {
+  const { vault, egress, config, database } = installation
+  await vault.syncDeclared('default', config.connections)
+  const connection = await vault.loadConnection('default', 'books')
+  const nothing = { method: 'GET', url: connection.baseUrl, headers: {}, body: undefined }
+  await expect(vault.authorize(connection, nothing, { idempotencyKey: 'k', now: 0 })).rejects.toThrow()
+  expect((await recorded()).at(-1)).toMatchObject({
+    tenant: 'default',
+    target: 'https://10.0.0.1',
+    connection_id: connection.id,
+  })
+  await vault.revokeGrant('default', 'books', 'operator:ada')
+  expect((await recorded()).at(-1)).toMatchObject({
+    target: 'https://10.0.0.3',
+    connection_id: connection.id,
+  })
+  const [channel] = await createChannels(config.alerts, {
+    clock: systemClock,
+    tenant: 'default',
+    egress,
+    standing: (name) => vault.standing('default', name),
+  })
+  expect(await channel!.tell(ALERT)).toMatchObject({ as: 'failed' })
+  const { rows } = await database.pool.query<{ id: string }>(
+    `select id from connections where name = 'alerts-webhook'`,
+  )
+  expect((await recorded()).at(-1)).toMatchObject({
+    target: 'https://10.0.0.2',
+    connection_id: rows[0]!.id,
   })
 })
 

@@ -85,6 +85,28 @@ describe('declared connections', () => {
     expect((await actions()).filter((action) => action === 'credential.added').length).toBe(5)
   })
 
+  it.each([
+    '\u0000https://pay.example',
+    'https://pay.example/\u0000',
+    ' https://pay.example',
+    'https://pay\n.example',
+  ])('are refused at a base URL that only a parser takes: %j', async (baseUrl) => {
+    const definition = connectorWith('odd', { kind: 'bearer' }).connect({ baseUrl, secrets: { token: 't' } })
+    await expect(fixture.vault.syncDeclared('default', { odd: definition })).rejects.toThrow(
+      'Connection "odd": its base URL has white space or a control character in it.',
+    )
+    const inTokenUrl = connectorWith('odd-oauth', {
+      kind: 'oauth2',
+      tokenUrl: '/token',
+      grant: 'client_credentials',
+      scopes: [],
+      clientAuth: 'post',
+    }).connect({ tokenUrl: baseUrl, secrets: { clientId: 'id', clientSecret: 'secret' } })
+    await expect(fixture.vault.syncDeclared('default', { odd: inTokenUrl })).rejects.toThrow(
+      /the token URL .* is neither absolute nor a path/s,
+    )
+  })
+
   it('are left untouched by a second start, to the byte', async () => {
     await sync()
     const before = await everything()

@@ -1,6 +1,7 @@
 import { NotFoundError, parseJson, SECOND, UsageError, type Clock } from '../base/index.ts'
 import {
   authFor,
+  baseUrlFor,
   SCHEDULE_SOURCE,
   type AuthScheme,
   type ConnectionState,
@@ -299,6 +300,8 @@ async function readChecks(client: Queryable, tenant: string): Promise<ReadonlyMa
 
 function connectionOf(row: ConnectionRow, auth: AuthScheme | undefined): Connection {
   const account = accountOf(row.account)
+  const settings = { ...account.settings, ...(parseJson(row.settings) as Settings) }
+  const baseUrl = account.baseUrl?.insteadOf === row.base_url ? account.baseUrl.url : row.base_url
   return {
     tenant: row.tenant,
     id: row.id,
@@ -306,9 +309,9 @@ function connectionOf(row: ConnectionRow, auth: AuthScheme | undefined): Connect
     connector: row.connector,
     auth: auth && authFor(auth, row.fields),
     state: row.state,
-    baseUrl: account.baseUrl?.insteadOf === row.base_url ? account.baseUrl.url : row.base_url,
+    baseUrl: baseUrlFor({ baseUrl }, settings),
     tokenUrl: row.token_url ?? undefined,
-    settings: { ...account.settings, ...(parseJson(row.settings) as Settings) },
+    settings,
     allowPrivateNetwork: row.allow_private,
     declared: row.declared,
     endpoint:

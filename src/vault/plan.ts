@@ -143,18 +143,24 @@ export function planConnection(
 
   const baseUrl = (definition.baseUrl ?? baseUrlFor(connector, definition.settings ?? {})).replace(/\/+$/, '')
   const isMail = connector.auth.kind === 'smtp_login'
-  if (/[{}]/.test(baseUrl))
+  // What its authorization brings is put in when it is known; without one, the setting itself is missed.
+  const settled = baseUrl.replaceAll(/\{([^{}]*)\}/g, (braces, name: string) =>
+    learned.includes(name) && definition.settings?.[name] === undefined ? 'learned' : braces,
+  )
+  if (NOT_IN_URLS.test(baseUrl))
+    complain('its base URL has white space or a control character in it. Write it again, without.')
+  else if (/[{}]/.test(settled))
     complain(
       `its base URL "${baseUrl}" needs the setting in braces, as letters, digits and hyphens alone. Add it to "settings".`,
     )
-  else if (isMail ? mailServerOf(baseUrl) === undefined : !isHttpUrl(baseUrl))
+  else if (isMail ? mailServerOf(baseUrl) === undefined : !isHttpUrl(settled))
     complain(
       `its base URL "${baseUrl}" is not one. Write for example "${isMail ? 'smtps://smtp.example.com:465' : 'https://api.example.com'}".`,
     )
 
   const { tokenUrl } = definition
   const oauth = schemesOf(connector.auth).find((scheme) => scheme.kind === 'oauth2')
-  if (oauth !== undefined && !isHttpUrl(tokenUrlOf(oauth, { baseUrl, tokenUrl })))
+  if (oauth !== undefined && !isHttpUrl(tokenUrlOf(oauth, { baseUrl: settled, tokenUrl })))
     complain(
       `the token URL "${tokenUrl ?? oauth.tokenUrl}" of ${connector.title} is neither absolute nor a path that begins with "/".`,
     )
@@ -324,7 +330,12 @@ export function tokenUrlOf(
   return url.startsWith('/') ? `${connection.baseUrl}${url}` : url
 }
 
+/** The parser of URLs takes these: it drops them, or encodes them. No address has them on purpose. */
+// oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+const NOT_IN_URLS = /[\u0000-\u0020\u007f]/
+
 function isHttpUrl(text: string): boolean {
+  if (NOT_IN_URLS.test(text)) return false
   try {
     const url = new URL(text)
     return /^https?:$/.test(url.protocol) && url.username === '' && url.password === '' && url.search === ''

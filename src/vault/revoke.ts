@@ -123,6 +123,7 @@ export function createRevoker(options: RevokerOptions): Revoker {
             headers: Object.fromEntries(new Headers(request.headers).entries()),
             body: Buffer.from(String(request.body)),
             allowPrivate: connection.allowPrivateNetwork,
+            onBehalfOf: { tenant: connection.tenant, connectionId: connection.id },
             timeoutMs: TIMEOUT_MS,
           })
           return new Response(null, { status: 502 }) // Not looked at: the answer is judged from `result`.

@@ -18,6 +18,8 @@ export interface TokenQuestion<Claim extends TokenClaim | undefined = TokenClaim
   readonly clientAuth: OAuth2Scheme['clientAuth']
   readonly quirks: OAuth2Quirks
   readonly allowPrivateNetwork: boolean
+  /** For the record of what egress refuses. */
+  readonly onBehalfOf?: EgressRequest['onBehalfOf']
   /** What tokens are asked for with. */
   readonly by: Claim
 }
@@ -97,6 +99,7 @@ export function questionOf<Claim extends TokenClaim | undefined>(
     clientAuth: scheme.clientAuth,
     quirks: scheme.quirks ?? {},
     allowPrivateNetwork: connection.allowPrivateNetwork,
+    onBehalfOf: { tenant: connection.tenant, connectionId: connection.id },
     by,
   }
 }
@@ -127,6 +130,7 @@ export async function askForTokens(
         headers: Object.fromEntries(new Headers(request.headers).entries()),
         body: Buffer.from(String(request.body)),
         allowPrivate: question.allowPrivateNetwork,
+        ...(question.onBehalfOf && { onBehalfOf: question.onBehalfOf }),
         ...around,
       })
       return new Response(null, { status: 502 }) // Not looked at: the answer is judged from `result`.

@@ -1,5 +1,5 @@
 import { parseJson, type JsonValue } from '../../base/index.ts'
-import type { AccountFact, OAuth2Scheme } from '../../define/index.ts'
+import { baseUrlFor, isPartOfHost, type AccountFact, type OAuth2Scheme } from '../../define/index.ts'
 import type { Egress } from '../../egress/index.ts'
 import type { Account } from '../account.ts'
 import type { Connection } from '../connections.ts'
@@ -41,7 +41,10 @@ export async function findAccount(brought: Brought, send: Egress['send']): Promi
   const settings: Record<string, string> = {}
   let baseUrl: Account['baseUrl']
   for (const fact of scheme.account ?? []) {
-    const read = await readFact(fact, brought, send)
+    // A fact may be asked for at an address that one before it is a part of.
+    const known = { ...connection.settings, ...settings }
+    const at = { ...connection, baseUrl: baseUrlFor(connection, known) }
+    const read = await readFact(fact, { ...brought, connection: at }, send)
     if (fact.optional === true && read.as === 'refused' && read.code === 'account_missing') continue
     if (read.as !== 'value') return read
     if (fact.to.kind === 'base_url') {
@@ -60,6 +63,12 @@ export async function findAccount(brought: Brought, send: Egress['send']): Promi
       return refused(
         'account_differs',
         `The connection "${connection.name}" is for ${fact.to.name} ${had}, and the authorization is for ${read.value}. Authorize it for the same account, or add a connection of another name for the other one.`,
+      )
+    // Nothing in what becomes a part of the base URL can lead to another host.
+    if (connection.baseUrl.includes(`{${fact.to.name}}`) && !isPartOfHost(read.value))
+      return refused(
+        'account_invalid',
+        `The provider names "${read.value}" as the account's ${fact.to.name}, which cannot be a part of its address.`,
       )
     settings[fact.to.name] = read.value
   }
@@ -132,6 +141,7 @@ async function ask(
     headers: { authorization: `${authorization} ${accessToken}`, accept: 'application/json' },
     timeoutMs: TIMEOUT_MS,
     allowPrivate: connection.allowPrivateNetwork,
+    onBehalfOf: { tenant: connection.tenant, connectionId: connection.id },
   })
   if (result.as !== 'answered') return unknown(result.reason)
   if (result.status === 200) return { as: 'answer', json: parsed(result.body.toString()) }

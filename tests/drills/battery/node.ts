@@ -120,9 +120,7 @@ function definitions(
   for (const [i, address] of addresses.entries()) {
     const name = `${prefix}-${i}`
     const definition = connect(address)
-    // A NUL is taken by the URL parser, and by no column of PostgreSQL.
-    if (address.includes('\0') || planConnection(name, definition, {}).problems.length > 0)
-      refused.push(address)
+    if (planConnection(name, definition, {}).problems.length > 0) refused.push(address)
     else connections[name] = definition
   }
   return { connections, refused }
