@@ -149,7 +149,9 @@ it('belongs to the connection whose token endpoint, revocation or alert it was',
   await vault.syncDeclared('default', config.connections)
   const connection = await vault.loadConnection('default', 'books')
   const nothing = { method: 'GET', url: connection.baseUrl, headers: {}, body: undefined }
-  await expect(vault.authorize(connection, nothing, { idempotencyKey: 'k', now: 0 })).rejects.toThrow()
+  await expect(vault.authorize(connection, nothing, { idempotencyKey: 'k', now: 0 })).rejects.toThrow(
+    '10.0.0.1',
+  )
   expect((await recorded()).at(-1)).toMatchObject({
     tenant: 'default',
     target: 'https://10.0.0.1',
