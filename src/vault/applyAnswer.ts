@@ -2,9 +2,10 @@ import type { Clock, Random } from '../base/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { ConnectionState } from '../define/index.ts'
 import type { Connection } from './connections.ts'
-import { grantFrom, type Grant, type GrantStore, type VersionedGrant } from './grants.ts'
+import { grantFrom, isUsable, type Grant, type GrantStore, type VersionedGrant } from './grants.ts'
 import type { KeptAnswer, Refresh, RefreshStore } from './refreshes.ts'
 import { busy, mayHideTokens, retryAtOf, type RefreshOutcome } from './refreshOutcome.ts'
+import { leaveReturn } from './returns.ts'
 import type { RecordEntry } from './storage.ts'
 import type { TokenAnswer } from './tokenEndpoint.ts'
 
@@ -21,6 +22,12 @@ export interface Answered {
   readonly asked: Grant
   readonly kept: KeptAnswer
   readonly answer: TokenAnswer
+}
+
+/** What stands there, under the lock. */
+interface Held {
+  readonly state: ConnectionState
+  readonly grant: VersionedGrant
 }
 
 /** Brings a grant to what a token endpoint said of it: in the caller's transaction, under the lock of the connection's row. */
@@ -43,7 +50,10 @@ export function createAnswerApplier(options: AnswerApplierOptions): AnswerApplie
     if (held?.state === 'revoked' || held?.grant === undefined) return removed(client, connection, own)
     switch (answer.as) {
       case 'granted':
-        return put(client, connection, own, grantFrom(answer, kept.at, asked.refreshToken), asked, held.grant)
+        return put(client, connection, own, grantFrom(answer, kept.at, asked.refreshToken), asked, {
+          state: held.state,
+          grant: held.grant,
+        })
       case 'unavailable': {
         const retryAt = retryAtOf(own, answer.retryAt, { clock, random })
         const doubtful = mayHideTokens(kept)
@@ -63,13 +73,15 @@ export function createAnswerApplier(options: AnswerApplierOptions): AnswerApplie
     own: Refresh,
     granted: Grant,
     asked: Grant,
-    held: VersionedGrant,
+    held: Held,
   ): Promise<RefreshOutcome> {
     const saved = await grants.replace(client, connection, own.replaces, granted)
     // Somebody else was faster although it was our turn: theirs stands, ours stays sealed and is not used.
     if (saved === undefined) {
       await refreshes.supersede(client, connection, own)
-      return { as: 'refreshed', grant: held }
+      if (held.state === 'active') return { as: 'refreshed', grant: held.grant }
+      const reason = 'It was taken back, or refused, while it was being refreshed.'
+      return { as: 'refused', code: 'needs_reauthorization', reason }
     }
     await refreshes.finish(client, connection, own)
     await refreshes.dropEmpty(client, connection)
@@ -97,12 +109,14 @@ export function createAnswerApplier(options: AnswerApplierOptions): AnswerApplie
         ...timeIn('refreshTokenExpiresAt', granted.refreshExpiresAt),
       },
     })
-    if (rows.length > 0)
+    if (rows.length > 0) {
+      await leaveReturn(client, connection, clock)
       await options.record(client, {
         ...entry,
         action: 'connection.reauthorized',
         detail: { name: connection.name, by: 'an answer of the token endpoint that was found again' },
       })
+    }
     return { as: 'refreshed', grant: saved }
   }
 
@@ -114,7 +128,7 @@ export function createAnswerApplier(options: AnswerApplierOptions): AnswerApplie
     client: Queryable,
     connection: Connection,
     own: Refresh,
-    { state, grant: held }: { readonly state: ConnectionState; readonly grant: VersionedGrant },
+    { state, grant: held }: Held,
     refusal: { readonly code: string; readonly reason: string },
   ): Promise<RefreshOutcome> {
     await refreshes.finish(client, connection, own)
@@ -157,7 +171,9 @@ export function createAnswerApplier(options: AnswerApplierOptions): AnswerApplie
       { state, grant },
       {
         code: 'token_refused',
-        reason: 'The provider refuses the access token, and it gives no refresh tokens.',
+        reason: isUsable(grant, clock.now())
+          ? 'The provider refuses the access token, and it gives no refresh tokens.'
+          : 'The access token has ended, and the provider gives no refresh tokens.',
       },
     )
   }

@@ -1,4 +1,4 @@
-import { PermanentError, type Clock, type Random } from '../base/index.ts'
+import { MINUTE, PermanentError, type Clock, type Random } from '../base/index.ts'
 import type { ConnectionState } from '../define/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { MasterKey } from './masterKey.ts'
@@ -141,7 +141,7 @@ export function createGrantStore(options: {
           GRANT_FIELD,
           expected,
           await sealGrant(client, connection, grant),
-          expiryOf(grant),
+          expiryOf(grant, RENEWED_AGAIN_MS),
           endOf(grant),
           new Date(clock.now()),
         ],
@@ -164,7 +164,7 @@ export function createGrantStore(options: {
           GRANT_FIELD,
           String(clock.now()),
           await sealGrant(client, connection, grant),
-          expiryOf(grant),
+          expiryOf(grant, 0),
           endOf(grant),
           endOf(grant) && new Date(clock.now()),
         ],
@@ -199,8 +199,20 @@ function endOf(grant: Grant): Date | null {
   return grant.refreshExpiresAt === undefined ? null : new Date(grant.refreshExpiresAt)
 }
 
-function expiryOf(grant: Grant): Date | null {
-  return grant.expiresAt === undefined ? null : new Date(grant.expiresAt)
+/** An answer that held no access token is not asked for anew at once, as it would most likely be the same. */
+const RENEWED_AGAIN_MS = 15 * MINUTE
+
+/** When it is to be renewed by; one that has no access token, `after` it came. */
+function expiryOf({ accessToken, expiresAt, obtainedAt }: Grant, after: number): Date | null {
+  if (accessToken === undefined) return new Date(obtainedAt + after)
+  return expiresAt === undefined ? null : new Date(expiresAt)
+}
+
+/** The grant of a person that has no refresh token ends with its access token, and nothing of ours can renew it. */
+export function lasting(grant: Grant): Grant {
+  const { accessToken, refreshToken, expiresAt } = grant
+  if (accessToken === undefined || refreshToken !== undefined || expiresAt === undefined) return grant
+  return { ...grant, refreshExpiresAt: expiresAt }
 }
 
 /**

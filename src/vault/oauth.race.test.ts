@@ -253,9 +253,12 @@ describe('a node that dies in a refresh', () => {
     // A provider that refuses the used token and leaves the new one alone.
     oauth.server.failNext(() => ({ status: 400, body: '{"error":"invalid_grant"}' }))
     await expect(oauth.tokenOf(vault, connection)).rejects.toMatchObject({ code: 'needs_reauthorization' })
+    await oauth.database.pool.query('delete from credential_returns')
     goOn()
     expect(oauth.server.isGood((await late).token)).toBe(true)
     expect(await oauth.stateOf(connection)).toBe('active')
+    // Who waits for it goes on at once.
+    expect((await oauth.database.pool.query('select 1 from credential_returns')).rowCount).toBe(1)
     expect((await oauth.entries()).map((entry) => entry.action)).toContain('connection.reauthorized')
   })
 

@@ -29,6 +29,28 @@ describe('an access token', () => {
     expect(oauth.server.deadFamilies()).toBe(0)
   })
 
+  it('is fetched ahead of the first use, too, where only a refresh token was given', async () => {
+    const { vault, connection } = await oauth.connected('given')
+    expect(await vault.refreshAhead()).toBe(1)
+    expect(oauth.server.requests.length).toBe(1)
+    await oauth.tokenOf(vault, connection)
+    expect(oauth.server.requests.length).toBe(1)
+  })
+
+  it('that did not come is not fetched at every look, but after a while', async () => {
+    const { vault } = await oauth.connected('without')
+    oauth.server.failNext((issued) => {
+      const { access_token: _, ...rest } = JSON.parse(issued()) as Record<string, unknown>
+      return { status: 200, body: JSON.stringify(rest) }
+    })
+    expect(await vault.refreshAhead()).toBe(1)
+    expect(await vault.refreshAhead()).toBe(0)
+    await oauth.clock.advance(15 * MINUTE)
+    expect(await vault.refreshAhead()).toBe(1)
+    expect(oauth.server.requests.length).toBe(2)
+    expect(oauth.server.deadFamilies()).toBe(0)
+  })
+
   it('is read at use: a refresh by another node is seen by the next call', async () => {
     const { vault, connection } = await oauth.connected('shared')
     const other = oauth.node()

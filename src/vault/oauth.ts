@@ -13,7 +13,7 @@ import {
 import type { Refresher } from './refresh.ts'
 import type { RefreshOutcome } from './refreshOutcome.ts'
 import { keyOf, type VaultStorage } from './storage.ts'
-import { oauthOf } from './tokenEndpoint.ts'
+import { claimOf, oauthOf } from './tokenEndpoint.ts'
 
 const DEFAULT_AHEAD_SECONDS = 120
 /** Refreshes that refused tokens may cause per connection and minute: a new token that is refused is not the token's fault. */
@@ -71,7 +71,7 @@ export function createGrantKeeper(options: GrantKeeperOptions): GrantKeeper {
 
   async function accessToken(connection: Connection): Promise<AccessToken> {
     const grant = await readGrant(connection)
-    if (!shouldRefresh(grant, clock.now(), aheadOf(connection))) return tokenOf(grant)
+    if (!isDue(connection, grant, aheadOf(connection))) return tokenOf(grant)
     const refreshing = refresh(connection, grant.version)
     if (isUsable(grant, clock.now())) {
       refreshing.catch(() => undefined) // Who finds the token ended hears of it.
@@ -90,6 +90,13 @@ export function createGrantKeeper(options: GrantKeeperOptions): GrantKeeper {
       default:
         throw needsReauthorization(connection, outcome.reason)
     }
+  }
+
+  /** What only a person can renew is used to its end. */
+  function isDue(connection: Connection, grant: VersionedGrant, aheadMs: number): boolean {
+    const now = clock.now()
+    if (claimOf(connection, grant) === undefined) return !isUsable(grant, now)
+    return shouldRefresh(grant, now, aheadMs)
   }
 
   async function refreshAfterUnauthorized(
@@ -139,7 +146,7 @@ export function createGrantKeeper(options: GrantKeeperOptions): GrantKeeper {
   async function refreshAhead(connection: Connection, share: number): Promise<void> {
     try {
       const grant = await readGrant(connection)
-      if (shouldRefresh(grant, clock.now(), aheadOf(connection) * (1 + share)))
+      if (isDue(connection, grant, aheadOf(connection) * (1 + share)))
         await refresh(connection, grant.version)
     } catch {
       // A call over the connection will say why; until then there is nobody to tell.

@@ -2,11 +2,12 @@ import * as oauth from 'oauth4webapi'
 import { NotFoundError, UsageError, type Clock } from '../base/index.ts'
 import { schemesOf, type AuthScheme, type OAuth2Scheme } from '../define/index.ts'
 import type { Egress, EgressResult } from '../egress/index.ts'
+import type { Queryable } from '../db/index.ts'
 import type { Actor } from '../ledger/index.ts'
 import { oauthAddress } from './authorizing/addresses.ts'
 import type { Connection } from './connections.ts'
 import type { Grant, GrantStore } from './grants.ts'
-import type { SecretStore } from './secrets.ts'
+import { GRANT_FIELD, type SecretStore } from './secrets.ts'
 import type { ConnectionRef, RecordEntry, VaultStorage } from './storage.ts'
 import { clientOf, type ClientSecrets } from './tokenEndpoint.ts'
 
@@ -137,11 +138,7 @@ export function createRevoker(options: RevokerOptions): Revoker {
     const { tenant, id, name } = connection
     await storage.transaction(async (client) => {
       if (revocation.as === 'revoked' && schemeOf(connection)?.grant !== 'client_credentials')
-        await client.query(
-          `update connections set state = 'needs_reauthorization', updated_at = now()
-           where tenant = $1 and id = $2 and state = 'active'`,
-          [tenant, id],
-        )
+        await end(client, connection)
       await options.record(client, {
         tenant,
         at: clock.now(),
@@ -154,6 +151,19 @@ export function createRevoker(options: RevokerOptions): Revoker {
       })
     })
     options.onChanged(connection)
+  }
+
+  /** A refresh that is still under way finds another version, so that what it gets does not bring the grant back. */
+  async function end(client: Queryable, { tenant, id }: ConnectionRef): Promise<void> {
+    await client.query(
+      `update connections set state = 'needs_reauthorization', updated_at = now()
+       where tenant = $1 and id = $2 and state in ('active', 'needs_reauthorization')`,
+      [tenant, id],
+    )
+    await client.query(
+      'update secrets set version = version + 1 where tenant = $1 and connection_id = $2 and field = $3',
+      [tenant, id, GRANT_FIELD],
+    )
   }
 
   /** The OAuth scheme that its grant belongs to. */
