@@ -16,6 +16,7 @@ import * as lately from './migrations/0013-lately.ts'
 import * as authorizations from './migrations/0014-authorizations.ts'
 import * as masterKey from './migrations/0016-master-key.ts'
 import * as expiry from './migrations/0017-expiry.ts'
+import * as answered from './migrations/0019-answered.ts'
 import { asUnavailable } from './transaction.ts'
 
 /** In order; a migration that was released is never changed. */
@@ -35,6 +36,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0014-authorizations': { up: (db) => authorizations.up(db) },
   '0016-master-key': { up: (db) => masterKey.up(db) },
   '0017-expiry': { up: (db) => expiry.up(db) },
+  '0019-answered': { up: (db) => answered.up(db) },
 }
 
 /** Names of all that this version knows. */

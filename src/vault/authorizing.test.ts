@@ -6,87 +6,35 @@ import { quickbooks } from '../../connectors/quickbooks/index.ts'
 import { createXeroTwin } from '../../connectors/xero/twin.ts'
 import { xero } from '../../connectors/xero/index.ts'
 import { HOUR, MINUTE, SECOND } from '../base/index.ts'
-import type { AnyConnector, ConnectOptions, OAuth2Scheme } from '../define/index.ts'
-import type { Egress, EgressRequest, EgressResult } from '../egress/index.ts'
-import type { Authorization } from './index.ts'
-import { connectorWith, openVaultFixture, type VaultFixture } from './vault.fixture.ts'
-import type { Vault, VaultOptions } from './vault.ts'
+import type { AnyConnector } from '../define/index.ts'
+import {
+  answering,
+  by,
+  openAuthorizingFixture,
+  SCHEME,
+  secrets,
+  type AuthorizingFixture,
+} from './authorizing.fixture.ts'
+import { connectorWith } from './vault.fixture.ts'
 
 /** What an authorization says of the account, and what a node leaves that dies in one. */
-let fixture: VaultFixture
+let fixture: AuthorizingFixture
 beforeAll(async () => {
-  fixture = await openVaultFixture()
+  fixture = await openAuthorizingFixture()
 })
 afterAll(() => fixture.close())
 beforeEach(() => fixture.clear())
 
-const PUBLIC_URL = 'http://127.0.0.1:3000'
-const connectors = new Map<string, AnyConnector>()
-
-function node(changes: Partial<VaultOptions> = {}): Vault {
-  return fixture.node({
-    authOf: (name) => connectors.get(name)?.auth,
-    baseUrlOf: (name) => connectors.get(name)?.baseUrl,
-    ...changes,
-  })
-}
-
-async function connected(
-  vault: Vault,
-  name: string,
-  connector: AnyConnector,
-  options: ConnectOptions,
-): Promise<void> {
-  connectors.set(connector.name, connector)
-  await vault.syncDeclared('default', { [name]: connector.connect(options) })
-}
-
-/** The way of a browser, whose person agrees wherever it is sent: the callback's query, and the one cookie. */
-async function agree(
-  vault: Vault,
-  name: string,
-  at: (location: string) => Promise<string>,
-  account?: string,
-): Promise<Authorization> {
-  const begun = await vault.authorizations.begin({
-    tenant: 'default',
-    name,
-    publicUrl: PUBLIC_URL,
-    actor: 'operator:ada',
-    account,
-  })
-  const { location, cookie } = await vault.authorizations.open(
-    begun.address.split('/').at(-1)!,
-    () => undefined,
-  )
-  const back = new URL(await at(location))
-  return vault.authorizations.callback(back.pathname.split('/').at(-1)!, back.searchParams, (asked) =>
-    asked === cookie.name ? cookie.value : undefined,
-  )
-}
+const node: AuthorizingFixture['node'] = (changes) => fixture.node(changes)
+const connected: AuthorizingFixture['connected'] = (...given) => fixture.connected(...given)
+const agree: AuthorizingFixture['agree'] = (...given) => fixture.agree(...given)
+const stateOf: AuthorizingFixture['stateOf'] = (name) => fixture.stateOf(name)
 
 /** A twin's page agrees at once. */
 async function byTwin(location: string): Promise<string> {
   const answer = await fetch(location, { redirect: 'manual' })
   return answer.headers.get('location')!
 }
-
-/** A provider's page that nobody has to run: the answer comes with this code and these parameters. */
-function by(parameters: Readonly<Record<string, string>> = {}) {
-  return (location: string): Promise<string> => {
-    const { searchParams } = new URL(location)
-    const back = new URL(searchParams.get('redirect_uri')!)
-    for (const [key, value] of Object.entries({
-      code: 'code',
-      state: searchParams.get('state')!,
-      ...parameters,
-    }))
-      back.searchParams.set(key, value)
-    return Promise.resolve(back.href)
-  }
-}
-
-const stateOf = async (name: string): Promise<string> => (await node().loadConnection('default', name)).state
 
 describe('at the twin of', () => {
   const secrets = { clientId: 'twin-client', clientSecret: 'twin-secret' }
@@ -149,41 +97,6 @@ describe('at the twin of', () => {
     }
   })
 })
-
-/** A provider in a few answers, by path; a token answer unless something else is said. */
-function answering(
-  answers: Readonly<Record<string, unknown>>,
-  asked: EgressRequest[] = [],
-): { send: Egress['send']; asked: EgressRequest[] } {
-  const tokens = { access_token: 'at_1', refresh_token: 'rt_1', token_type: 'Bearer', expires_in: 3600 }
-  return {
-    asked,
-    send(request): Promise<EgressResult> {
-      asked.push(request)
-      const { pathname } = new URL(request.url)
-      const said: unknown = answers[pathname] ?? (pathname === '/token' ? tokens : undefined)
-      if (said === 'reset')
-        return Promise.resolve({ as: 'unknown', code: 'reset', reason: 'The connection broke.' })
-      return Promise.resolve({
-        as: 'answered',
-        status: said === undefined ? 404 : typeof said === 'number' ? said : 200,
-        headers: {},
-        body: Buffer.from(JSON.stringify(said ?? {})),
-        ms: 1,
-      })
-    },
-  }
-}
-
-const SCHEME: OAuth2Scheme = {
-  kind: 'oauth2',
-  tokenUrl: 'https://login.provider.example/token',
-  authorizeUrl: 'https://login.provider.example/authorize',
-  revocationUrl: 'https://login.provider.example/revoke',
-  scopes: [],
-  clientAuth: 'post',
-}
-const secrets = { clientId: 'id', clientSecret: 'secret' }
 
 describe('the account', () => {
   const shops = connectorWith('shops', {
@@ -477,6 +390,31 @@ describe('a grant is taken back', () => {
       client_secret: 'secret',
     })
     expect([await stateOf('plain'), await outcomes()]).toEqual(['needs_reauthorization', ['succeeded']])
+  })
+
+  it('for good: an answer to a refresh that was under way does not bring it back', async () => {
+    const { send } = answering({ '/revoke': {} })
+    let release = (): void => undefined
+    const held = new Promise<void>((resolve) => (release = resolve))
+    let asked = 0
+    const vault = node({
+      send: async (request) => {
+        if (request.url.endsWith('/token') && ++asked === 2) await held
+        return send(request)
+      },
+    })
+    await connected(vault, 'plain', plain, { secrets })
+    await agree(vault, 'plain', by())
+    const connection = await vault.loadConnection('default', 'plain')
+    const token = { method: 'GET', url: 'https://api.example/x', headers: {}, body: undefined } as const
+    const { credentialVersion } = await vault.authorize(connection, token, { idempotencyKey: 'k', now: 0 })
+    const refreshing = vault.refreshAfterUnauthorized(connection, credentialVersion)
+    await expect.poll(() => asked).toBe(2)
+    expect(await vault.revokeGrant('default', 'plain', 'operator:ada')).toEqual({ as: 'revoked' })
+    release()
+    expect(await refreshing).toMatchObject({ as: 'refused' })
+    await node({ send }).refreshLeftBehind()
+    expect(await stateOf('plain')).toBe('needs_reauthorization')
   })
 
   it.each([

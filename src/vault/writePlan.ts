@@ -3,6 +3,7 @@ import {
   authFor,
   completeSchemes,
   grantFieldOf,
+  isAuthorizedByPerson,
   schemesOf,
   secretFieldsOf,
   type AuthScheme,
@@ -12,7 +13,7 @@ import {
 import type { Queryable } from '../db/index.ts'
 import type { Actor, LedgerAction, LedgerEntry } from '../ledger/index.ts'
 import { formerOf, kindOf } from './formers.ts'
-import type { Grant, GrantStore } from './grants.ts'
+import { lasting, type Grant, type GrantStore } from './grants.ts'
 import {
   canVerify,
   fieldsOfOtherSchemes,
@@ -214,9 +215,10 @@ export function createPlanWriter(options: PlanWriterOptions): PlanWriter {
    */
   async function dropOtherSchemes(
     client: Queryable,
-    { connection, auth, secrets: own, actor }: GivenSecrets,
+    { connection, auth, secrets: own, actor, grant }: GivenSecrets,
   ): Promise<void> {
-    const [used] = completeSchemes(auth, own.keys())
+    // An authorization brings its tokens alone; the client that it was given to is there already.
+    const [used] = grant ? [schemesOf(auth).find(isAuthorizedByPerson)] : completeSchemes(auth, own.keys())
     if (used === undefined) return
     const others = fieldsOfOtherSchemes(auth, used).filter((field) => !own.has(field))
     const hadGrant = used.kind !== 'oauth2' && auth.kind === 'oauth2'
@@ -235,12 +237,13 @@ export function createPlanWriter(options: PlanWriterOptions): PlanWriter {
     await options.grants.plant(
       client,
       connection,
-      grant ?? {
-        obtainedAt: options.clock.now(),
-        ...(refreshToken === undefined ? {} : { refreshToken }),
-        ...(accessToken === undefined ? {} : { accessToken }),
-        ...(expiresAt === undefined ? {} : { expiresAt: Date.parse(expiresAt) }),
-      },
+      grant ??
+        lasting({
+          obtainedAt: options.clock.now(),
+          ...(refreshToken === undefined ? {} : { refreshToken }),
+          ...(accessToken === undefined ? {} : { accessToken }),
+          ...(expiresAt === undefined ? {} : { expiresAt: Date.parse(expiresAt) }),
+        }),
     )
   }
 

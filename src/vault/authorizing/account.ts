@@ -134,7 +134,12 @@ async function ask(
   { connection, scheme, accessToken }: Brought,
   send: Egress['send'],
 ): Promise<Asked> {
-  if (accessToken === undefined) return unknown('there is no access token to ask with')
+  // It is not asked again: the answer that is kept stays as it is.
+  if (accessToken === undefined)
+    return refused(
+      'token_answer_invalid',
+      'The token endpoint gave no access token that could be used to ask for the account. Begin again.',
+    )
   const result = await send({
     method: 'GET',
     url: oauthAddress(url, scheme, connection),

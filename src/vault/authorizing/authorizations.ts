@@ -1,10 +1,13 @@
 import * as oauth from 'oauth4webapi'
 import {
+  codeOf,
   DAY,
   HOUR,
   MINUTE,
   newId,
   NotFoundError,
+  reasonOf,
+  RetryableError,
   SECOND,
   UsageError,
   type Clock,
@@ -308,9 +311,23 @@ export function createAuthorizations(options: AuthorizationsOptions): Authorizat
       answered: now - UNREAD_FOR_MS,
       asking: now - UNANSWERED_FOR_MS,
     })
-    for (const row of left)
-      await (row.state === 'answered' ? exchanger.settle(row) : exchanger.giveUp(row)).catch(() => undefined)
+    for (const row of left) await takeUpOne(row).catch(() => undefined)
     return left.length
+  }
+
+  /** What stands in its way is waited for until its time is over: those that wait must not keep others from their turn. */
+  async function takeUpOne(row: AuthorizationRow): Promise<void> {
+    try {
+      await (row.state === 'answered' ? exchanger.settle(row) : exchanger.giveUp(row))
+    } catch (error) {
+      if (error instanceof RetryableError || row.endsAt.getTime() > clock.now()) throw error
+      const connection = await options.loadConnectionById(row.tenant, row.connectionId)
+      const reason = `${reasonOf(error)} Nothing of the connection was changed. Begin again.`
+      await exchanger.fail(row, connection, ['answered'], {
+        code: codeOf(error, 'authorization_failed'),
+        reason,
+      })
+    }
   }
 
   function note(

@@ -1,11 +1,11 @@
-import { pause, RetryableError, SECOND, type Clock } from '../../base/index.ts'
+import { codeOf, pause, reasonOf, RetryableError, SECOND, type Clock } from '../../base/index.ts'
 import type { AuthScheme, OAuth2Scheme } from '../../define/index.ts'
 import type { Queryable } from '../../db/index.ts'
 import type { Egress } from '../../egress/index.ts'
 import type { LedgerAction } from '../../ledger/index.ts'
 import { accountText, type Account } from '../account.ts'
 import type { Connection } from '../connections.ts'
-import { grantFrom, type Grant, type GrantStore } from '../grants.ts'
+import { grantFrom, lasting, type Grant, type GrantStore } from '../grants.ts'
 import { keptAnswerOf } from '../refreshes.ts'
 import type { SecretStore } from '../secrets.ts'
 import type { ConnectionRef, RecordEntry, VaultStorage } from '../storage.ts'
@@ -15,7 +15,9 @@ import {
   judgeTokenAnswer,
   questionOf,
   TOKEN_TIMEOUT_MS,
+  type ClientSecrets,
   type TokenAnswer,
+  type TokenClaim,
 } from '../tokenEndpoint.ts'
 import type { PlanWriter } from '../writePlan.ts'
 import { findAccount } from './account.ts'
@@ -89,10 +91,15 @@ export function createExchanger(options: ExchangerOptions): Exchanger {
     row: AuthorizationRow,
     { connection, scheme, secret, said }: Agreed,
   ): Promise<void> {
-    const client = await clientOf(connection, options.readSecrets)
     const { code, parameters } = said
-    const { codeVerifier, redirectUri } = secret
-    const claim = { kind: 'authorization_code', code, codeVerifier, redirectUri } as const
+    const claim = claimOf(secret, code)
+    let client: ClientSecrets
+    try {
+      client = await clientOf(connection, options.readSecrets)
+    } catch (error) {
+      const reason = `${reasonOf(error)} The token endpoint was not asked.`
+      return fail(row, connection, ['asking'], { code: codeOf(error, 'secret_missing'), reason })
+    }
     const result = await askForTokens(options.send, questionOf(connection, client, claim, scheme), {
       timeoutMs: TOKEN_TIMEOUT_MS,
     })
@@ -104,7 +111,7 @@ export function createExchanger(options: ExchangerOptions): Exchanger {
         reason: `The token endpoint: ${said}. Begin again.`,
       })
     }
-    await keep(row, { kept, parameters })
+    await keep(row, { kept, code, parameters })
     return settle({ ...row, state: 'answered' })
   }
 
@@ -127,10 +134,11 @@ export function createExchanger(options: ExchangerOptions): Exchanger {
     const connection = await options.loadConnectionById(row.tenant, row.connectionId)
     const answered = await store.answerOf(storage.reader, row)
     if (answered === undefined) return
-    const { kept, parameters } = answered
+    const { kept, code, parameters } = answered
     const scheme = schemeOf(connection, options.authOf)
     const client = await clientOf(connection, options.readSecrets)
-    const answer = await judgeTokenAnswer(kept, questionOf(connection, client, undefined, scheme))
+    const claim = code === undefined ? undefined : claimOf(await store.secretOf(storage.reader, row), code)
+    const answer = await judgeTokenAnswer(kept, questionOf(connection, client, claim, scheme))
     if (answer.as !== 'granted')
       return fail(row, connection, ['answered'], {
         code: answer.code,
@@ -152,7 +160,7 @@ export function createExchanger(options: ExchangerOptions): Exchanger {
     )
     switch (found.as) {
       case 'found':
-        return grant(row, connection, grantFrom(answer, kept.at, undefined), found.account)
+        return grant(row, connection, lasting(grantFrom(answer, kept.at, undefined)), found.account)
       case 'choose':
         await store.move(storage.reader, row, ['answered'], {
           state: 'choosing',
@@ -179,10 +187,11 @@ export function createExchanger(options: ExchangerOptions): Exchanger {
     account: Account,
   ): Promise<void> {
     const auth = options.authOf(connection.connector)!
-    const { clientId, clientSecret } = await clientOf(connection, options.readSecrets)
-    const secrets = new Map(Object.entries({ clientId, clientSecret, ...tokensOf(granted) }))
+    const secrets = new Map(Object.entries(tokensOf(granted)))
     await storage.transaction(async (client) => {
       const held = await options.grants.lock(client, connection)
+      // Its tokens are the older ones, which the provider may have ended with the newer consent.
+      if (await store.isOvertaken(client, row)) return overtaken(client, row, connection)
       const isOurs = await store.move(client, row, ['answered'], { state: 'granted' })
       if (!isOurs || held === undefined || held.state === 'revoked') return
       const { state } = await options.writer.applySecrets(client, {
@@ -203,6 +212,14 @@ export function createExchanger(options: ExchangerOptions): Exchanger {
       if (state === 'active') await note(client, row, connection, 'connection.reauthorized', 'succeeded', {})
     })
     options.onChanged(connection)
+  }
+
+  async function overtaken(client: Queryable, row: AuthorizationRow, connection: Connection): Promise<void> {
+    const code = 'authorization_overtaken'
+    const reason =
+      'Another authorization of this connection was given later and is in place. This one was not used.'
+    if (await store.move(client, row, ['answered'], { state: 'failed', code, reason }))
+      await note(client, row, connection, 'authorization.failed', code, { reason })
   }
 
   async function fail(
@@ -246,6 +263,10 @@ export function createExchanger(options: ExchangerOptions): Exchanger {
   }
 
   return { exchange, settle, giveUp, fail }
+}
+
+function claimOf({ codeVerifier, redirectUri }: AuthorizationSecret, code: string): TokenClaim {
+  return { kind: 'authorization_code', code, codeVerifier, redirectUri }
 }
 
 /** The tokens as secret fields: the fact that they are there says that somebody authorized. */

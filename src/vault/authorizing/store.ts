@@ -57,6 +57,8 @@ export interface AuthorizationSecret {
 /** What came back, sealed before anybody reads it. */
 export interface AuthorizationAnswer {
   readonly kept: KeptAnswer
+  /** What was asked with, so that words that repeat it are not shown. */
+  readonly code?: string
   /** Parameters of the callback that say which account it is. */
   readonly parameters: Readonly<Record<string, string>>
 }
@@ -87,6 +89,8 @@ export interface AuthorizationStore {
     from: readonly AuthorizationState[],
     to: Moved,
   ): Promise<boolean>
+  /** Whether another authorization of the connection was granted whose tokens were given later. */
+  isOvertaken(client: Queryable, row: AuthorizationRow): Promise<boolean>
   secretOf(client: Queryable, row: AuthorizationRow): Promise<AuthorizationSecret>
   /** In the transaction that commits it. */
   sealAnswer(client: Queryable, row: AuthorizationRow, answer: AuthorizationAnswer): Promise<Buffer>
@@ -227,6 +231,7 @@ export function createAuthorizationStore(options: {
         `update authorizations set state = $4::text, code = $5, reason = $6, choices = $7,
            answer = case $4::text when 'granted' then null else coalesce($8, answer) end, wanted = coalesce($9, wanted),
            ends_at = coalesce(to_timestamp($10::float8 / 1000), ends_at),
+           answered_at = case when $8::bytea is null then answered_at else to_timestamp($11::float8 / 1000) end,
            changed_at = to_timestamp($11::float8 / 1000)
          where tenant = $1 and id = $2 and state = any($3::text[]) returning id`,
         [
@@ -242,6 +247,15 @@ export function createAuthorizationStore(options: {
           to.endsAt ?? null,
           clock.now(),
         ],
+      )
+      return rows.length > 0
+    },
+
+    async isOvertaken(client, { tenant, id, connectionId }) {
+      const { rows } = await client.query(
+        `select 1 from authorizations a join authorizations o on o.tenant = a.tenant and o.connection_id = a.connection_id
+         where a.tenant = $1 and a.id = $2 and o.connection_id = $3 and o.state = 'granted' and o.answered_at > a.answered_at limit 1`,
+        [tenant, id, connectionId],
       )
       return rows.length > 0
     },
