@@ -93,7 +93,9 @@ export function checkResultOf(outcome: CallOutcome): CheckResult {
     reason: 'reason' in outcome ? outcome.reason : undefined,
   }
   if (outcome.as === 'succeeded' || outcome.as === 'quarantined') return { ...result, credential: 'accepted' }
-  if (outcome.as === 'parked' && status === 401) return { ...result, credential: 'refused' }
+  // By what the answer means: a mail server says 535 where others say 401.
+  if (outcome.as === 'parked' && status !== undefined && outcome.credential?.as === 'refused')
+    return { ...result, credential: 'refused' }
   // Not liked, yet read by somebody who knew us. 403 may be either.
   const wasKnown = status !== undefined && status >= 400 && status < 500 && status !== 401 && status !== 403
   return {

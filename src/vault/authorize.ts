@@ -3,7 +3,14 @@ import { PermanentError, type Clock } from '../base/index.ts'
 import { secretFieldsOf, type AuthScheme } from '../define/index.ts'
 import type { Connection } from './connections.ts'
 import { createSharedRead } from './expiringCache.ts'
-import { createPreference, formerOf, formersOf, WEBHOOK_SECRET_KIND, type Which } from './formers.ts'
+import {
+  createPreference,
+  formerOf,
+  formersOf,
+  formersOfLast,
+  WEBHOOK_SECRET_KIND,
+  type Which,
+} from './formers.ts'
 import type { AfterUnauthorized, GrantKeeper } from './oauth.ts'
 import { isWebhookSecretField, signingKeyOf } from './plan.ts'
 import type { ConnectionSecrets, SecretStore } from './secrets.ts'
@@ -133,8 +140,10 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
     const which = trying ? 'current' : preference.which(keyOf(connection), own.version)
     const values: Record<string, string> = {}
     let carries: Which = 'current'
-    for (const field of secretFieldsOf(scheme)) {
-      const [former] = which === 'former' ? formersOf(own, field, clock.now()) : []
+    const fields = secretFieldsOf(scheme)
+    const formers = which === 'former' ? formersOfLast(own, fields, clock.now()) : undefined
+    for (const field of fields) {
+      const former = formers?.get(field)
       if (former !== undefined) carries = 'former'
       values[field] = trying?.candidate?.[field] ?? (await neededValue(connection, own, former ?? field))
     }
@@ -231,12 +240,15 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
     for (const [field, value] of values)
       if (field === 'apiKey' || formerOf(field)?.kind === 'apiKey')
         values.set(`basic.${field}`, basicCredential(value, '')) // As `keyAs: 'username'` sends it.
-    const username = values.get('username')
-    const password = values.get('password')
-    if (username !== undefined && password !== undefined) {
-      values.delete('username') // The password is the secret; the name is an account id, such as Twilio's.
-      values.set('basic', basicCredential(username, password))
-    }
+    const ofKind = (kind: string): [string, string][] =>
+      [...values].filter(([field]) => (formerOf(field)?.kind ?? field) === kind)
+    const passwords = ofKind('password')
+    if (passwords.length > 0)
+      for (const [name, username] of ofKind('username')) {
+        values.delete(name) // The password is the secret; the name is an account id, such as Twilio's.
+        for (const [field, password] of passwords)
+          values.set(`basic.${name}.${field}`, basicCredential(username, password))
+      }
     return [...new Set([...values.values(), ...(await options.tokensOf(connection))])]
   }
 

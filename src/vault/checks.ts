@@ -1,5 +1,5 @@
 import { DAY, MINUTE, SECOND, type Clock, type Random } from '../base/index.ts'
-import { SCHEDULE_SOURCE, type AuthScheme } from '../define/index.ts'
+import { authFor, SCHEDULE_SOURCE, type AuthScheme } from '../define/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { Refusal } from './authorize.ts'
 import { leaveReturn } from './returns.ts'
@@ -82,13 +82,21 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
         `insert into connection_checks as k (tenant, connection_id, due_at, refused_since, refused_at, refused_version, refused_reason, former_used_at)
          values ($1, $2, $3, $3, $3, $4, $5, case when $6 then $3::timestamptz end)
          on conflict (tenant, connection_id) do update set
-           refused_since = case when k.refused_version = $4 then coalesce(k.refused_since, $3) else $3 end,
+           refused_since = case when k.refused_version = $4 and k.refused_at > $7 then coalesce(k.refused_since, $3) else $3 end,
            due_at = case when k.refused_version = $4 and k.refused_since is not null and k.checked_at > k.refused_since
              then least(k.due_at, greatest(k.checked_at + interval '${REFUSED_AGAIN_MS} milliseconds', $3))
              else least(k.due_at, $3) end,
            refused_at = $3, refused_version = $4, refused_reason = $5,
            former_used_at = case when $6 then $3::timestamptz when k.refused_version = $4 then k.former_used_at end`,
-        [connection.tenant, connection.id, now, version, reason, formerUsed],
+        [
+          connection.tenant,
+          connection.id,
+          now,
+          version,
+          reason,
+          formerUsed,
+          new Date(now.getTime() - REFUSAL_LASTS_MS),
+        ],
       )
       // The call itself says what happened to it; the next refusal is noted.
       .catch(() => noted.delete(key))
@@ -160,8 +168,9 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
       'select name, connector, state from connections where tenant = $1 and id = $2 for update',
       [tenant, id],
     )
-    const { rows: own } = await client.query<{ secrets: string; former: boolean }>(
-      `select (${SECRETS_NOW}) as secrets, exists (select 1 from secrets s where s.tenant = k.tenant and s.connection_id = k.connection_id
+    const { rows: own } = await client.query<{ secrets: string; fields: readonly string[]; former: boolean }>(
+      `select (${SECRETS_NOW}) as secrets,
+         array(select s.field from secrets s where s.tenant = k.tenant and s.connection_id = k.connection_id) as fields, exists (select 1 from secrets s where s.tenant = k.tenant and s.connection_id = k.connection_id
            and s.field like 'former.%' and s.field not like '%.webhookSecret' and s.expires_at > $4) as former
        from connection_checks k where tenant = $1 and connection_id = $2 and checker = $3 for update`,
       [tenant, id, checker, new Date(clock.now())],
@@ -172,7 +181,9 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
     const isOfThese = own[0].secrets === due.secrets
     const credential = isOfThese ? result.credential : 'unknown'
     await write(client, due, { ...result, credential }, isOfThese)
-    const isGrant = options.authOf(connection.connector)?.kind === 'oauth2'
+    // A connector of OAuth may have other ways, too: what counts is the one that this connection has secrets for.
+    const auth = options.authOf(connection.connector)
+    const isGrant = auth !== undefined && authFor(auth, own[0].fields).kind === 'oauth2'
     const at = { tenant, at: clock.now(), actor: 'system', target: id, connectionId: id } as const
     if (credential === 'refused' && connection.state === 'active' && !isGrant && !own[0].former) {
       await setState(client, due, 'needs_reauthorization')

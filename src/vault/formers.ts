@@ -5,7 +5,7 @@ import type { ConnectionSecrets } from './secrets.ts'
 
 /**
  * Secrets that were rotated out. Each stays sealed in a field of its own, `former.3.apiKey`, the newest with the highest
- * number, and counts until its overlap ends.
+ * number, and counts until its overlap ends. What one rotation puts aside has the same number.
  */
 
 const PATTERN = /^former\.(\d+)\.(.+)$/
@@ -38,6 +38,25 @@ export function formersOf(own: ConnectionSecrets, kind: string, now: number): re
     })
     .sort((a, b) => b.number - a.number)
     .map(({ field }) => field)
+}
+
+/**
+ * What one rotation put aside, by kind: the last that is in its overlap. What goes together, such as a name and its
+ * password, has one number, so that halves of two rotations are never used as one.
+ */
+export function formersOfLast(
+  own: ConnectionSecrets,
+  kinds: readonly string[],
+  now: number,
+): ReadonlyMap<string, string> {
+  const newest = kinds.flatMap((kind) => formersOf(own, kind, now).slice(0, 1))
+  const last = Math.max(...newest.map((field) => formerOf(field)!.number))
+  return new Map(
+    newest.flatMap((field) => {
+      const { number, kind } = formerOf(field)!
+      return number === last ? [[kind, field] as const] : []
+    }),
+  )
 }
 
 /** Which of the two credentials of a rotation a request carries. */

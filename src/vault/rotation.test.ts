@@ -117,6 +117,45 @@ describe('a rotated API key', () => {
   })
 })
 
+describe('a name and its password', () => {
+  const mail = connectorWith('mailbox', { kind: 'basic' })
+  const rotated = (secrets: Record<string, string>) =>
+    fixture.vault.rotate('default', 'mailbox', { secrets }, ACTOR)
+  const shown = async (connection: Connection) =>
+    Buffer.from(
+      (await authorize(connection)).headers['authorization']!.replace('Basic ', ''),
+      'base64',
+    ).toString()
+
+  async function mailbox(): Promise<Connection> {
+    const secrets = { username: 'u1', password: 'p1' }
+    const definition = mail.connect({ secrets })
+    await fixture.vault.addConnection({ tenant: 'default', name: 'mailbox', definition, actor: ACTOR })
+    return fixture.vault.loadConnection('default', 'mailbox')
+  }
+
+  it('that were put aside are used as they belong together, also after a second rotation', async () => {
+    const connection = await mailbox()
+    await rotated({ username: 'u2', password: 'p2' })
+    await refuse(connection)
+    expect(await shown(connection)).toBe('u1:p1')
+    await rotated({ password: 'p3' })
+    expect(await shown(connection)).toBe('u2:p3')
+    await refuse(connection)
+    expect(await shown(connection)).toBe('u2:p2')
+    await rotated({ username: 'u3' })
+    await refuse(connection)
+    expect(await shown(connection)).toBe('u2:p3')
+  })
+
+  it('are redacted in every form in which requests may have carried them', async () => {
+    const connection = await mailbox()
+    await rotated({ username: 'u2', password: 'p2' })
+    const values = await fixture.vault.secretValuesOf(connection)
+    for (const pair of ['u1:p1', 'u2:p2']) expect(values).toContain(Buffer.from(pair).toString('base64'))
+  })
+})
+
 it('verifies webhooks with both secrets until the overlap ends, and then drops the former one', async () => {
   const connection = await added()
   await rotate({ webhookSecret: 'hook-2' }, HOUR)
@@ -186,6 +225,36 @@ describe('a check', () => {
     expect((await fixture.entries()).map(({ action }) => action)).toEqual(
       expect.arrayContaining(['credential.refused', 'connection.reauthorized']),
     )
+  })
+
+  it('counts for a connection that has a key where others of its connector have a grant', async () => {
+    const both = connectorWith('either', {
+      kind: 'oauth2',
+      tokenUrl: 'https://either.example/token',
+      authorizeUrl: 'https://either.example/authorize',
+      scopes: [],
+      clientAuth: 'post',
+      alternatives: [{ kind: 'bearer' }],
+    })
+    const definition = both.connect({ secrets: { token: 'key' } })
+    await fixture.vault.addConnection({ tenant: 'default', name: 'either', definition, actor: ACTOR })
+    await refuse(await fixture.vault.loadConnection('default', 'either'))
+    await settle('refused')
+    expect(await stateOf()).toBe('needs_reauthorization')
+    await fixture.clock.advance(6 * MINUTE)
+    await settle('accepted')
+    expect(await stateOf()).toBe('active')
+  })
+
+  it('begins anew with a refusal that comes long after the last', async () => {
+    const connection = await added()
+    await refuse(connection)
+    await settle('accepted')
+    await fixture.clock.advance(DAY / 2)
+    await refuse(connection)
+    const now = new Date(fixture.clock.now())
+    const own = (await checks()).find((row) => row['connection_id'] === connection.id)
+    expect(own).toMatchObject({ refused_since: now, refused_at: now, due_at: now })
   })
 
   it('of a key that was replaced meanwhile says nothing of the new one', async () => {

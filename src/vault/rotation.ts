@@ -65,8 +65,9 @@ export function createRotator(options: RotatorOptions): Rotator {
       const found = await readConnection(client, tenant, name, 'for update')
       refuse(found, wish)
       const connection = { tenant, id: found.id }
+      const number = 1 + Math.max(-1, ...found.fields.map((field) => formerOf(field)?.number ?? -1))
       for (const [kind, value] of Object.entries(wish.secrets))
-        await rotateOne(client, { connection, found, kind, value, formerUntil, wish, actor })
+        await rotateOne(client, { connection, found, kind, value, number, formerUntil, wish, actor })
       if (Object.keys(wish.secrets).some((kind) => kind !== WEBHOOK_SECRET_KIND))
         await welcome(client, connection, found, actor)
       return { id: found.id, fields: Object.keys(wish.secrets), formerUntil }
@@ -80,13 +81,15 @@ export function createRotator(options: RotatorOptions): Rotator {
     readonly found: Found
     readonly kind: string
     readonly value: string
+    /** What is put aside has it; several of a kind have those that follow. */
+    readonly number: number
     readonly formerUntil: Date
     readonly wish: RotationWish
     readonly actor: Actor
   }
 
   async function rotateOne(client: Queryable, one: One): Promise<void> {
-    const { connection, found, kind, value, formerUntil, wish, actor } = one
+    const { connection, found, kind, value, number, formerUntil, wish, actor } = one
     const present = found.fields.filter((field) => kindOf(field) === kind)
     if (await secrets.isAmong(client, connection, present, value))
       throw new UsageError(
@@ -97,10 +100,9 @@ export function createRotator(options: RotatorOptions): Rotator {
     // Who takes a rotation back gives a secret that was put aside.
     for (const field of formers)
       if (await secrets.isAmong(client, connection, [field], value)) await drop(client, connection, [field])
-    let number = Math.max(-1, ...formers.map((field) => formerOf(field)!.number))
-    for (const field of present)
+    for (const [i, field] of present.entries())
       await secrets.retire(client, connection, field, {
-        into: formerField(++number, kind),
+        into: formerField(number + i, kind),
         until: formerUntil,
       })
     const surplus = formers.slice(0, Math.max(0, formers.length + present.length - MOST_FORMERS))
