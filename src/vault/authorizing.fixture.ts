@@ -27,7 +27,7 @@ export interface Begun {
   readonly id: string
   readonly location: string
   /** Comes back from the provider, at this address. */
-  callback(back: string): Promise<Authorization>
+  readonly callback: (back: string) => Promise<Authorization>
 }
 
 export async function openAuthorizingFixture(): Promise<AuthorizingFixture> {
