@@ -17,6 +17,7 @@ export const INCIDENT_KINDS = [
   'node_gone',
   'database_away',
   'disk',
+  'left_out',
 ] as const
 export type IncidentKind = (typeof INCIDENT_KINDS)[number]
 

@@ -3,6 +3,7 @@ import { transaction, type Database, type Queryable } from '../db/index.ts'
 import { endTurn, takeTurn, writeEntries, type LedgerEntry } from '../ledger/index.ts'
 import type { Detector } from './detectors/detector.ts'
 import type { AlertPayload, IncidentKind, OpenIncident } from './incident.ts'
+import { LEFT_OUT_OVER, leftOutCondition } from './leftOut.ts'
 import { planChanges, type Changes } from './plan.ts'
 import {
   connectionNames,
@@ -59,7 +60,11 @@ export function lookOnce(options: LookOptions, everyMs = LOOK_EVERY_MS / 2): Pro
       conditions.push(...found.conditions)
       if (found.whole) looked.add(detector.kind)
     }
-    const changes = planChanges(await readOpen(client, tenant), conditions, looked)
+    const open = await readOpen(client, tenant)
+    const unread = detectors.flatMap(({ kind }) => (looked.has(kind) ? [] : [kind]))
+    const noRoom = planChanges(open, conditions, looked).leftOut
+    const leftOut = leftOutCondition({ unread, noRoom }, now)
+    const changes = planChanges(open, leftOut ? [...conditions, leftOut] : conditions, looked.add('left_out'))
     const alerts = await writeChanges(client, changes, options, now)
     for (const { covers } of conditions) if (covers) await forgetCovered(client, tenant, covers)
     await endTurn(client, reader, turn, now)
@@ -100,7 +105,7 @@ async function writeChanges(
     )
   }
   for (const incident of changes.resolve) {
-    const over = detectors.find((detector) => detector.kind === incident.kind)?.over ?? 'It is over.'
+    const over = overOf(incident, detectors)
     await markResolved(client, tenant, incident.id, over, now)
     await tell(
       payloadOf(incident, 'resolved', over, names, now),
@@ -109,6 +114,11 @@ async function writeChanges(
   }
   await writeEntries(client, entries)
   return told.length * channels.length
+}
+
+function overOf({ kind }: OpenIncident, detectors: readonly Detector[]): string {
+  if (kind === 'left_out') return LEFT_OUT_OVER
+  return detectors.find((detector) => detector.kind === kind)?.over ?? 'It is over.'
 }
 
 function payloadOf(

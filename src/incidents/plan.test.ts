@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import type { Condition, IncidentKind, OpenIncident } from './incident.ts'
+import { leftOutCondition } from './leftOut.ts'
 import { OPEN_INCIDENTS_LIMIT, planChanges } from './plan.ts'
 
 const condition = (subject: string, over: Partial<Condition> = {}): Condition => ({
@@ -75,6 +76,23 @@ describe('the changes of a look', () => {
     expect(planChanges(open, [...still, condition('x'), condition('y')], LOOKED)).toMatchObject({
       open: [{ subject: 'x' }],
       leftOut: 1,
+    })
+  })
+
+  it('have a place for the word that something is left out, which takes none from the others', () => {
+    const open = Array.from({ length: OPEN_INCIDENTS_LIMIT }, (_, i) => incident(`old${i}`))
+    const still = open.map((one) => condition(one.subject))
+    const word = leftOutCondition({ unread: [], noRoom: 1 }, 1)!
+    const looked = new Set<IncidentKind>(['dead_letters', 'left_out'])
+    expect(planChanges(open, [...still, condition('x'), word], looked)).toMatchObject({
+      open: [{ kind: 'left_out' }],
+      leftOut: 1,
+    })
+    const told = { ...word, id: 'inc_word', state: 'open' } as const
+    expect(planChanges([...open, told], [...still.slice(1), condition('x')], looked)).toMatchObject({
+      open: [{ subject: 'x' }],
+      resolve: [{ subject: 'old0' }, { kind: 'left_out' }],
+      leftOut: 0,
     })
   })
 })

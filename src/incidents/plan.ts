@@ -36,16 +36,20 @@ export function planChanges(
   const left = open.filter((incident) => !taken.has(incident.id))
   const fresh = unknown.filter((condition) => !takeOver.some(({ now }) => now === condition))
   const resolve = left.filter((incident) => looked.has(incident.kind) && !present.has(keyOf(incident)))
-  const room = Math.max(0, OPEN_INCIDENTS_LIMIT - (open.length - resolve.length))
+  // That there is no room for others has a place of its own.
+  const counts = ({ kind }: Pick<Condition, 'kind'>): boolean => kind !== 'left_out'
+  const stay = open.filter(counts).length - resolve.filter(counts).length
+  const room = Math.max(0, OPEN_INCIDENTS_LIMIT - stay)
+  const others = fresh.filter(counts)
   return {
-    open: fresh.slice(0, room),
+    open: [...fresh.filter((one) => !counts(one)), ...others.slice(0, room)],
     takeOver,
     update: left.flatMap((incident) => {
       const now = present.get(keyOf(incident))
       return now && differs(incident, now) ? [{ incident, now }] : []
     }),
     resolve,
-    leftOut: Math.max(0, fresh.length - room),
+    leftOut: Math.max(0, others.length - room),
   }
 }
 

@@ -43,7 +43,7 @@ export const FAILURES_IN_ROW = 3
 export const CALM_MS = MINUTE
 /** Without any call for this long nobody knows, and it is not kept open. */
 export const FORGET_MS = 7 * DAY
-const RUNS_REMEMBERED = 200
+export const RUNS_REMEMBERED = 200
 
 /** The streak after a stretch of the ledger; `undefined` where nothing is wrong. */
 export function nextStreak(before: Streak | undefined, seen: CallsSeen): Streak | undefined {

@@ -434,7 +434,7 @@ export const TELLING: readonly Limit[] = [
   [
     'incidents that are open at once',
     count(OPEN_INCIDENTS_LIMIT),
-    'further ones are opened when there is room',
+    'further ones are opened when there is room; the incident `left_out` says so',
     'OPEN_INCIDENTS_LIMIT',
   ],
   [

@@ -54,7 +54,10 @@ export function defineDetector<Fact>(definition: {
   }
 }
 
-/** Facts that one detector reads at most. Of further ones nothing is told until some are over, and nothing is called over. */
+/**
+ * Facts that one detector reads at most. Further ones have no incident until some are over, nothing of the kind is called
+ * over, and an incident (`left_out`) says so.
+ */
 export const FACTS_LIMIT = 100
 
 /** `1 run`, `3 runs`, and `over 1,000 runs` where no more were counted. */

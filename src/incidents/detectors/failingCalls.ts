@@ -1,5 +1,5 @@
 import { durationWords } from '../../base/index.ts'
-import { asStreak, type Streak } from '../streaks.ts'
+import { asStreak, RUNS_REMEMBERED, type Streak } from '../streaks.ts'
 import { atWords, countWords, defineDetector, FACTS_LIMIT } from './detector.ts'
 
 interface FailingCalls extends Streak {
@@ -41,7 +41,7 @@ export const failingCalls = defineDetector<FailingCalls>({
       holdsUp:
         waiting === 0
           ? 'No run waits for it.'
-          : `${countWords(waiting, 'run')} of ${flows.join(', ')} ${waiting === 1 ? 'waits' : 'wait'} for it; they try again by themselves.`,
+          : `${streak.runIds.length >= RUNS_REMEMBERED ? 'At least ' : ''}${countWords(waiting, 'run')} of ${flows.join(', ')} ${waiting === 1 ? 'waits' : 'wait'} for it; they try again by themselves.`,
       todo:
         succeededAt !== undefined && inRow === 0
           ? `Nothing, if it stays like this: calls succeed again since ${atWords(succeededAt)}, and after ${durationWords(60_000)} without a failure this is over.`
