@@ -167,7 +167,7 @@ export interface ConnectionView {
     readonly what: string
     readonly field: string | null
     readonly endsAt: string
-    readonly by: 'trestle' | 'person'
+    readonly by: 'trestle' | 'person' | 'provider'
     readonly todo: string
   }[]
   readonly check: {

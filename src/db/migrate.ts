@@ -17,6 +17,7 @@ import * as authorizations from './migrations/0014-authorizations.ts'
 import * as masterKey from './migrations/0016-master-key.ts'
 import * as expiry from './migrations/0017-expiry.ts'
 import * as answered from './migrations/0019-answered.ts'
+import * as certificates from './migrations/0020-certificates.ts'
 import { asUnavailable } from './transaction.ts'
 
 /** In order; a migration that was released is never changed. */
@@ -37,6 +38,7 @@ const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0016-master-key': { up: (db) => masterKey.up(db) },
   '0017-expiry': { up: (db) => expiry.up(db) },
   '0019-answered': { up: (db) => answered.up(db) },
+  '0020-certificates': { up: (db) => certificates.up(db) },
 }
 
 /** Names of all that this version knows. */

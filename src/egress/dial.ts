@@ -2,6 +2,7 @@ import { lookup as systemLookup, type LookupAddress } from 'node:dns'
 import { connect as connectTcp, isIP, type LookupFunction, type Socket } from 'node:net'
 import { buildConnector } from 'undici'
 import type { Clock } from '../base/index.ts'
+import type { Certificates } from './certificates.ts'
 import { refusalOfAddress, type EgressPolicy } from './policy.ts'
 
 /** The code of the error with which a dial is refused. */
@@ -41,6 +42,7 @@ interface DialParts {
 }
 
 export interface DialOptions extends DialParts {
+  readonly certificates: Certificates
   readonly allowPrivate: boolean
   /** Trusted certificate authorities in PEM beside the system's, for systems with their own. */
   readonly ca?: string
@@ -55,12 +57,14 @@ const TCP_KEEP_ALIVE_MS = 60_000
  * other, each with its own time.
  */
 export function createDial(options: DialOptions): buildConnector.connector {
-  const { clock, policy, allowPrivate } = options
-  const secure = buildConnector({
-    allowH2: false,
+  const { clock, policy, allowPrivate, certificates } = options
+  const tls = {
+    allowH2: false as const,
     timeout: 0, // The phases below keep the time.
     ...(options.ca === undefined ? {} : { ca: options.ca }),
-  })
+  }
+  const secure = buildConnector(tls)
+  const secureAnew = buildConnector({ ...tls, maxCachedSessions: 0 })
 
   return (target, done) => {
     const isSecure = target.protocol === 'https:'
@@ -69,7 +73,7 @@ export function createDial(options: DialOptions): buildConnector.connector {
     const port = Number(target.port || (isSecure ? 443 : 80))
     openTcp({ host: target.hostname, port, refusalOf }, options).then(
       (socket) => {
-        if (isSecure) handshake(socket, target, done)
+        if (isSecure) handshake(socket, target, port, done)
         else done(null, socket.setNoDelay(true).setKeepAlive(true, TCP_KEEP_ALIVE_MS))
       },
       (error: Error) => done(error, null),
@@ -79,18 +83,22 @@ export function createDial(options: DialOptions): buildConnector.connector {
   function handshake(
     httpSocket: Socket,
     target: buildConnector.Options,
+    port: number,
     done: buildConnector.Callback,
   ): void {
+    const server = { host: target.hostname, port }
     let isOver = false
     const cancel = clock.after(policy.tlsTimeoutMs, () => {
       isOver = true
       httpSocket.destroy()
       done(tookTooLong('tls', `The TLS handshake took over ${policy.tlsTimeoutMs} ms.`), null)
     })
-    secure({ ...target, httpSocket }, (...[error, socket]) => {
+    const connect = certificates.isCurrent(server) ? secure : secureAnew
+    connect({ ...target, httpSocket }, (...[error, socket]) => {
       if (isOver) return socket?.destroy()
       cancel()
       if (error !== null) return done(error, null)
+      certificates.note(server, socket)
       return socket.destroyed ? done(closedEarly(), null) : done(null, socket)
     })
   }

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import { Agent, type Dispatcher } from 'undici'
 import type { Clock } from '../base/index.ts'
+import { createCertificates, type Certificates, type ServerCertificate } from './certificates.ts'
 import { ACCEPT_ENCODING, createDecoder } from './decode.ts'
 import { createDial, type ConnectTcp, type Resolve } from './dial.ts'
 import { Exchange, type Unknown } from './exchange.ts'
@@ -60,6 +61,8 @@ export interface Egress {
    * and a {@link MailAnswer} as its body. Never throws for what the network does, never sends a second time.
    */
   readonly mail: (request: MailExchangeRequest) => Promise<EgressResult>
+  /** The certificate that the server at this URL showed last to this process; a URL as a request or a mail server has it. */
+  readonly certificateOf: (url: string) => ServerCertificate | undefined
   /** Closes idle sockets at once and the others when their exchanges end. Safe to call twice. */
   readonly close: () => Promise<void>
   /** Cuts every socket; exchanges in flight end as `not_sent` or `unknown`. Safe to call twice. */
@@ -85,10 +88,11 @@ export interface EgressOptions {
 export function createEgress(options: EgressOptions): Egress {
   const { clock } = options
   const policy = { ...EGRESS_POLICY, ...options.policy }
+  const certificates = createCertificates(clock, policy.maxOrigins)
   // Two pools, so that a socket opened for one who may reach private addresses is never used by one who may not.
   const pools = {
-    public: options.dispatcher ?? openPool(options, policy, false),
-    private: options.dispatcher ?? openPool(options, policy, true),
+    public: options.dispatcher ?? openPool(options, policy, certificates, false),
+    private: options.dispatcher ?? openPool(options, policy, certificates, true),
   }
   const decodeBody = createDecoder(policy)
   const inFlight = new Map<string, number>()
@@ -153,7 +157,7 @@ export function createEgress(options: EgressOptions): Egress {
     const begun = clock.monotonic()
     return inPlace(`smtp://${host}:${port}`, async () => {
       const { resolve, connect, ca } = options
-      const parts = { clock, policy, resolve, connect, ca: request.ca ?? ca }
+      const parts = { clock, policy, resolve, connect, ca: request.ca ?? ca, certificates }
       const result = await sendMail(request, mailSockets, parts)
       if (result.as !== 'replied') return result
       const { answer, command } = result
@@ -190,6 +194,7 @@ export function createEgress(options: EgressOptions): Egress {
   return {
     send,
     mail,
+    certificateOf: (url) => certificates.of(url),
     async close() {
       const closed = [...mailSockets].map((socket) => new Promise((done) => socket.once('close', done)))
       await Promise.all([...both.map((pool) => pool.close().catch(() => undefined)), ...closed])
@@ -211,7 +216,12 @@ function originIn(url: string): string {
   }
 }
 
-function openPool(options: EgressOptions, policy: EgressPolicy, allowPrivate: boolean): Agent {
+function openPool(
+  options: EgressOptions,
+  policy: EgressPolicy,
+  certificates: Certificates,
+  allowPrivate: boolean,
+): Agent {
   return new Agent({
     connections: policy.connectionsPerOrigin,
     maxOrigins: policy.maxOrigins,
@@ -219,6 +229,7 @@ function openPool(options: EgressOptions, policy: EgressPolicy, allowPrivate: bo
     connect: createDial({
       clock: options.clock,
       policy,
+      certificates,
       allowPrivate,
       resolve: options.resolve,
       connect: options.connect,

@@ -19,6 +19,7 @@
 export type { ConnectTcp, Resolve } from './dial.ts'
 export { createEgress } from './egress.ts'
 export type { Answered, Denied, Egress, EgressOptions, EgressRequest, EgressResult } from './egress.ts'
+export type { ServerCertificate } from './certificates.ts'
 export type { Unknown } from './exchange.ts'
 export type { NotSent } from './notSent.ts'
 export { EGRESS_POLICY } from './policy.ts'

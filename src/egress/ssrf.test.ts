@@ -1,6 +1,7 @@
 import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { systemClock } from '../base/index.ts'
+import { createCertificates } from './certificates.ts'
 import { createDial } from './dial.ts'
 import { createEgress, EGRESS_POLICY, type Egress, type EgressResult, type Resolve } from './index.ts'
 
@@ -114,6 +115,7 @@ describe('the connected peer', () => {
           clock: systemClock,
           policy: EGRESS_POLICY,
           allowPrivate,
+          certificates: createCertificates(systemClock, 10),
           resolve: (_, done) => done(null, [{ address: allowPrivate ? '10.0.0.1' : '8.8.8.8', family: 4 }]),
           connect: () => {
             const socket = connect({ port, host: '127.0.0.1' })

@@ -12,6 +12,7 @@ export const INCIDENT_KINDS = [
   'credential_refresh',
   'credential_refused',
   'credential_expiry',
+  'certificate_expiry',
   'token_expiry',
   'conservation',
   'node_gone',

@@ -32,14 +32,16 @@ export function callsOf(
       ),
     secretValuesOf: (connection) => vault.secretValuesOf(connection),
   })
+  // Whoever answers need not be asked whether it is there.
+  const noted = (connection: CallConnection, outcome: CallOutcome): CallOutcome => {
+    if ('exchange' in outcome && outcome.exchange?.status !== undefined)
+      vault.noteUse(connection, outcome.exchange.request.url)
+    return outcome
+  }
   return {
     ...calls,
-    async call(request) {
-      const outcome = await calls.call(request)
-      // Whoever answers need not be asked whether it is there.
-      if ('exchange' in outcome && outcome.exchange?.status !== undefined) vault.noteUse(request.connection)
-      return outcome
-    },
+    call: async (request) => noted(request.connection, await calls.call(request)),
+    testConnection: async (connection) => noted(connection, await calls.testConnection(connection)),
   }
 }
 

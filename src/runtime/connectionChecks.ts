@@ -91,6 +91,7 @@ export function checkResultOf(outcome: CallOutcome): CheckResult {
     outcome: outcome.as,
     code: 'code' in outcome ? outcome.code : undefined,
     reason: 'reason' in outcome ? outcome.reason : undefined,
+    url: 'exchange' in outcome ? outcome.exchange?.request.url : undefined,
   }
   if (outcome.as === 'succeeded' || outcome.as === 'quarantined') return { ...result, credential: 'accepted' }
   // By what the answer means: a mail server says 535 where others say 401.

@@ -101,6 +101,7 @@ export async function openInstallation(options: InstallationOptions): Promise<In
     authOf: (name) => connectorNamed(name)?.auth,
     baseUrlOf: (name) => connectorNamed(name)?.baseUrl,
     idleCheckAfterMs: idleCheckOf(config),
+    certificateOf: (url) => egress.certificateOf(url),
     refreshTiming: options.refreshTiming,
   })
   const operator = createOperator({

@@ -30,6 +30,8 @@ export interface CheckResult {
   readonly outcome: string
   readonly code: string | undefined
   readonly reason: string | undefined
+  /** Where it asked. */
+  readonly url?: string | undefined
 }
 
 /** A check that this node is to make. */
@@ -41,8 +43,13 @@ export interface DueCheck extends ConnectionRef {
 export interface CheckStore {
   /** Notes a provider's refusal, so that the connection is checked at once. Never rejects. */
   noteRefusal(this: void, refusal: Refusal): Promise<void>
-  /** A call over the connection was answered, so it need not be checked. Written now and then, for all at once. */
-  noteUse(connection: ConnectionRef): void
+  /**
+   * A call over the connection was answered at this URL, so it need not be checked. Written now and then, for all at
+   * once, with the end of the server's certificate.
+   */
+  noteUse(connection: ConnectionRef, url?: string): void
+  /** Writes at once what was noted of uses. */
+  saveUses(): Promise<void>
   /** Claims checks that are due; every node may ask, and one gets each. */
   claimChecks(
     tenant: string,
@@ -60,15 +67,22 @@ export interface CheckStoreOptions {
   readonly authOf: (connector: string) => AuthScheme | undefined
   /** Default: {@link IDLE_CHECK_AFTER_MS}; 0: idle connections are not checked, and refused ones are. */
   readonly idleMs?: number | undefined
+  /** The certificate that the server at a URL showed last to this process. */
+  readonly certificateOf?: CertificateOf | undefined
   readonly onStateChanged: (connection: ConnectionRef) => void
 }
+
+/** The certificate that the server at this URL showed last to this process; `undefined`: none was seen. */
+export type CertificateOf = (url: string) => { readonly from: Date; readonly endsAt: Date } | undefined
 
 /** When each connection is checked, and what came of it: the table `connection_checks`. */
 export function createCheckStore(options: CheckStoreOptions): CheckStore {
   const { storage, clock, random, record, idleMs = IDLE_CHECK_AFTER_MS } = options
   const noted = new Map<string, number>()
-  let uses = new Map<string, ConnectionRef & { readonly at: number }>()
+  let uses = new Map<string, ConnectionRef & { readonly at: number; readonly url: string | undefined }>()
   let cancel: (() => void) | undefined
+  const certificateOf = (url: string | undefined): ReturnType<CertificateOf> =>
+    url === undefined ? undefined : options.certificateOf?.(url)
 
   async function noteRefusal({ connection, version, reason, formerUsed }: Refusal): Promise<void> {
     const key = `${keyOf(connection)} ${version} ${formerUsed}`
@@ -102,22 +116,35 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
       .catch(() => noted.delete(key))
   }
 
-  function noteUse({ tenant, id }: ConnectionRef): void {
-    uses.set(keyOf({ tenant, id }), { tenant, id, at: clock.now() })
+  function noteUse({ tenant, id }: ConnectionRef, url?: string): void {
+    uses.set(keyOf({ tenant, id }), { tenant, id, at: clock.now(), url })
     cancel ??= clock.after(USES_EVERY_MS, () => void saveUses().catch(() => {}))
   }
 
   async function saveUses(): Promise<void> {
+    cancel?.()
     cancel = undefined
+    if (uses.size === 0) return
     const all = [...uses.values()]
     uses = new Map()
+    const certificates = all.map(({ url }) => certificateOf(url))
     await storage.reader.query(
-      `insert into connection_checks as k (tenant, connection_id, due_at, used_at)
-       select u.tenant, u.id, u.at + $4 * interval '1 millisecond', u.at
-       from (select tenant, id, to_timestamp(at / 1000) as at from unnest($1::text[], $2::text[], $3::float8[]) as given (tenant, id, at) order by tenant, id) u
+      `insert into connection_checks as k (tenant, connection_id, due_at, used_at, certificate_from, certificate_ends_at)
+       select u.tenant, u.id, u.at + $4 * interval '1 millisecond', u.at, u.certified, u.ends
+       from (select tenant, id, to_timestamp(at / 1000) as at, certified, ends
+         from unnest($1::text[], $2::text[], $3::float8[], $5::timestamptz[], $6::timestamptz[]) as given (tenant, id, at, certified, ends) order by tenant, id) u
        on conflict (tenant, connection_id) do update set used_at = greatest(k.used_at, excluded.used_at),
+         certificate_from = coalesce(excluded.certificate_from, k.certificate_from),
+         certificate_ends_at = coalesce(excluded.certificate_ends_at, k.certificate_ends_at),
          due_at = case when k.refused_since is null then greatest(k.due_at, excluded.due_at) else k.due_at end`,
-      [all.map((use) => use.tenant), all.map((use) => use.id), all.map((use) => use.at), idleMs],
+      [
+        all.map((use) => use.tenant),
+        all.map((use) => use.id),
+        all.map((use) => use.at),
+        idleMs,
+        certificates.map((one) => one?.from ?? null),
+        certificates.map((one) => one?.endsAt ?? null),
+      ],
     )
   }
 
@@ -212,12 +239,13 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
   async function write(
     client: Queryable,
     { tenant, id }: ConnectionRef,
-    { credential, outcome, code, reason }: CheckResult,
+    { credential, outcome, code, reason, url }: CheckResult,
     isOfThese: boolean,
   ): Promise<void> {
     const now = clock.now()
     // Scattered, so that what was checked together is not checked together again.
     const idle = (idleMs > 0 ? idleMs : IDLE_CHECK_AFTER_MS) * (0.9 + random.next() / 5)
+    const certificate = certificateOf(url)
     const next = !isOfThese ? 0 : { accepted: idle, refused: REFUSED_AGAIN_MS, unknown: AGAIN_MS }[credential]
     await client.query(
       `update connection_checks set checker = null, checking_until = null, due_at = $3, checked_at = $4, outcome = $5, code = $6, reason = $7,
@@ -225,9 +253,21 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
          refused_since = case when $8 = 'refused' then coalesce(refused_since, $4) when ${IS_OVER} then null else refused_since end,
          refused_at = case when $8 = 'refused' then $4 else refused_at end,
          refused_reason = case when $8 = 'refused' then $7 else refused_reason end,
-         former_used_at = case when ${IS_OVER} then null else former_used_at end
+         former_used_at = case when ${IS_OVER} then null else former_used_at end,
+         certificate_from = coalesce($9, certificate_from), certificate_ends_at = coalesce($10, certificate_ends_at)
        where tenant = $1 and connection_id = $2`,
-      [tenant, id, new Date(now + next), new Date(now), outcome, code ?? null, reason ?? null, credential],
+      [
+        tenant,
+        id,
+        new Date(now + next),
+        new Date(now),
+        outcome,
+        code ?? null,
+        reason ?? null,
+        credential,
+        certificate?.from ?? null,
+        certificate?.endsAt ?? null,
+      ],
     )
   }
 
@@ -238,7 +278,7 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
     )
   }
 
-  return { noteRefusal, noteUse, claimChecks, settleCheck }
+  return { noteRefusal, noteUse, saveUses, claimChecks, settleCheck }
 }
 
 /** A check was accepted ($8 at $4), and nothing was refused for a while. */

@@ -58,6 +58,8 @@ export interface LastCheck {
   readonly reason: string | undefined
   /** When a call over it was last answered, to the minute. */
   readonly usedAt: Date | undefined
+  /** When the certificate ends that its server showed last. */
+  readonly certificateEndsAt: Date | undefined
   readonly dueAt: Date
 }
 
@@ -189,15 +191,16 @@ export function createConnectionStore(options: ConnectionStoreOptions): Connecti
         endsAt: row.ends_at ?? undefined,
         updatedAt: row.updated_at,
       }))
+      const check = checks.get(connection.id)
       return {
         ...connection,
         secrets: own.map((row) => ({ field: row.field, version: row.version, updatedAt: row.updated_at })),
         tokenExpiresAt: own.find((row) => row.field === GRANT_FIELD)?.expires_at ?? undefined,
         // What was rotated out and does not count any more is no news.
-        endings: endingsOf(connection.name, connection.auth, times).filter(
+        endings: endingsOf(connection, times, check?.certificateEndsAt).filter(
           ({ what, endsAt }) => what !== 'former secret' || endsAt.getTime() > clock.now(),
         ),
-        check: checks.get(connection.id),
+        check,
       }
     })
   }
@@ -278,9 +281,11 @@ async function readChecks(client: Queryable, tenant: string): Promise<ReadonlyMa
     code: string | null
     reason: string | null
     used_at: Date | null
+    certificate_ends_at: Date | null
     due_at: Date
   }>(
-    'select connection_id, checked_at, outcome, code, reason, used_at, due_at from connection_checks where tenant = $1',
+    `select connection_id, checked_at, outcome, code, reason, used_at, certificate_ends_at, due_at
+     from connection_checks where tenant = $1`,
     [tenant],
   )
   return new Map(
@@ -292,6 +297,7 @@ async function readChecks(client: Queryable, tenant: string): Promise<ReadonlyMa
         code: row.code ?? undefined,
         reason: row.reason ?? undefined,
         usedAt: row.used_at ?? undefined,
+        certificateEndsAt: row.certificate_ends_at ?? undefined,
         dueAt: row.due_at,
       },
     ]),

@@ -5,12 +5,18 @@ import { GRANT_FIELD } from './secrets.ts'
 
 /** When something of a credential ends, and who sees to the next. */
 export interface Ending {
-  readonly what: 'access token' | 'authorization' | 'unused authorization' | 'secret' | 'former secret'
-  /** The secret's field; of an OAuth grant none. */
+  readonly what:
+    | 'access token'
+    | 'authorization'
+    | 'unused authorization'
+    | 'secret'
+    | 'former secret'
+    | 'certificate'
+  /** The secret's field; of an OAuth grant and of the server's certificate none. */
   readonly field: string | undefined
   readonly endsAt: Date
-  /** `trestle`: it is renewed, or ends as it should, by itself. */
-  readonly by: 'trestle' | 'person'
+  /** `trestle`: it is renewed, or ends as it should, by itself. `provider`: as a rule by those who run the server. */
+  readonly by: 'trestle' | 'person' | 'provider'
   /** What is done, in a sentence. */
   readonly todo: string
 }
@@ -23,15 +29,33 @@ export interface SecretTimes {
   readonly updatedAt: Date
 }
 
-/** All that is known to end of a connection's credentials, the next first. */
+/** Whose credentials end. */
+export interface Holder {
+  readonly name: string
+  readonly auth: AuthScheme | undefined
+  readonly allowPrivateNetwork: boolean
+}
+
+/** All that is known to end of a connection's credentials and of its server's certificate, the next first. */
 export function endingsOf(
-  name: string,
-  auth: AuthScheme | undefined,
+  { name, auth, allowPrivateNetwork }: Holder,
   secrets: readonly SecretTimes[],
+  certificateEndsAt?: Date,
 ): readonly Ending[] {
-  return secrets
-    .flatMap((one) => (one.field === GRANT_FIELD ? grantEndings(name, auth, one) : secretEndings(name, one)))
-    .sort((a, b) => a.endsAt.getTime() - b.endsAt.getTime())
+  return [
+    ...secrets.flatMap((one) =>
+      one.field === GRANT_FIELD ? grantEndings(name, auth, one) : secretEndings(name, one),
+    ),
+    ...(certificateEndsAt ? [certificateEnding(certificateEndsAt, allowPrivateNetwork)] : []),
+  ].sort((a, b) => a.endsAt.getTime() - b.endsAt.getTime())
+}
+
+/** What stands in a private network is run by people one can ask. */
+function certificateEnding(endsAt: Date, isOwn: boolean): Ending {
+  const certificate = { what: 'certificate', field: undefined, endsAt } as const
+  return isOwn
+    ? { ...certificate, by: 'person', todo: 'Renew it on that server before.' }
+    : { ...certificate, by: 'provider', todo: 'Nothing: those who run that server renew it, as a rule.' }
 }
 
 function grantEndings(name: string, auth: AuthScheme | undefined, grant: SecretTimes): readonly Ending[] {

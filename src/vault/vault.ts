@@ -7,7 +7,7 @@ import { createConnectionStore, type Connection, type ConnectionStore } from './
 import { createAuthorizations, type Authorizations } from './authorizing/authorizations.ts'
 import { createExchanger } from './authorizing/exchange.ts'
 import { createAuthorizationStore } from './authorizing/store.ts'
-import { createCheckStore, type CheckStore } from './checks.ts'
+import { createCheckStore, type CertificateOf, type CheckStore } from './checks.ts'
 import { createGrantStore } from './grants.ts'
 import { createRevoker, type Revocation, type Revoker } from './revoke.ts'
 import type { MasterKey } from './masterKey.ts'
@@ -53,6 +53,8 @@ export interface VaultOptions {
   readonly pollClock?: Clock
   /** A connection that nobody called over for so long is checked. Default: a day; 0: never. */
   readonly idleCheckAfterMs?: number | undefined
+  /** The certificate that the server at a URL showed last to this process. Default: none is known. */
+  readonly certificateOf?: CertificateOf | undefined
   /** For simulations: how long a refresh may take. */
   readonly refreshTiming?: RefreshTiming | undefined
 }
@@ -72,7 +74,7 @@ export interface Vault
     KeyHolder,
     Omit<ConnectionStore, 'forget' | 'removeConnection' | 'refuseDeclared'>,
     Rotator,
-    Omit<CheckStore, 'noteRefusal'> {
+    Omit<CheckStore, 'noteRefusal' | 'saveUses'> {
   /**
    * Authorizes over one connection also while the database is away, and whatever state the connection is in: for what
    * tells people that something is wrong. Opens its secrets once, and throws what stands in the way: `not_found`,
@@ -113,7 +115,10 @@ export interface Vault
    * is waited for: the next look is made although one before it is still at work.
    */
   refreshLeftBehind(): Promise<number>
-  /** Resolves when every refresh that this process began is over: what a token endpoint answers then is not lost. */
+  /**
+   * Resolves when every refresh that this process began is over, so that what a token endpoint answers then is not lost,
+   * and what was noted of uses is written.
+   */
   drain(): Promise<void>
   /** Seals a secret of the installation itself, such as the ledger's signing key. `name` tells it from others. */
   installationSeal(name: string): InstallationSeal
@@ -147,13 +152,14 @@ export function createVault(options: VaultOptions): Vault {
     clock,
     loadConnectionById: (tenant, id) => connections.loadConnectionById(tenant, id),
   })
-  const { noteRefusal, ...checks } = createCheckStore({
+  const { noteRefusal, saveUses, ...checks } = createCheckStore({
     storage,
     clock,
     random,
     record,
     authOf: options.authOf,
     idleMs: options.idleCheckAfterMs,
+    certificateOf: options.certificateOf,
     onStateChanged: forget,
   })
   const authorizing: AuthorizerOptions = {
@@ -249,7 +255,7 @@ export function createVault(options: VaultOptions): Vault {
       return revocation
     },
     async drain() {
-      await Promise.all([keeper.drain(), authorizations.drain()])
+      await Promise.all([keeper.drain(), authorizations.drain(), saveUses()])
     },
     rotateMasterKey: (request) =>
       rotateMasterKey(

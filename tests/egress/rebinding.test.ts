@@ -4,6 +4,7 @@ import type { LookupAddress } from 'node:dns'
 import { Agent } from 'undici'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { systemClock } from '../../src/base/index.ts'
+import { createCertificates } from '../../src/egress/certificates.ts'
 import { createDial, type ConnectTcp } from '../../src/egress/dial.ts'
 import { createEgress, EGRESS_POLICY, type EgressResult, type Resolve } from '../../src/egress/index.ts'
 import { refusalOfAddress } from '../../src/egress/policy.ts'
@@ -70,6 +71,7 @@ async function send(url: string, times: number): Promise<EgressResult[]> {
       clock: systemClock,
       policy: EGRESS_POLICY,
       allowPrivate: false,
+      certificates: createCertificates(systemClock, 10),
       resolve: names.resolve,
       connect: internet,
     }),

@@ -33,7 +33,7 @@ function endingsTable(items: readonly ConnectionView[], { clock }: CommandContex
         ? ending.what
         : `${ending.field}${ending.what === 'former secret' ? ' (former)' : ''}`,
       timeWords(ending.endsAt, clock),
-      ending.by === 'trestle' ? 'Trestle' : 'you',
+      { trestle: 'Trestle', person: 'you', provider: 'the provider' }[ending.by],
       ending.todo,
     ]),
   )

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { Readable } from 'node:stream'
 import SMTPConnection from 'nodemailer/lib/smtp-connection'
 import { reasonOf, type Clock, type MailAnswer, type MailReply, type MailServer } from '../../base/index.ts'
+import type { Certificates } from '../certificates.ts'
 import type { Unknown } from '../exchange.ts'
 import { isTlsFault, notSentBecause, type NotSent } from '../notSent.ts'
 import type { OnBehalfOf } from '../onBehalfOf.ts'
@@ -48,6 +49,7 @@ export interface MailExchangeParts {
   readonly begunAt: number
   /** Trusted certificate authorities in PEM, in place of the system's. */
   readonly ca: string | undefined
+  readonly certificates: Certificates
 }
 
 type Phase = 'greeting' | 'login' | 'envelope' | 'data' | 'reply' | 'ended'
@@ -100,7 +102,10 @@ export class MailExchange {
       requireTLS: security === 'starttls',
       ignoreTLS: security === 'none',
       connection: socket,
-      ...(parts.ca !== undefined && { tls: { ca: parts.ca } }),
+      tls: {
+        checkServerIdentity: parts.certificates.checkOf({ host, port }),
+        ...(parts.ca !== undefined && { ca: parts.ca }),
+      },
       connectionTimeout: NEVER_MS,
       greetingTimeout: NEVER_MS,
       socketTimeout: NEVER_MS,

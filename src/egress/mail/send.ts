@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { Clock } from '../../base/index.ts'
 import { classOfAddress } from '../addresses.ts'
+import type { Certificates } from '../certificates.ts'
 import { openTcp, type ConnectTcp, type Resolve } from '../dial.ts'
 import { notSent, notSentBecause } from '../notSent.ts'
 import { refusalOfAddress, type EgressPolicy } from '../policy.ts'
@@ -12,6 +13,7 @@ export interface MailParts {
   readonly resolve: Resolve | undefined
   readonly connect: ConnectTcp | undefined
   readonly ca: string | undefined
+  readonly certificates: Certificates
 }
 
 /** Opens a socket under the policy of addresses, and has one session over it. Never rejects. */
@@ -38,7 +40,8 @@ export async function sendMail(
   }
   sockets.add(socket)
   socket.once('close', () => sockets.delete(socket))
-  return new MailExchange(request, socket, { clock, policy, begunAt, ca: parts.ca }).done
+  const { ca, certificates } = parts
+  return new MailExchange(request, socket, { clock, policy, begunAt, ca, certificates }).done
 }
 
 function refusalOfServer(address: string, { server, allowPrivate }: MailExchangeRequest): string | undefined {

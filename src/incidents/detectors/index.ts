@@ -1,4 +1,5 @@
 import { budgets, type LimitsOf } from './budgets.ts'
+import { certificateExpiry } from './certificateExpiry.ts'
 import { conservation } from './conservation.ts'
 import { credentialExpiry } from './credentialExpiry.ts'
 import { credentialRefresh } from './credentialRefresh.ts'
@@ -27,6 +28,7 @@ export function detectors(limitsOf: LimitsOf, roomOf?: RoomOf): readonly Detecto
     credentialRefresh,
     credentialRefused,
     credentialExpiry,
+    certificateExpiry,
     tokenExpiry,
     conservation,
     nodesGone,

@@ -27,14 +27,23 @@ const connection = z
     endings: z
       .array(
         z.object({
-          what: z.enum(['access token', 'authorization', 'unused authorization', 'secret', 'former secret']),
+          what: z.enum([
+            'access token',
+            'authorization',
+            'unused authorization',
+            'secret',
+            'former secret',
+            'certificate',
+          ]),
           field: z.string().nullable(),
           endsAt: time,
-          by: z.enum(['trestle', 'person']).openapi({ description: 'Who sees to it.' }),
+          by: z.enum(['trestle', 'person', 'provider']).openapi({ description: 'Who sees to it.' }),
           todo: z.string(),
         }),
       )
-      .openapi({ description: 'What of its credentials is known to end, the next first.' }),
+      .openapi({
+        description: "What of its credentials is known to end, and its server's certificate, the next first.",
+      }),
     check: z
       .object({
         checkedAt: time.nullable(),
