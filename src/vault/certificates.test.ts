@@ -51,7 +51,7 @@ it('a call that was answered notes it, within a minute, and once for all that we
   ])
 })
 
-it('it is written when the process ends before that', async () => {
+it('what was noted is written when the process ends before that', async () => {
   vault.noteUse(await added(true), URL_OF_SHOP)
   await vault.drain()
   expect(await endings()).toMatchObject([{ what: 'certificate' }])

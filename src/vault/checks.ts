@@ -49,7 +49,7 @@ export interface CheckStore {
    */
   noteUse(connection: ConnectionRef, url?: string): void
   /** Writes at once what was noted of uses. */
-  saveUses(): Promise<void>
+  saveUses(this: void): Promise<void>
   /** Claims checks that are due; every node may ask, and one gets each. */
   claimChecks(
     tenant: string,
