@@ -102,18 +102,28 @@ it('lets them go one by one at first, and never faster than the limits allow', a
   expect(Math.max(...times.map(inASecond))).toBeLessThanOrEqual(20)
 })
 
-it('goes on where the node died that wrote the credential, also without what it left for the others', async () => {
-  await set()
-  await setState('needs_reauthorization')
-  const first = await stage.startNode()
-  await stage.sow('sold', salesOf(5))
-  await until(async () => (await count('parked')) === 5)
-  await first.stop()
-  await setState('active')
-  authorized = true
-  await stage.startNode()
-  await until(async () => (await count('succeeded')) === 5)
-})
+it.each([
+  ['parked', null, 'succeeded'],
+  ['undoing', 'cancelled', 'cancelled'],
+])(
+  'goes on where the node died that wrote the credential, also without what it left for the others: %s',
+  async (state, undoTo, end) => {
+    await set()
+    await setState('needs_reauthorization')
+    const first = await stage.startNode()
+    await stage.sow('sold', salesOf(5))
+    await until(async () => (await count('parked')) === 5)
+    await first.stop()
+    await stage.database.pool.query('update runs set state = $1, undo_to = $2, due_at = null', [
+      state,
+      undoTo,
+    ])
+    await setState('active')
+    authorized = true
+    await stage.startNode()
+    await until(async () => (await count(end)) === 5)
+  },
+)
 
 it('leaves those waiting whose credential is refused again before they were let go', async () => {
   await set()

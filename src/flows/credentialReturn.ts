@@ -7,7 +7,7 @@ import {
 } from '../calls/index.ts'
 import { transaction, type Queryable } from '../db/index.ts'
 import { RAMP_POLICY, releaseNow } from '../resilience/index.ts'
-import { countUnderWay, firstWaiting, makeReady } from './letGo.ts'
+import { countUnderWay, firstWaiting, makeReady, WAITED_FOR } from './letGo.ts'
 import type { DrainDeps } from './outage.ts'
 
 /**
@@ -127,16 +127,13 @@ export async function findReturns({
   await database.pool.query({
     name: 'find_waiting_for_credentials',
     // One look at the index for each name that is waited for, however many wait.
-    text: `with recursive waited as (
-        (select tenant, parked_for from runs where parked_for is not null and state = 'parked' order by tenant, parked_for limit 1)
-        union all
-        (select next.tenant, next.parked_for from waited w cross join lateral (
-          select r.tenant, r.parked_for from runs r where r.parked_for is not null and r.state = 'parked'
-            and (r.tenant, r.parked_for) > (w.tenant, w.parked_for) order by r.tenant, r.parked_for limit 1) next))
+    text: `${WAITED_FOR}
       insert into credential_returns (tenant, connection_id, returned_at)
       select c.tenant, c.id, $1 from waited w
       join connections c on c.tenant = w.tenant and c.id = substring(w.parked_for from 9) and c.state = 'active'
-      where w.parked_for like 'missing/%' on conflict do nothing`,
+      where w.parked_for like 'missing/%' and exists (select 1 from runs r where r.tenant = w.tenant and r.parked_for = w.parked_for
+        and (r.state = 'parked' or (r.state = 'undoing' and r.due_at is null and r.node_id is null)))
+      on conflict do nothing`,
     values: [new Date(clock.now())],
   })
 }

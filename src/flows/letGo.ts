@@ -42,6 +42,14 @@ export async function firstWaiting(
   return rows
 }
 
+/** What runs wait for, each name once; those that were let go and are not through yet have it still. */
+export const WAITED_FOR = `with recursive waited as (
+    (select tenant, parked_for from runs where parked_for is not null order by tenant, parked_for limit 1)
+    union all
+    (select next.tenant, next.parked_for from waited w cross join lateral (
+      select r.tenant, r.parked_for from runs r where r.parked_for is not null
+        and (r.tenant, r.parked_for) > (w.tenant, w.parked_for) order by r.tenant, r.parked_for limit 1) next))`
+
 /** Makes those ready that wait still, and no node has. */
 export async function makeReady(
   client: Queryable,

@@ -339,6 +339,26 @@ describe('a connection that is isolated by hand', () => {
   })
 })
 
+describe('a run that began to wait while its breaker closed', () => {
+  it.each(['parked', 'undoing'])('does not wait for ever: %s', async (state) => {
+    await set()
+    await stage.startNode()
+    const acting = { tenant: 'default', actor: 'operator:ada' } as const
+    await stage.operator.isolateConnection('books', {}, acting)
+    await stage.step(clock, 2 * SECOND)
+    await stage.sow('sold', salesOf(1, 1))
+    await until(async () => (await parked()) === 1)
+    // As two nodes may come to it: one still knew the breaker when the other had let go the last that waited.
+    const undoTo = state === 'undoing' ? 'cancelled' : null
+    await stage.database.pool.query('update runs set state = $1, undo_to = $2, due_at = null', [
+      state,
+      undoTo,
+    ])
+    await stage.database.pool.query('delete from breakers')
+    await until(async () => (await stage.counts())[undoTo ?? 'succeeded'] === 1)
+  })
+})
+
 describe('on the machine’s own clock', () => {
   it('a provider that is away for seconds while events keep coming loses, doubles and disorders nothing', async () => {
     database = await createTestDatabase()

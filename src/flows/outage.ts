@@ -14,7 +14,7 @@ import type { AnyConnector } from '../define/index.ts'
 import type { RunRef } from '../dispatch/index.ts'
 import type { LedgerEntry } from '../ledger/index.ts'
 import { RAMP_POLICY, releaseNow, type RampPolicy } from '../resilience/index.ts'
-import { countUnderWay, firstWaiting, makeReady } from './letGo.ts'
+import { countUnderWay, firstWaiting, makeReady, WAITED_FOR } from './letGo.ts'
 
 /**
  * Runs that wait for an outage are rows without a time: no sweep looks at them. When the provider is back they are let
@@ -150,16 +150,11 @@ export async function wakeForgotten({
   const found = await database.pool.query<RunRef>({
     name: 'find_forgotten',
     // One look at the index for each breaker that is waited for, however many wait.
-    text: `with recursive waited as (
-        (select tenant, parked_for from runs where parked_for is not null and state = 'parked' order by tenant, parked_for limit 1)
-        union all
-        (select next.tenant, next.parked_for from waited w cross join lateral (
-          select r.tenant, r.parked_for from runs r where r.parked_for is not null and r.state = 'parked'
-            and (r.tenant, r.parked_for) > (w.tenant, w.parked_for) order by r.tenant, r.parked_for limit 1) next))
-      select first.tenant, first.id from waited w
+    text: `${WAITED_FOR}
+      select first.tenant, first.id from waited w cross join unnest(array['parked', 'undoing']) as s(state)
       cross join lateral (
-        select r.tenant, r.id from runs r where r.tenant = w.tenant and r.parked_for = w.parked_for and r.state = 'parked'
-          and r.node_id is null order by r.id limit $1) first
+        select r.tenant, r.id from runs r where r.tenant = w.tenant and r.parked_for = w.parked_for and r.state = s.state
+          and r.node_id is null and (s.state = 'parked' or r.due_at is null) order by r.id limit $1) first
       where w.parked_for like 'con%' and not exists (select 1 from breakers b where b.tenant = w.tenant
         and b.connection_id = split_part(w.parked_for, '/', 1) and b.op_group in ('', split_part(w.parked_for, '/', 2)))`,
     values: [FORGOTTEN_AT_ONCE],
