@@ -270,6 +270,11 @@ describe('an outage', () => {
     const tried = stage.provider.seen.slice(before).filter(({ path }) => path === '/invoices')
     expect(tried.length).toBeGreaterThan(0)
     expect(tried.length).toBeLessThanOrEqual(6)
+    // All that were let go are on its record, whenever it was.
+    const [one] = await rowsOf<{ released: string }>(
+      'select o.released + b.released as released from outages o join breakers b on b.outage_id = o.id',
+    )
+    expect(Number(one!.released)).toBe(tried.length)
   })
 
   it('lets those who come meanwhile go behind those who waited', async () => {

@@ -1,5 +1,4 @@
 import type { Queryable } from '../../db/index.ts'
-import { parkedFor, WHOLE } from './group.ts'
 
 /** One outage: when, why, and how its end was found. Times in milliseconds since 1970. */
 export interface OutageRecord {
@@ -106,13 +105,21 @@ export async function readWaiting(
   tenant: string,
   { connectionId, group }: Pick<OutageRecord, 'connectionId' | 'group'>,
 ): Promise<readonly WaitingRuns[]> {
-  // Of the whole connection wait also those whose group's outage became a part of it: con_…/ to the last con_…/name.
-  const from = parkedFor({ connectionId, group })
-  const to = group === WHOLE ? `${connectionId}0` : from
+  // Of the whole connection wait also those whose group's outage became a part of it. Names are compared for being the
+  // same alone: which of two comes first is another matter in each collation.
   const { rows } = await client.query<{ flow: string; count: string; oldest: Date }>(
-    `with parked as (
+    `with recursive name as (
+       (select parked_for from runs where tenant = $1 and parked_for is not null order by parked_for limit 1)
+       union all
+       (select next.parked_for from name n cross join lateral (select r.parked_for from runs r
+          where r.tenant = $1 and r.parked_for is not null and r.parked_for > n.parked_for order by r.parked_for limit 1) next)),
+     of_this as (
+       select parked_for from name where split_part(parked_for, '/', 1) = $2
+         and (split_part(parked_for, '/', 2) = $3 or ($3 = '' and not exists (
+           select 1 from outages o where o.tenant = $1 and o.connection_id = $2 and o.op_group = split_part(parked_for, '/', 2) and o.ended_at is null)))),
+     parked as (
        select tenant, flow, lane_key, lane_seq, lane_open, created_at from runs
-       where tenant = $1 and parked_for >= $2 and (parked_for < $3 or parked_for = $2)
+       where tenant = $1 and parked_for in (select parked_for from of_this)
          and (state = 'parked' or (state = 'undoing' and due_at is null and node_id is null))),
      waiting as (
        select flow, count(*) as count, min(created_at) as oldest from parked group by flow
@@ -121,7 +128,7 @@ export async function readWaiting(
        join runs r on p.lane_open and r.tenant = p.tenant and r.flow = p.flow and r.lane_key = p.lane_key and r.lane_open
          and r.lane_seq > p.lane_seq and r.state = 'queued' group by p.flow)
      select flow, sum(count) as count, min(oldest) as oldest from waiting group by flow order by min(oldest), flow`,
-    [tenant, from, to],
+    [tenant, connectionId, group],
   )
   return rows.map((row) => ({ flow: row.flow, count: Number(row.count), oldest: row.oldest.getTime() }))
 }

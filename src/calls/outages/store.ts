@@ -191,15 +191,22 @@ async function absorb(
   now: number,
 ): Promise<void> {
   await client.query(
-    `with gone as (delete from breakers where tenant = $1 and connection_id = $2 and op_group <> '' and state <> 'isolated' returning outage_id)
-     update outages o set ended_at = $4, absorbed_by = $3, closed_by = 'system' from gone
-     where o.tenant = $1 and o.id = gone.outage_id and o.id <> $3`,
+    `with gone as (delete from breakers where tenant = $1 and connection_id = $2 and op_group <> '' and state <> 'isolated' returning outage_id, released)
+     update outages o set released = o.released + gone.released, ended_at = case when o.id = $3 then o.ended_at else $4::timestamptz end,
+       absorbed_by = case when o.id = $3 then o.absorbed_by else $3 end, closed_by = case when o.id = $3 then o.closed_by else 'system' end
+     from gone where o.tenant = $1 and o.id = gone.outage_id`,
     [tenant, connectionId, into, new Date(now)],
   )
 }
 
+/** The breaker begins to count anew whom it lets go; those before it are kept with its outage. */
 async function keepBreaker(client: Queryable, one: SharedBreaker): Promise<void> {
   const { breaker } = one
+  await client.query(
+    `update outages o set released = o.released + b.released from breakers b
+     where b.tenant = $1 and b.connection_id = $2 and b.op_group = $3 and b.released > 0 and o.tenant = $1 and o.id = b.outage_id`,
+    [one.tenant, one.connectionId, one.group],
+  )
   await client.query(
     `insert into breakers (tenant, connection_id, op_group, connector, state, outage_id, openings, until, returned_at, backlog)
      values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)

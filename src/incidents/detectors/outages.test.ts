@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { createTestDatabase, type TestDatabase } from '../../../tests/support/database.ts'
 import { DAY, systemClock } from '../../base/index.ts'
+import { readWaiting } from '../../calls/index.ts'
 import { openDatabase, type Database } from '../../db/index.ts'
 import { NEW_BUDGET } from '../../resilience/index.ts'
 import { budgets } from './budgets.ts'
@@ -62,6 +63,31 @@ it('an outage says what waits for it, and that it drains; one that is over or a 
   ])
   await database.pool.query(`update outages set ended_at = '2026-11-22T16:10:00Z' where id = 'out_1'`)
   expect(await outages.look(looking())).toEqual([])
+})
+
+it('of a whole connection says also what waits for groups that became a part of it, and not for those apart', async () => {
+  await database.pool.query('delete from runs')
+  await outage('out_5')
+  await outage('out_6', { group: 'deals', cause: 'isolated', by: 'operator:ada' })
+  await database.pool.query(
+    `insert into runs (tenant, id, flow, flow_version, event_id, root_run_id, state, parked_for)
+     select 'default', 'run_' || n, 'invoice', 1, 'evt_1', 'run_1', case when n = 1 then 'undoing' else 'parked' end,
+       (array['con_1/', 'con_1/contacts', 'con_1/deals', 'con_2/'])[1 + n % 4] from generate_series(1, 12) n`,
+  )
+  expect(await outages.look(looking())).toMatchObject([
+    { subject: 'out_5', holdsUp: '6 runs are parked until it works again: 6 of invoice.' },
+    { subject: 'out_6', holdsUp: '3 runs are parked until it works again: 3 of invoice.' },
+  ])
+  // Elsewhere text is ordered by another collation, in which "/" counts for little.
+  await database.pool.query('alter table runs alter column parked_for type text collate "en-x-icu"')
+  expect(await readWaiting(database.pool, tenant, { connectionId: 'con_1', group: '' })).toMatchObject([
+    { flow: 'invoice', count: 6 },
+  ])
+  expect(await readWaiting(database.pool, tenant, { connectionId: 'con_1', group: 'deals' })).toMatchObject([
+    { flow: 'invoice', count: 3 },
+  ])
+  expect(await outages.look(looking())).toHaveLength(2)
+  await database.pool.query('delete from outages')
 })
 
 it('a connection that a person set apart says who did, and how it is released', async () => {

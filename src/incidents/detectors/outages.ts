@@ -32,11 +32,21 @@ export const outages = defineDetector<OpenOutage>({
       returned_at: Date | null
       waiting: readonly { flow: string; count: number }[] | null
     }>(
-      `select o.id, o.connection_id, c.name, o.op_group, o.cause, o.reason, o.opened_by, o.began_at, o.returned_at, w.waiting
+      // What is waited for, each once; of a whole connection's outage also the groups that became a part of it.
+      `with recursive name as (
+         (select parked_for from runs where tenant = $1 and parked_for is not null order by parked_for limit 1)
+         union all
+         (select next.parked_for from name n cross join lateral (select r.parked_for from runs r
+            where r.tenant = $1 and r.parked_for is not null and r.parked_for > n.parked_for order by r.parked_for limit 1) next))
+       select o.id, o.connection_id, c.name, o.op_group, o.cause, o.reason, o.opened_by, o.began_at, o.returned_at, w.waiting
        from outages o left join connections c on c.tenant = o.tenant and c.id = o.connection_id
        cross join lateral (select json_agg(json_build_object('flow', flow, 'count', count) order by flow) as waiting from (
          select flow, count(*) as count from (
-           select flow from runs r where r.tenant = o.tenant and r.parked_for = o.connection_id || '/' || o.op_group and r.state in ('parked', 'undoing')
+           select r.flow from name n join runs r on r.tenant = o.tenant and r.parked_for = n.parked_for
+             and (r.state = 'parked' or (r.state = 'undoing' and r.due_at is null and r.node_id is null))
+           where split_part(n.parked_for, '/', 1) = o.connection_id and (split_part(n.parked_for, '/', 2) = o.op_group
+             or (o.op_group = '' and not exists (select 1 from outages apart where apart.tenant = o.tenant
+               and apart.connection_id = o.connection_id and apart.op_group = split_part(n.parked_for, '/', 2) and apart.ended_at is null)))
            limit ${COUNTED + 1}) r group by flow) f) w
        where o.tenant = $1 and o.ended_at is null and o.absorbed_by is null order by o.id limit ${FACTS_LIMIT}`,
       [tenant],

@@ -23,7 +23,7 @@ export const reauthorization = defineDetector<LostGrant>({
       refused_reason: string | null
     }>(
       `select c.id, c.name, c.connector, c.updated_at, k.refused_reason,
-         (select count(*)::text from (select 1 from runs r where r.tenant = c.tenant and r.state = 'parked'
+         (select count(*)::text from (select 1 from runs r where r.tenant = c.tenant and (r.state = 'parked' or (r.state = 'undoing' and r.due_at is null and r.node_id is null))
             and r.parked_for in ('missing/' || c.id, 'refused/' || c.id) limit ${COUNTED + 1}) p) as parked
        from connections c left join connection_checks k on k.tenant = c.tenant and k.connection_id = c.id where c.tenant = $1 and c.state = 'needs_reauthorization' order by c.id limit ${FACTS_LIMIT}`,
       [tenant],
