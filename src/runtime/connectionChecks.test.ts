@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { checkResultOf } from './connectionChecks.ts'
 
-const exchange = { method: 'GET', url: 'https://api.example/', ms: 1 } as const
+const exchange = { request: { method: 'GET', url: 'https://api.example/', headers: {} }, ms: 1 } as const
 const credential = { connectionId: 'con_1', as: 'refused' } as const
 const said = { code: 'credential_refused', reason: 'No.' } as const
 
