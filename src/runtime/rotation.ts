@@ -30,7 +30,8 @@ export async function rotateCredential(
 ): Promise<RotatedCredential> {
   const { vault } = installation
   await vault.checkRotation(tenant, name, wish)
-  const { webhookSecret: _, ...candidate } = wish.secrets
+  // What no call carries cannot be tried by one; a client's secret is held against the next refresh.
+  const { webhookSecret: _, clientSecret: __, ...candidate } = wish.secrets
   const tested = untested !== true && Object.keys(candidate).length > 0
   if (tested) await tryCandidate(installation, tenant, name, candidate)
   return { ...(await vault.rotate(tenant, name, wish, actor)), tested }

@@ -13,6 +13,9 @@ const PATTERN = /^former\.(\d+)\.(.+)$/
 /** All webhook secrets are one kind: each verifies. */
 export const WEBHOOK_SECRET_KIND = 'webhookSecret'
 
+/** Of an OAuth client: what it shows to the token endpoint, and to nobody else. */
+export const CLIENT_SECRET_KIND = 'clientSecret'
+
 /** What a secret is in a rotation: its field, or the one word for every webhook secret. */
 export function kindOf(field: string): string {
   return isWebhookSecretField(field) ? WEBHOOK_SECRET_KIND : field

@@ -52,6 +52,8 @@ export interface RefresherOptions {
   /** For simulations. Default: 10 s and 20 s. */
   readonly timing?: RefreshTiming | undefined
   readonly record: RecordEntry
+  /** Told where the client's secret that was rotated out was taken, and the new one was not. Never rejects. */
+  readonly onFormerClient?: (connection: Connection) => Promise<void>
   /** Told when a connection's state changed. */
   readonly onStateChanged: (connection: ConnectionRef) => void
 }
@@ -152,7 +154,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
     if (claim === undefined) return cannotAsk(connection, own)
     let question: TokenQuestion
     try {
-      question = questionOf(connection, await clientOf(connection, options.readSecrets), claim)
+      question = questionOf(connection, await clientOf(connection, options.readSecrets, clock.now()), claim)
     } catch (error) {
       await storage.transaction((client) => refreshes.finish(client, connection, own))
       throw error
@@ -165,6 +167,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
       onSent: () => {
         sent = true
       },
+      onFormerTaken: () => void options.onFormerClient?.(connection),
     })
     crashPoint('refresh.answered', connection.id)
     const answer = keptAnswerOf(result, clock.now())
@@ -206,7 +209,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
     asked: Grant,
     kept: KeptAnswer,
   ): Promise<RefreshOutcome> {
-    const client = await clientOf(connection, options.readSecrets)
+    const client = await clientOf(connection, options.readSecrets, clock.now())
     const question = questionOf(connection, client, claimOf(connection, asked))
     const answer = await judgeTokenAnswer(kept, question)
     const answered = { asked, kept, answer }

@@ -96,7 +96,7 @@ export function createRevoker(options: RevokerOptions): Revoker {
   ): Promise<Revocation> {
     let client: ClientSecrets
     try {
-      client = await clientOf(connection, options.readSecrets)
+      client = await clientOf(connection, options.readSecrets, clock.now())
     } catch {
       return {
         as: 'failed',

@@ -2,7 +2,7 @@ import { DAY, NotFoundError, UsageError, type Clock } from '../base/index.ts'
 import { authFor, secretFieldsOf, type AuthScheme, type ConnectionState } from '../define/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { Actor } from '../ledger/index.ts'
-import { formerField, formerOf, kindOf, WEBHOOK_SECRET_KIND } from './formers.ts'
+import { CLIENT_SECRET_KIND, formerField, formerOf, kindOf, WEBHOOK_SECRET_KIND } from './formers.ts'
 import { faultOfSecret, isWebhookSecretField, webhookSecretField } from './plan.ts'
 import { leaveReturn } from './returns.ts'
 import { setEnd, type SecretStore } from './secrets.ts'
@@ -68,7 +68,7 @@ export function createRotator(options: RotatorOptions): Rotator {
       const number = 1 + Math.max(-1, ...found.fields.map((field) => formerOf(field)?.number ?? -1))
       for (const [kind, value] of Object.entries(wish.secrets))
         await rotateOne(client, { connection, found, kind, value, number, formerUntil, wish, actor })
-      if (Object.keys(wish.secrets).some((kind) => kind !== WEBHOOK_SECRET_KIND))
+      if (Object.keys(wish.secrets).some((kind) => isSentWithCalls(kind)))
         await welcome(client, connection, found, actor)
       return { id: found.id, fields: Object.keys(wish.secrets), formerUntil }
     })
@@ -248,10 +248,15 @@ async function readConnection(
   return { ...found, fields: fields.map(({ field }) => field) }
 }
 
-/** What the connection has and may have two of for a while. An OAuth grant and its client rotate by themselves or anew. */
+/** Calls do not carry the others: a new one of those gives no run a reason to go on. */
+function isSentWithCalls(kind: string): boolean {
+  return kind !== WEBHOOK_SECRET_KIND && kind !== CLIENT_SECRET_KIND
+}
+
+/** What the connection has and may have two of for a while. OAuth grants rotate by themselves, or are given anew. */
 function rotatable({ fields }: Found, auth: AuthScheme | undefined): readonly string[] {
   const used = auth && authFor(auth, fields)
-  const own = used === undefined || used.kind === 'oauth2' ? [] : secretFieldsOf(used)
+  const own = used === undefined ? [] : used.kind === 'oauth2' ? [CLIENT_SECRET_KIND] : secretFieldsOf(used)
   return [
     ...own.filter((field) => fields.includes(field)),
     ...(fields.some(isWebhookSecretField) ? [WEBHOOK_SECRET_KIND] : []),

@@ -3,6 +3,7 @@ import { parseJson, PermanentError, reasonOf, type JsonValue } from '../base/ind
 import type { OAuth2Quirks, OAuth2Scheme } from '../define/index.ts'
 import type { Egress, EgressRequest, EgressResult } from '../egress/index.ts'
 import type { Connection } from './connections.ts'
+import { CLIENT_SECRET_KIND, formersOf } from './formers.ts'
 import type { Grant } from './grants.ts'
 import { tokenUrlOf } from './plan.ts'
 import type { KeptAnswer } from './refreshes.ts'
@@ -28,6 +29,8 @@ export interface TokenQuestion<Claim extends TokenClaim | undefined = TokenClaim
 export interface ClientSecrets {
   readonly clientId: string
   readonly clientSecret: string
+  /** Rotated out and in their overlap, the newest first: tried where the present one is refused. */
+  readonly formerSecrets?: readonly string[]
 }
 
 type AnyQuestion = TokenQuestion<TokenClaim | undefined>
@@ -76,11 +79,16 @@ export function oauthOf(connection: Connection): OAuth2Scheme {
 export async function clientOf(
   connection: Connection,
   readSecrets: SecretStore['read'],
+  now: number,
 ): Promise<ClientSecrets> {
   const secrets = await readSecrets(connection)
   const clientId = await secrets?.value('clientId')
   const clientSecret = await secrets?.value('clientSecret')
-  if (clientId !== undefined && clientSecret !== undefined) return { clientId, clientSecret }
+  if (secrets !== undefined && clientId !== undefined && clientSecret !== undefined) {
+    const formers = formersOf(secrets, CLIENT_SECRET_KIND, now)
+    const formerSecrets = await Promise.all(formers.map(async (field) => (await secrets.value(field))!))
+    return { clientId, clientSecret, formerSecrets }
+  }
   throw new PermanentError(
     'secret_missing',
     `Connection "${connection.name}" has no clientId or clientSecret. Give them with: trestle connections add ${connection.name}`,
@@ -113,8 +121,45 @@ export function claimOf(connection: Connection, grant: Grant): TokenClaim | unde
     : { kind: 'refresh_token', refreshToken: grant.refreshToken }
 }
 
-/** Asks for tokens (RFC 6749, 4.1.3, 4.4.2 and 6), once. */
+export interface AroundTokens extends Pick<EgressRequest, 'timeoutMs' | 'mayLeave' | 'onSent'> {
+  /** Told where the provider takes the client by a secret that was rotated out, and not by the new one. */
+  readonly onFormerTaken?: () => void
+}
+
+/**
+ * Asks for tokens (RFC 6749, 4.1.3, 4.4.2 and 6), once. Whom the client's secret does not convince has looked at nothing
+ * else (5.2, `invalid_client`): there it asks once more with each that counts still.
+ */
 export async function askForTokens(
+  send: Egress['send'],
+  question: TokenQuestion,
+  { onFormerTaken, ...around }: AroundTokens,
+): Promise<EgressResult> {
+  const first = await askOnce(send, question, around)
+  if (!refusesClient(first, question)) return first
+  for (const clientSecret of question.formerSecrets ?? []) {
+    const result = await askOnce(send, { ...question, clientSecret }, around)
+    // What did not leave changes nothing of what was said.
+    if (result.as === 'not_sent') return first
+    if (refusesClient(result, question)) continue
+    onFormerTaken?.()
+    return result
+  }
+  return first
+}
+
+function refusesClient(result: EgressResult, { quirks }: TokenQuestion): boolean {
+  if (result.as !== 'answered' || (result.status !== 400 && result.status !== 401)) return false
+  return saysClientIsRefused(fieldsOf(result.body.toString()), quirks)
+}
+
+function saysClientIsRefused(fields: AnswerFields, quirks: OAuth2Quirks): boolean {
+  return [quirks.errorField ?? 'error', 'error'].some((field) =>
+    ['invalid_client', 'unauthorized_client'].includes(textOf(fields[field]) ?? ''),
+  )
+}
+
+async function askOnce(
   send: Egress['send'],
   question: TokenQuestion,
   around: Pick<EgressRequest, 'timeoutMs' | 'mayLeave' | 'onSent'>,
@@ -204,7 +249,7 @@ export async function judgeTokenAnswer(answer: KeptAnswer, question: AnyQuestion
   )
     return { as: 'refused', code: 'invalid_grant', reason }
   const retryAt = retryAtOf(answer.retryAfter, answer.at)
-  const clientRefused = error === 'invalid_client' || error === 'unauthorized_client'
+  const clientRefused = saysClientIsRefused(fields, quirks)
   return {
     as: 'unavailable',
     code: clientRefused ? 'client_refused' : 'token_endpoint_failed',
@@ -268,14 +313,14 @@ function fieldsOf(body: string): AnswerFields {
 
 /** Words of the provider for a ledger: without what must not stand there, and without what the database does not take. */
 function withoutSecrets(text: string, question: AnyQuestion): string {
-  const { by, clientSecret } = question
+  const { by, clientSecret, formerSecrets = [] } = question
   const claimed =
     by?.kind === 'refresh_token'
       ? [by.refreshToken]
       : by?.kind === 'authorization_code'
         ? [by.code, by.codeVerifier]
         : []
-  return [...claimed, clientSecret]
+  return [...claimed, clientSecret, ...formerSecrets]
     .reduce((clean, secret) => clean.replaceAll(secret, '[secret]'), text)
     .replaceAll(/\p{Cc}/gu, ' ')
     .slice(0, 500)

@@ -131,6 +131,16 @@ export function createVault(options: VaultOptions): Vault {
   const grants = createGrantStore({ key, random, clock })
   const connections = createConnectionStore({ storage, secrets, authOf: options.authOf, clock, record })
   const forget = (connection: ConnectionRef): void => connections.forget(connection)
+  const { noteRefusal, saveUses, ...checks } = createCheckStore({
+    storage,
+    clock,
+    random,
+    record,
+    authOf: options.authOf,
+    idleMs: options.idleCheckAfterMs,
+    certificateOf: options.certificateOf,
+    onStateChanged: forget,
+  })
   const refresher = createRefresher({
     storage,
     grants,
@@ -143,6 +153,12 @@ export function createVault(options: VaultOptions): Vault {
     timing: options.refreshTiming,
     record,
     onStateChanged: forget,
+    async onFormerClient(connection) {
+      const own = await secrets.read(connection).catch(() => undefined)
+      if (own === undefined) return
+      const reason = `The token endpoint refuses the new clientSecret of connection "${connection.name}", and takes the former one. Give the right one before the overlap ends: trestle connections rotate ${connection.name} --secret clientSecret=prompt`
+      await noteRefusal({ connection, version: own.version, reason, formerUsed: true })
+    },
   })
   const keeper = createGrantKeeper({ storage, grants, refresher, clock })
   const looks = createRefreshLooks({
@@ -151,16 +167,6 @@ export function createVault(options: VaultOptions): Vault {
     refresher,
     clock,
     loadConnectionById: (tenant, id) => connections.loadConnectionById(tenant, id),
-  })
-  const { noteRefusal, saveUses, ...checks } = createCheckStore({
-    storage,
-    clock,
-    random,
-    record,
-    authOf: options.authOf,
-    idleMs: options.idleCheckAfterMs,
-    certificateOf: options.certificateOf,
-    onStateChanged: forget,
   })
   const authorizing: AuthorizerOptions = {
     secrets,

@@ -39,6 +39,8 @@ function rotateCommand(connections: Command): void {
     details: [
       "A new key is tried by the connector's check first: one that is refused changes nothing. Calls use the new one, and",
       'once more the former one where the new one is refused. Webhooks are verified with both until the overlap ends.',
+      "An OAuth client's secret is tried by nothing before: the token endpoint is asked with the former one where it refuses",
+      'the new one.',
     ].join('\n'),
     examples: [
       'trestle connections rotate calcom --secret apiKey=prompt',

@@ -167,7 +167,7 @@ export function createAuthorizations(options: AuthorizationsOptions): Authorizat
   async function ownClient(connection: Connection): ReturnType<typeof clientOf> {
     const secrets = await options.readSecrets(connection)
     if (['clientId', 'clientSecret'].every((field) => secrets?.fields.includes(field)))
-      return clientOf(connection, options.readSecrets)
+      return clientOf(connection, options.readSecrets, clock.now())
     throw new UsageError(
       'secret_missing',
       `Connection "${connection.name}" has no clientId or clientSecret yet, which the provider gives for the app. Give them with: trestle connections add ${connection.name}`,

@@ -95,7 +95,7 @@ export function createExchanger(options: ExchangerOptions): Exchanger {
     const claim = claimOf(secret, code)
     let client: ClientSecrets
     try {
-      client = await clientOf(connection, options.readSecrets)
+      client = await clientOf(connection, options.readSecrets, clock.now())
     } catch (error) {
       const reason = `${reasonOf(error)} The token endpoint was not asked.`
       return fail(row, connection, ['asking'], { code: codeOf(error, 'secret_missing'), reason })
@@ -136,7 +136,7 @@ export function createExchanger(options: ExchangerOptions): Exchanger {
     if (answered === undefined) return
     const { kept, code, parameters } = answered
     const scheme = schemeOf(connection, options.authOf)
-    const client = await clientOf(connection, options.readSecrets)
+    const client = await clientOf(connection, options.readSecrets, clock.now())
     const claim = code === undefined ? undefined : claimOf(await store.secretOf(storage.reader, row), code)
     const answer = await judgeTokenAnswer(kept, questionOf(connection, client, claim, scheme))
     if (answer.as !== 'granted')
