@@ -15,7 +15,8 @@ export async function compileEntries(): Promise<string> {
   await mkdir(outDir, { recursive: true })
   await writeFile(
     join(outDir, 'package.json'),
-    '{ "name": "trestle", "version": "0.0.0", "type": "module", "exports": { "./package.json": "./package.json" } }\n',
+    // Connectors import the package by its name.
+    '{ "name": "trestle", "version": "0.0.0", "type": "module", "exports": { ".": "./src/index.js", "./package.json": "./package.json" } }\n',
   )
   const tsc = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc')
   const args = [
