@@ -67,6 +67,8 @@ export async function composeMail(mail: Mail, { id, at }: MailMarks): Promise<Co
   })
     .compile()
     .build()
+  const fault = faultOfLines(bytes)
+  if (fault) throw invalid(fault)
   if (bytes.length > MAIL_LIMITS.bytes)
     throw invalid(
       `It is ${bytes.length} bytes as sent, and ${MAIL_LIMITS.bytes} is the most. Send a link instead of the file.`,
@@ -102,6 +104,25 @@ function checkHeaders(headers: Readonly<Record<string, string>>): void {
   }
 }
 
+/**
+ * What not every server takes as it is: lines that are too long, and bytes that are no ASCII (RFC 5322, 2.1.1 and 2.2;
+ * RFC 6152 is for servers that say so). All is encoded so that there are none, but for words without a space in headers
+ * and mails within the mail, which must not be encoded (RFC 2046, 5.2.1).
+ */
+function faultOfLines(bytes: Buffer): string | undefined {
+  let begin = 0
+  for (let i = 0; i <= bytes.length; i++) {
+    const byte = bytes[i]
+    if (byte !== undefined && byte > 0x7f)
+      return 'An attached mail has bytes that are no ASCII, and it cannot be encoded. Attach it as "application/octet-stream".'
+    if (byte !== undefined && byte !== 0x0a) continue
+    if (i - begin - (bytes[i - 1] === 0x0d ? 1 : 0) > LONGEST_HEADER)
+      return `It would have a line of more than ${LONGEST_HEADER} characters. Write spaces into subject, names and headers, where they can be folded, and attach mails as "application/octet-stream".`
+    begin = i + 1
+  }
+  return undefined
+}
+
 function attachmentsOf({ attachments = [] }: Mail) {
   if (attachments.length > MAIL_LIMITS.attachments)
     throw invalid(`It has ${attachments.length} attachments, and ${MAIL_LIMITS.attachments} is the most.`)
@@ -109,7 +130,7 @@ function attachmentsOf({ attachments = [] }: Mail) {
     const shown = JSON.stringify(filename.slice(0, 100))
     if (filename === '' || filename.length > 255 || !isOneLine(filename))
       throw invalid(`Its attachment ${shown} has no name for a file.`)
-    if (!CONTENT_TYPE.test(contentType))
+    if (!CONTENT_TYPE.test(contentType) || /^multipart\//i.test(contentType))
       throw invalid(`Its attachment ${shown} has no content type such as "application/pdf".`)
     if (!/^[A-Za-z0-9+/\r\n]*={0,2}$/.test(base64.trimEnd()))
       throw invalid(`Its attachment ${shown} is not in base64.`)

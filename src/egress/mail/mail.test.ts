@@ -36,6 +36,10 @@ async function send(
   })
 }
 
+const attached = (contentType: string, text: string): Partial<Mail> => ({
+  attachments: [{ filename: 'a.eml', contentType, base64: Buffer.from(text).toString('base64') }],
+})
+
 const bodyOf = (result: EgressResult): unknown =>
   result.as === 'answered' ? parseJson(result.body) : undefined
 
@@ -100,6 +104,34 @@ describe('a mail', () => {
     const mailServer = await server({ EHLO: '250-mail.example\r\n250 SIZE 10' })
     expect(await send(mailServer)).toMatchObject({ as: 'answered', status: 552 })
     expect(mailServer.lines.join()).not.toContain('MAIL')
+  })
+
+  it.each([
+    ['a word that cannot be folded', { subject: 'w'.repeat(998) }, 'more than 998 characters'],
+    ['a header without a space', { headers: { 'X-A': 'v'.repeat(998) } }, 'more than 998 characters'],
+    ['a mail within it that is no ASCII', attached('message/rfc822', 'Subject: ü\r\n\r\n.'), 'no ASCII'],
+    [
+      'a mail within it with a long line',
+      attached('message/rfc822', 'y'.repeat(999)),
+      'more than 998 characters',
+    ],
+    ['a part that says it has parts', attached('multipart/mixed', 'x'), 'content type'],
+  ])('with %s is refused before it leaves', async (_, over, words) => {
+    await expect(composeMail({ ...MAIL, ...over }, { id: 'k', at: 0 })).rejects.toMatchObject({
+      code: 'mail_invalid',
+      message: expect.stringContaining(words) as string,
+    })
+  })
+
+  it.each([
+    ['long words and other scripts', { text: `${'z'.repeat(5000)} ü\r.\r`, subject: 'ü'.repeat(900) }],
+    ['a mail within it', attached('message/rfc822', 'Subject: x\r\n\r\n.\r\n')],
+    ['a mail within it as a file', attached('application/octet-stream', `ü${'y'.repeat(2000)}`)],
+  ])('with %s has short lines of ASCII, whatever it says', async (_, over) => {
+    const { bytes } = await composeMail({ ...MAIL, ...over }, { id: 'k', at: 0 })
+    const lines = bytes.toString('latin1').split('\r\n')
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(998)
+    expect(bytes.some((byte) => byte > 0x7f)).toBe(false)
   })
 
   it('of 3 MB arrives whole', async () => {
