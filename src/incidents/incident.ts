@@ -41,6 +41,8 @@ export interface Condition {
   readonly todo: string
   readonly connectionId?: string | undefined
   readonly flow?: string | undefined
+  /** It is told again each time that what it holds up changes, as for an end that comes nearer. */
+  readonly toldAgain?: boolean | undefined
   /** Of an outage: failing calls to what it names are part of it. As the ledger names targets, such as `hubspot.contacts`. */
   readonly covers?: { readonly connectionId: string; readonly target: string } | undefined
 }
@@ -64,6 +66,10 @@ export const INCIDENT_STATES = [
   'resolved',
 ] as const satisfies readonly IncidentState[]
 
+/** What an alert tells: that an incident began, that it is there still and more urgent, or that it is over. */
+export const ALERT_CHANGES = ['opened', 'reminded', 'resolved'] as const
+export type AlertChange = (typeof ALERT_CHANGES)[number]
+
 /** Of an alert: it is to be sent, it was, or the other side never took it. */
 export const ALERT_STATES = ['waiting', 'sent', 'given_up'] as const
 
@@ -71,7 +77,7 @@ export const ALERT_STATES = ['waiting', 'sent', 'given_up'] as const
 export interface AlertPayload {
   readonly incident: IncidentId
   readonly kind: IncidentKind
-  readonly change: 'opened' | 'resolved'
+  readonly change: AlertChange
   readonly title: string
   readonly what: string
   /** ISO 8601. */
@@ -80,7 +86,7 @@ export interface AlertPayload {
   readonly todo: string
   readonly connection: string | null
   readonly flow: string | null
-  /** When it was opened or resolved. ISO 8601. */
+  /** When it was opened, told again or resolved. ISO 8601. */
   readonly at: string
   /** How it ended, in a sentence; of a resolved one only. */
   readonly resolution: string | null

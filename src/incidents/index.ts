@@ -19,6 +19,13 @@ export { acknowledgeIncident } from './acknowledge.ts'
 export { createChannels } from './alerts/channels.ts'
 export { alertConnections } from './alerts/connections.ts'
 export { roomOnDisk } from './detectors/disk.ts'
-export { ALERT_STATES, INCIDENT_KINDS, INCIDENT_STATES, type IncidentState } from './incident.ts'
+export {
+  ALERT_CHANGES,
+  ALERT_STATES,
+  INCIDENT_KINDS,
+  INCIDENT_STATES,
+  type AlertChange,
+  type IncidentState,
+} from './incident.ts'
 export { INCIDENT_COLUMNS, type IncidentRow } from './store.ts'
 export { Watch, type WatchOptions } from './watch.ts'

@@ -81,11 +81,14 @@ async function writeChanges(
 ): Promise<number> {
   for (const { incident, now: condition } of changes.update)
     await updateIncident(client, tenant, incident.id, condition, now)
+  const reminders = changes.update.filter(
+    ({ incident, now: condition }) => condition.toldAgain === true && condition.holdsUp !== incident.holdsUp,
+  )
   for (const { incident, now: condition } of changes.takeOver) {
     await takeOverIncident(client, tenant, incident.id, condition, now)
     await writeEntries(client, [incidentEntry(tenant, { ...incident, ...condition }, 'changed', now)])
   }
-  const told = [...changes.open, ...changes.resolve]
+  const told = [...changes.open, ...changes.resolve, ...reminders.map(({ incident }) => incident)]
   if (told.length === 0) return 0
   const names = await connectionNames(
     client,
@@ -103,6 +106,11 @@ async function writeChanges(
       payloadOf(incident, 'opened', null, names, now),
       incidentEntry(tenant, incident, 'opened', now),
     )
+  }
+  for (const { incident, now: condition } of reminders) {
+    const { what, holdsUp, todo } = condition
+    const again = { ...incident, what, holdsUp, todo }
+    await tell(payloadOf(again, 'reminded', null, names, now), incidentEntry(tenant, again, 'changed', now))
   }
   for (const incident of changes.resolve) {
     const over = overOf(incident, detectors)

@@ -14,6 +14,11 @@ interface ListOptions extends PageOptions {
 }
 
 const STATES = ['open', 'acknowledged', 'resolved']
+const TOLD_OF: Readonly<Record<string, string>> = {
+  opened: 'the opening',
+  reminded: 'that it is there still',
+  resolved: 'the end',
+}
 const NOT_OVER = ['open', 'acknowledged']
 
 /** `trestle incidents`: what is wrong, since when, what it holds up and what to do. */
@@ -98,7 +103,7 @@ function showWords(one: IncidentDetailView, { clock }: CommandContext): string {
     ['TOLD BY', 'OF', 'STATE', 'AT', 'ATTEMPTS', 'LAST ERROR'],
     one.alerts.map((alert) => [
       alert.channel,
-      alert.change === 'opened' ? 'the opening' : 'the end',
+      TOLD_OF[alert.change] ?? alert.change,
       stateWords(alert.state),
       timeWords(alert.settledAt ?? alert.dueAt ?? one.openedAt, clock),
       alert.attempts,

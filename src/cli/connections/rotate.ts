@@ -115,7 +115,7 @@ function endsCommand(connections: Command): void {
         context.output.answerJson(answer.json, () =>
           endsAt === null
             ? `When ${field} of "${name}" ends is not known.`
-            : `${field} of "${name}" ends ${timeWords(endsAt, context.clock)}. An incident says so 14 days before.`,
+            : `${field} of "${name}" ends ${timeWords(endsAt, context.clock)}. An incident says so 30 days before.`,
         )
       }),
   })

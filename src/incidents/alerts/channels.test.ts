@@ -39,7 +39,11 @@ afterEach(async () => {
   for (const one of open.splice(0).reverse()) await one.close()
 })
 
-async function tell(alerts: AlertsDefinition, over: Partial<ChannelDeps> = {}): Promise<Told> {
+async function tell(
+  alerts: AlertsDefinition,
+  over: Partial<ChannelDeps> = {},
+  said: Partial<AlertPayload> = {},
+): Promise<Told> {
   // The certificate is of this name.
   const egress = createEgress({
     clock: systemClock,
@@ -51,7 +55,7 @@ async function tell(alerts: AlertsDefinition, over: Partial<ChannelDeps> = {}): 
   open.push(egress)
   const deps = { clock: systemClock, tenant: 'default', egress, standing: openly(alerts) }
   const [channel] = await createChannels(alerts, { ...deps, ...over })
-  return channel!.tell(alert)
+  return channel!.tell({ ...alert, payload: { ...payload, ...said } })
 }
 async function mailServer(options: Parameters<typeof openMailServer>[0] = {}): Promise<MailServer> {
   const server = await openMailServer(options)
@@ -77,6 +81,21 @@ describe('an alert by e-mail', () => {
     expect(mail!.to).toMatchObject({ text: 'ada@example.com, bob@example.com' })
     expect(mail!.text).toContain('The last answer: <b>down</b> & "out"')
     expect(mail!.html).toContain('The last answer: &lt;b&gt;down&lt;/b&gt; &amp; &quot;out&quot;')
+  })
+
+  it('that is told again is another mail each time, in the thread of the opening', async () => {
+    const server = await mailServer()
+    const alerts = email({ host: '127.0.0.1', port: server.port, tls: 'none', allowPrivateNetwork: true })
+    for (const at of ['2026-12-01T00:00:00.000Z', '2026-12-05T00:00:00.000Z'])
+      expect(await tell(alerts, {}, { change: 'reminded', at })).toEqual({ as: 'told' })
+    expect(new Set(server.mails.map(({ messageId }) => messageId)).size).toBe(2)
+    for (const mail of server.mails) {
+      expect(mail).toMatchObject({
+        subject: 'Re: [Trestle] Calls to acme.things.create fail',
+        inReplyTo: '<inc_1.opened@example.com>',
+      })
+      expect(mail.text).toContain('have failed 3 times in a row')
+    }
   })
 
   it('logs in, over TLS from the first byte or by STARTTLS', async () => {

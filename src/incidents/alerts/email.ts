@@ -32,7 +32,7 @@ const MAIL_LIMIT_MS = 60 * SECOND
 
 /**
  * Tells by e-mail: text and HTML (RFC 2046, 5.1.4), marked as automatic (RFC 3834). The opening's Message-ID is made of
- * the incident's id, and its end refers to it (RFC 5322, 3.6.4), so that both stand in one thread and a mail that is
+ * the incident's id, and what follows refers to it (RFC 5322, 3.6.4), so that all stand in one thread and a mail that is
  * sent twice can be told.
  */
 export function createEmailChannel(options: EmailOptions): Channel {
@@ -101,15 +101,16 @@ function mailOf({ payload }: Alert, { to, from }: Pick<EmailOptions, 'to' | 'fro
       headers: {
         'auto-submitted': 'auto-generated',
         'x-trestle-incident': payload.incident,
-        ...(payload.change === 'resolved' && { 'in-reply-to': opening, references: opening }),
+        ...(payload.change !== 'opened' && { 'in-reply-to': opening, references: opening }),
       },
     },
     { id: idOf(payload, payload.change), at: Date.parse(payload.at) },
   )
 }
 
-function idOf({ incident }: AlertPayload, change: AlertPayload['change']): string {
-  return `${incident}.${change}`
+/** An incident is opened and resolved once, and told again at several times. */
+function idOf({ incident, at }: AlertPayload, change: AlertPayload['change']): string {
+  return change === 'reminded' ? `${incident}.${change}.${Date.parse(at)}` : `${incident}.${change}`
 }
 
 function domainOf(from: string): string {

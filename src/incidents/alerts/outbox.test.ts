@@ -47,6 +47,7 @@ describe('alerts of one incident', () => {
     const now = systemClock.now()
     // Ids begin with the time of the node that made them.
     await insertAlerts(database.pool, 'default', payload('resolved'), ['email'], now - 60_000)
+    await insertAlerts(database.pool, 'default', payload('reminded'), ['email'], now - 30_000)
     await insertAlerts(database.pool, 'default', payload('opened'), ['email'], now)
     await sendDue({
       database,
@@ -55,6 +56,6 @@ describe('alerts of one incident', () => {
       tenant: 'default',
       channels: [channel],
     })
-    expect(told).toEqual(['opened', 'resolved'])
+    expect(told).toEqual(['opened', 'reminded', 'resolved'])
   })
 })

@@ -28,7 +28,7 @@ export const CLAIM_MS = 2 * MINUTE
 const AT_ONCE = 10
 
 /**
- * Takes alerts that are due. Of one incident and channel the opening goes before the end, which waits for it. What
+ * Takes alerts that are due. Of one incident and channel the opening goes before reminders, and these before the end, which waits for all. What
  * comes first is told by what it says: ids begin with the time of the node that made them, and clocks differ.
  */
 export async function claimAlerts(
@@ -48,8 +48,8 @@ export async function claimAlerts(
     `update alerts set attempts = attempts + 1, due_at = $3
      where tenant = $1 and state = 'waiting' and id in (
        select a.id from alerts a where a.tenant = $1 and a.state = 'waiting' and a.due_at <= $2 and not exists (
-         select 1 from alerts e where a.change = 'resolved' and e.tenant = a.tenant and e.incident_id = a.incident_id and e.channel = a.channel
-           and e.change = 'opened' and e.state = 'waiting')
+         select 1 from alerts e where a.change <> 'opened' and e.tenant = a.tenant and e.incident_id = a.incident_id and e.channel = a.channel
+           and e.state = 'waiting' and (e.change = 'opened' or a.change = 'resolved' and e.change = 'reminded'))
        order by a.due_at limit ${AT_ONCE} for update skip locked)
      returning tenant, id, incident_id, channel, payload, attempts, created_at`,
     [tenant, new Date(now), new Date(now + CLAIM_MS)],

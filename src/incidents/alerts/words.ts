@@ -8,7 +8,7 @@ export interface AlertWords {
   readonly html: string
 }
 
-/** The same subject for the opening and the end, so that mail programs keep both in one thread. */
+/** The same subject for the opening, reminders and the end, so that mail programs keep both in one thread. */
 export function alertWords(payload: AlertPayload): AlertWords {
   const lines = linesOf(payload)
   const subject = `[Trestle] ${payload.title}`
@@ -20,7 +20,7 @@ export function alertWords(payload: AlertPayload): AlertWords {
 }
 
 function headline({ change, what, resolution }: AlertPayload): string {
-  return change === 'opened' ? what : `Over: ${resolution ?? 'it is resolved.'}`
+  return change === 'resolved' ? `Over: ${resolution ?? 'it is resolved.'}` : what
 }
 
 function linesOf(payload: AlertPayload): readonly (readonly [name: string, value: string])[] {

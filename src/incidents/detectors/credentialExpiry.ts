@@ -10,9 +10,9 @@ interface EndingSecret {
   readonly movedAt: number | undefined
 }
 
-/** Told so long before the end; the words change at the times after it. */
-export const TOLD_BEFORE_MS = 14 * DAY
-const LESS_THAN = [1, 3, 14]
+/** Told so long before the end, and again when so many days are left, and when it has come. */
+export const TOLD_BEFORE_MS = 30 * DAY
+const LESS_THAN = [1, 3, 7, 30]
 
 /** A credential ends soon, or has ended, and only a person can give another. */
 export const credentialExpiry = defineDetector<EndingSecret>({
@@ -56,6 +56,7 @@ export const credentialExpiry = defineDetector<EndingSecret>({
       title: `The ${what} of ${name} ends`,
       what: `The ${what} of ${name} (${connector}) ${isOver ? 'ended' : 'ends'} at ${atWords(endsAt)}.`,
       since,
+      toldAgain: true,
       holdsUp: isOver
         ? 'Every call over this connection that needs it.'
         : `Nothing yet; ${days === 1 ? 'less than a day is' : `less than ${days} days are`} left. From then on what needs it waits.`,

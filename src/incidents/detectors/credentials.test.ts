@@ -42,16 +42,17 @@ it('tells of a key that ends, once, in words that change as the end comes nearer
   await connection('con_key')
   await secret('con_key', 'apiKey', { ends: 13 * DAY })
   await secret('con_key', 'former.0.apiKey', { ends: DAY, expires: HOUR })
-  await secret('con_key', 'webhookSecret.0', { ends: 15 * DAY })
+  await secret('con_key', 'webhookSecret.0', { ends: 31 * DAY })
   const [far, ...others] = await look(credentialExpiry)
   expect(others).toEqual([])
   expect(far).toMatchObject({
     subject: 'con_key apiKey',
     title: 'The apiKey of con_key ends',
-    holdsUp: expect.stringContaining('less than 14 days') as string,
+    holdsUp: expect.stringContaining('less than 30 days') as string,
     todo: expect.stringContaining('trestle connections rotate con_key --secret apiKey=prompt') as string,
   })
   const at = async (now: number): Promise<string> => (await look(credentialExpiry, now))[0]!.holdsUp
+  expect(await at(NOW + 7 * DAY)).toContain('less than 7 days')
   expect(await at(NOW + 11 * DAY)).toContain('less than 3 days')
   expect(await at(NOW + 12.5 * DAY)).toContain('less than a day')
   expect(await at(NOW + 14 * DAY)).toContain('Every call')

@@ -3,11 +3,13 @@ import { NotFoundError } from '../../base/index.ts'
 import { transaction, type Queryable } from '../../db/index.ts'
 import {
   acknowledgeIncident,
+  ALERT_CHANGES,
   ALERT_STATES,
   INCIDENT_COLUMNS,
   INCIDENT_KINDS,
   INCIDENT_STATES,
   type IncidentRow,
+  type AlertChange,
 } from '../../incidents/index.ts'
 import { listEntries } from '../../ledger/index.ts'
 import type { ApiDeps } from '../deps.ts'
@@ -42,7 +44,7 @@ const alert = z
   .object({
     id: z.string().openapi({ description: 'The "webhook-id" of an alert by webhook.' }),
     channel: z.string(),
-    change: z.enum(['opened', 'resolved']),
+    change: z.enum(ALERT_CHANGES),
     state: z.enum(ALERT_STATES),
     attempts: z.int(),
     dueAt: time.nullable().openapi({ description: 'When it is sent next; of one that waits.' }),
@@ -143,7 +145,7 @@ async function readIncident(client: Queryable, tenant: string, id: string): Prom
 interface AlertRow {
   readonly id: string
   readonly channel: string
-  readonly change: 'opened' | 'resolved'
+  readonly change: AlertChange
   readonly state: (typeof ALERT_STATES)[number]
   readonly attempts: number
   readonly due_at: Date
