@@ -33,7 +33,7 @@ interface World {
   readonly database: Database
   /** Resolves when the server has the final dot of the first mail, which it does not answer. */
   readonly dot: Promise<void>
-  start(): Child<NodeReady>
+  readonly start: () => Child<NodeReady>
 }
 
 async function world(operation: NodeOptions['operation']): Promise<World> {
