@@ -326,6 +326,23 @@ describe('a connection that is isolated by hand', () => {
     ])
   })
 
+  it('is not probed either, though a group of it was away before', async () => {
+    await set()
+    await stage.startNode()
+    const acting = { tenant: 'default', actor: 'operator:ada' } as const
+    stage.provider.down = (path) => path === '/invoices'
+    await stage.sow('sold', salesOf(20, 1))
+    await until(isDown)
+    await stage.operator.isolateConnection('books', {}, acting)
+    await stage.step(clock, 2 * SECOND)
+    const before = stage.provider.seen.length
+    for (let i = 0; i < 10; i++) await stage.step(clock, MINUTE)
+    expect(stage.provider.seen.slice(before)).toEqual([])
+    stage.provider.down = () => false
+    await stage.operator.releaseConnection('books', {}, acting)
+    await until(async () => (await done()) === 20 && !(await isDown()))
+  })
+
   it('may be one group of its operations; one that nobody isolated cannot be released', async () => {
     await set()
     await stage.startNode()

@@ -271,6 +271,8 @@ describe('code that changes', () => {
     })
     expect(await ledgerOf(back.database)).toEqual([
       'schedule.added active',
+      // At ten it had not run, and now it never will.
+      'schedule.skipped skipped',
       'schedule.retired retired',
       'schedule.added active',
     ])
@@ -288,6 +290,27 @@ describe('code that changes', () => {
     await old.look()
     expect(await times(node)).toEqual([iso(NINE + 24.5 * HOUR)])
     expect(await ledgerOf(node.database)).toContain('schedule.changed active')
+  })
+
+  it('skips a time that had come before it began anew, and says so', async () => {
+    await (await start({ clock: clockAt(NINE + MINUTE) })).scheduler.stop()
+    const changed = [hourly({ missed: 'all' })]
+    const node = await start({ flows: changed, clock: clockAt(NINE + HOUR + MINUTE) })
+    await node.look()
+    expect(await times(node)).toEqual([])
+    expect(await rowOf(node.database, 'report')).toMatchObject({
+      due_at: new Date(NINE + 2 * HOUR),
+      skipped: '1',
+      skipped_at: new Date(NINE + HOUR + MINUTE),
+    })
+    expect(await ledgerOf(node.database)).toEqual([
+      'schedule.added active',
+      'schedule.skipped skipped',
+      'schedule.changed active',
+    ])
+    // Begun in time, nothing is skipped.
+    await start({ flows: [hourly()], clock: clockAt(NINE + HOUR + 2 * MINUTE) })
+    expect(await rowOf(node.database, 'report')).toMatchObject({ skipped: '1' })
   })
 
   it('keeps the next time of what stays', async () => {

@@ -55,12 +55,13 @@ async function readNext(
   deps: PollDeps,
 ): Promise<Moved | undefined> {
   const ask = askOf(position, poll.trigger.overlapMs)
+  const askedAt = deps.clock.now()
   const asked = await askProvider(poll, ask, held, deps)
   if (asked.as === 'unasked') return waitFor(poll, held, { ...asked, retryable: false }, deps)
   const { outcome, connection } = asked
   switch (outcome.as) {
     case 'succeeded':
-      return judge(poll, { position, ask, outcome, connection }, held, deps)
+      return judge(poll, { position, ask, askedAt, outcome, connection }, held, deps)
     case 'quarantined':
       return keepPage(
         poll,
@@ -146,6 +147,7 @@ async function askProvider(
 interface Answered {
   readonly position: Position
   readonly ask: PollAsk
+  readonly askedAt: number
   readonly outcome: Extract<CallOutcome, { as: 'succeeded' }>
   readonly connection: CallConnection
 }
@@ -156,7 +158,7 @@ async function judge(
   held: Claim,
   deps: PollDeps,
 ): Promise<Moved | undefined> {
-  const { ask, outcome, connection, position } = answered
+  const { ask, askedAt, outcome, connection, position } = answered
   const body = outcome.body ?? Buffer.alloc(0)
   const page = readPage(poll, { body, output: outcome.output }, ask)
   const { exchange } = outcome
@@ -172,7 +174,7 @@ async function judge(
     )
   }
   const { times, next } = page
-  const moved = behind(position, { ask, times, next, now: deps.clock.now() }, poll.trigger.source)
+  const moved = behind(position, { ask, times, next, askedAt, now: deps.clock.now() }, poll.trigger.source)
   return commitPage(poll, { ...answered, page, body, moved }, held, deps)
 }
 

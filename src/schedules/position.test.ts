@@ -22,7 +22,7 @@ describe('a reading', () => {
     const ask = askOf(START, 0)
     const first = behind(
       START,
-      { ask, times: [NOW - MINUTE, NOW - 9 * MINUTE], next: 'two', now: NOW },
+      { ask, times: [NOW - MINUTE, NOW - 9 * MINUTE], next: 'two', askedAt: NOW, now: NOW },
       source,
     )
     expect(first).toMatchObject({ more: true, position: { cursor: START.cursor } })
@@ -30,7 +30,7 @@ describe('a reading', () => {
     expect(next).toEqual({ since: START.cursor, after: 'two' })
     const last = behind(
       first.position,
-      { ask: next, times: [NOW - 3 * MINUTE], next: undefined, now: NOW },
+      { ask: next, times: [NOW - 3 * MINUTE], next: undefined, askedAt: NOW, now: NOW },
       source,
     )
     expect(last).toEqual({ more: false, position: { cursor: iso(NOW - MINUTE), token: null, scan: null } })
@@ -39,7 +39,11 @@ describe('a reading', () => {
   it('in order of change: the cursor moves with each page, and is the place of the next', () => {
     const source = { changedAt: true, order: 'changedAt' } as const
     const ask = askOf(START, 0)
-    const first = behind(START, { ask, times: [NOW - 9 * MINUTE, NOW - MINUTE], next: 2, now: NOW }, source)
+    const first = behind(
+      START,
+      { ask, times: [NOW - 9 * MINUTE, NOW - MINUTE], next: 2, askedAt: NOW, now: NOW },
+      source,
+    )
     expect(first.position.cursor).toBe(iso(NOW - MINUTE))
     expect(askOf(first.position, 0)).toEqual({ since: iso(NOW - MINUTE), after: undefined })
   })
@@ -47,13 +51,23 @@ describe('a reading', () => {
   it('in order of change: a page of one instant is counted on from', () => {
     const source = { changedAt: true, order: 'changedAt' } as const
     const at = { cursor: iso(NOW), token: null, scan: null }
-    const moved = behind(at, { ask: askOf(at, 0), times: [NOW, NOW], next: 3, now: NOW }, source)
+    const moved = behind(
+      at,
+      { ask: askOf(at, 0), times: [NOW, NOW], next: 3, askedAt: NOW, now: NOW },
+      source,
+    )
     expect(askOf(moved.position, 0)).toEqual({ since: iso(NOW), after: 3 })
   })
 
   it('never moves the cursor into the future, nor back', () => {
     const source = { changedAt: true } as const
-    const page = (times: number[]) => ({ ask: askOf(START, 0), times, next: undefined, now: NOW })
+    const page = (times: number[]) => ({
+      ask: askOf(START, 0),
+      times,
+      next: undefined,
+      askedAt: NOW,
+      now: NOW,
+    })
     expect(behind(START, page([NOW + 365 * 24 * 60 * MINUTE]), source).position.cursor).toBe(iso(NOW))
     expect(behind(START, page([NOW - 60 * MINUTE]), source).position.cursor).toBe(START.cursor)
     expect(behind(START, page([]), source).position.cursor).toBe(START.cursor)
@@ -61,11 +75,11 @@ describe('a reading', () => {
 
   it('of a list that only grows asks the last page again until it has a successor', () => {
     const begin: Position = { cursor: null, token: null, scan: null }
-    const first = behind(begin, { ask: askOf(begin, 0), times: [], next: 'b', now: NOW }, {})
+    const first = behind(begin, { ask: askOf(begin, 0), times: [], next: 'b', askedAt: NOW, now: NOW }, {})
     expect(first).toMatchObject({ more: true, position: { token: 'b' } })
     const last = behind(
       first.position,
-      { ask: askOf(first.position, 0), times: [], next: undefined, now: NOW },
+      { ask: askOf(first.position, 0), times: [], next: undefined, askedAt: NOW, now: NOW },
       {},
     )
     expect(last).toMatchObject({ more: false, position: { token: 'b' } })
@@ -108,7 +122,7 @@ describe('a list that changes while it is read', () => {
         for (const item of page) seen.add(`${item.id} ${item.changedAt}`)
         const moved = behind(
           position,
-          { ask, times: page.map((item) => item.changedAt), next, now: clock },
+          { ask, times: page.map((item) => item.changedAt), next, askedAt: clock, now: clock },
           { changedAt: true, order },
         )
         ;({ position, more } = moved)
@@ -128,6 +142,42 @@ describe('a list that changes while it is read', () => {
         },
       ),
       { numRuns: 500 },
+    )
+  })
+
+  it('is read whole, page after page in the order of its ids, however long that takes', () => {
+    /** Items 0 to 5, two on a page; `changes` says which change after each page, a quarter of an hour apart. */
+    const missed = (changes: readonly number[]): readonly number[] => {
+      const items = Array.from({ length: 6 }, (_, id) => ({ id, changedAt: NOW - 60 * MINUTE }))
+      const seen = new Set<string>()
+      let position: Position = { cursor: iso(NOW - 30 * MINUTE), token: null, scan: null }
+      let now = NOW
+      for (const item of items) item.changedAt = now
+      const pending = [...changes]
+      for (let readings = 0; readings < changes.length + 2; readings++)
+        for (let more = true; more;) {
+          const ask = askOf(position, 5 * MINUTE)
+          const since = Date.parse(ask.since!)
+          const rest = items.filter(({ id, changedAt }) => changedAt >= since && id > Number(ask.after ?? -1))
+          const page = rest.slice(0, 2)
+          for (const { id, changedAt } of page) seen.add(`${id} ${changedAt}`)
+          const times = page.map(({ changedAt }) => changedAt)
+          const next = rest.length > 2 ? page[1]!.id : undefined
+          const read = { ask, times, next, askedAt: now, now: now + SECOND }
+          ;({ position, more } = behind(position, read, { changedAt: true, order: 'any' }))
+          now += 15 * MINUTE
+          const changed = pending.shift()
+          if (changed !== undefined) items[changed]!.changedAt = now
+        }
+      return items.flatMap(({ id, changedAt }) => (seen.has(`${id} ${changedAt}`) ? [] : [id]))
+    }
+    // One of the first page changes, and then one of the last, a quarter of an hour after it.
+    expect(missed([0, 5])).toEqual([])
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 12 }), (changes) => {
+        expect(missed(changes)).toEqual([])
+      }),
+      { numRuns: 300 },
     )
   })
 

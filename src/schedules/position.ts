@@ -14,6 +14,8 @@ interface Scan {
   readonly since: string | null
   readonly after: PageToken | null
   readonly highest: string | null
+  /** When its first page was asked for; a reading that an older version began has none. */
+  readonly began?: string
 }
 
 /** Where a poll of this declaration begins. */
@@ -43,6 +45,8 @@ export interface ReadPage {
   readonly times: readonly number[]
   /** Where the source says that the next page is. */
   readonly next: PageToken | undefined
+  /** When the page was asked for. */
+  readonly askedAt: number
   /** The cursor moves no further: an item that is dated into the future must not hide those before it. */
   readonly now: number
 }
@@ -61,8 +65,13 @@ export function behind(
 ): Moved {
   if (source.changedAt === undefined) return grown(page)
   const { ask, times, next } = page
-  const highest = latest(position.scan?.highest, times)
-  const seen = highest === null ? null : [highest, new Date(page.now).toISOString()].sort()[0]!
+  const { scan } = position
+  const highest = latest(scan?.highest, times)
+  const began = scan === null ? new Date(page.askedAt).toISOString() : scan.began
+  // What of an earlier page changed while later ones were read was not seen: the cursor stays before that.
+  const known =
+    source.order === 'changedAt' || scan === null ? new Date(page.now).toISOString() : (began ?? scan.since)
+  const seen = highest === null || known === null ? null : [highest, known].sort()[0]!
   if (next === undefined)
     return { position: { cursor: latest(position.cursor, [], seen), token: null, scan: null }, more: false }
   const since = ask.since ?? null
@@ -73,7 +82,12 @@ export function behind(
     position: {
       cursor: source.order === 'changedAt' ? latest(position.cursor, [], seen) : position.cursor,
       token: null,
-      scan: { since: moves ? highest : since, after: moves ? null : next, highest },
+      scan: {
+        since: moves ? highest : since,
+        after: moves ? null : next,
+        highest,
+        ...(began !== undefined && { began }),
+      },
     },
     more: true,
   }

@@ -19,6 +19,7 @@ interface Known {
   readonly kind: string
   readonly declaration: string
   readonly state: 'active' | 'retired'
+  readonly due_at: Date | null
 }
 
 /** Any number: those who bring the rows up to date at once do it one after another. */
@@ -36,7 +37,7 @@ export async function syncSchedules(options: SyncOptions): Promise<void> {
     await client.query('select pg_advisory_xact_lock($1)', [SYNC_LOCK])
     await ensureSource(client, options)
     const { rows } = await client.query<Known>(
-      'select name, kind, declaration, state from schedules where tenant = $1 order by name for update',
+      'select name, kind, declaration, state, due_at from schedules where tenant = $1 order by name for update',
       [tenant],
     )
     const known = new Map(rows.map((row) => [row.name, row]))
@@ -57,6 +58,8 @@ export async function syncSchedules(options: SyncOptions): Promise<void> {
         continue
       await write(client, one, tenant, now)
       const changed = before?.state === 'active'
+      if (isOverdue(before, now))
+        entries.push(skipped(before, { tenant, now, why: 'the schedule was changed' }))
       entries.push(
         entry(changed ? 'schedule.changed' : 'schedule.added', one.name, {
           kind: one.kind,
@@ -65,8 +68,11 @@ export async function syncSchedules(options: SyncOptions): Promise<void> {
         }),
       )
     }
-    for (const { name, state, kind, declaration } of rows) {
+    for (const before of rows) {
+      const { name, state, kind, declaration } = before
       if (state === 'retired' || declared.has(name)) continue
+      if (isOverdue(before, now))
+        entries.push(skipped(before, { tenant, now, why: 'the schedule was retired' }))
       await client.query(
         `update schedules set state = 'retired', due_at = null, node_id = null, fence = fence + 1, updated_at = now()
          where tenant = $1 and name = $2`,
@@ -74,8 +80,44 @@ export async function syncSchedules(options: SyncOptions): Promise<void> {
       )
       entries.push(entry('schedule.retired', name, { kind, declaration }))
     }
+    const skips = entries.filter(({ action }) => action === 'schedule.skipped').map(({ target }) => target)
+    if (skips.length > 0)
+      await client.query(
+        'update schedules set skipped = skipped + 1, skipped_at = $3 where tenant = $1 and name = any($2)',
+        [tenant, skips, new Date(now)],
+      )
     await options.writeEntries(client, entries)
   })
+}
+
+interface Overdue extends Known {
+  readonly due_at: Date
+}
+
+/** It has a time that has come and that no node has fired. */
+function isOverdue(known: Known | undefined, now: number): known is Overdue {
+  return (
+    known?.kind === 'cron' &&
+    known.state === 'active' &&
+    known.due_at !== null &&
+    known.due_at.getTime() <= now
+  )
+}
+
+/** The code that declared that time is gone: it does not run any more, and it is told. */
+function skipped(
+  { name, declaration, due_at }: Overdue,
+  { tenant, now, why }: { readonly tenant: string; readonly now: number; readonly why: string },
+): LedgerEntry {
+  return {
+    tenant,
+    at: now,
+    actor: 'system',
+    action: 'schedule.skipped',
+    target: name,
+    outcome: 'skipped',
+    detail: { from: due_at.toISOString(), declaration, why },
+  }
 }
 
 /** Begins the schedule, or begins it anew: nothing of an earlier declaration counts any more, but the fence. */

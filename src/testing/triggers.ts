@@ -80,7 +80,11 @@ export function playPoll<Item>(
         if (checked.as === 'valid') items.push(checked.value as Item)
         else refused.push(`${at}${checked.path}`)
       }
-      const moved = behind(position, { ask, times: page.times, next: page.next, now }, trigger.source)
+      const moved = behind(
+        position,
+        { ask, times: page.times, next: page.next, askedAt: now, now },
+        trigger.source,
+      )
       position = moved.position
       more = moved.more
     }

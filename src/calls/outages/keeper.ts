@@ -63,9 +63,11 @@ export class OutageKeeper {
   }
 
   #look(one: SharedBreaker): void {
-    const { clock, onFault } = this.#options
+    const { clock, board, onFault } = this.#options
     const key = `${one.tenant}|${one.connectionId}|${one.group}`
     if (one.breaker.state !== 'open' || one.breaker.until > clock.now() || this.#under.has(key)) return
+    // A person wants nothing sent: not to find out whether one group of it is back either.
+    if (board.breakerOf({ ...one, group: WHOLE })?.breaker.state === 'isolated') return
     const probing = this.#probe(one)
       .catch((error: unknown) => onFault?.(`probe ${one.connectionId}`, error))
       .finally(() => this.#under.delete(key))
