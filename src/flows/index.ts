@@ -11,6 +11,7 @@
  * 4. Waiting is a row, never a sleeping promise beyond a moment.
  * 5. Results reach the flow's code one at a time, in the order of their journal sequence.
  */
+export { bringForward } from './bringForward.ts'
 export { Engine, type EngineOptions } from './engine.ts'
 export { DEAD_AFTER_MS } from './nodes.ts'
 export { checkFit, type Fit } from './fit.ts'

@@ -7,7 +7,7 @@ import {
   type CallRequest,
   type Calls,
 } from '../calls/index.ts'
-import { Engine } from '../flows/index.ts'
+import { bringForward, Engine } from '../flows/index.ts'
 import { writeEntries } from '../ledger/index.ts'
 import { BREAKER_POLICY } from '../resilience/index.ts'
 import { callsOf, connectionById, connectionFor } from './calls.ts'
@@ -38,6 +38,7 @@ export async function startWorker(
     clock,
     random,
     databaseUrl: database.url,
+    bringForward: async (client, calls) => void (await bringForward(client, calls, clock.now())),
     onFault: (error) => onFault('budgets', error),
   })
   const { board, calls, keeper } = watchOutages(installation, hold, shared.budgets, onFault)

@@ -77,6 +77,45 @@ describe('budgets', () => {
     expect(await all.many(2)).toEqual(['succeeded', 'deferred'])
   })
 
+  it('bring forward who was deferred while the pace was slow, once it has risen', async () => {
+    const clock = createFakeClock(BEGUN)
+    const brought: string[] = []
+    const budgets = new Budgets({
+      clock,
+      authority: createMemoryAuthority(clock),
+      bringForward: (calls) => Promise.resolve(void brought.push(...calls.map(({ runId }) => runId))),
+    })
+    budgets.start()
+    open.push({ close: () => budgets.stop() })
+    let refuses = false
+    const { call } = await set(
+      (response) => (refuses ? json(response, 429, {}) : json(response, 200, { id: 't', amount: 1 })),
+      [limit({ allowed: 20 })],
+      { clock, budgets },
+    )
+    // Refused again and again, nearly nothing is sent; who is deferred then is given times far apart.
+    refuses = true
+    for (let i = 0; i < 6; i++) {
+      await call()
+      await clock.advance(SECOND)
+    }
+    refuses = false
+    const until: number[] = []
+    for (let i = 0; i < 100; i++) {
+      const outcome = await call({ runId: `run_${i}`, promisedAt: clock.now() })
+      if (outcome.as === 'deferred') until.push(outcome.until)
+    }
+    expect(Math.max(...until) - clock.now()).toBeGreaterThan(20 * SECOND)
+    // Somebody calls now and then, so that the budget is asked for; nothing is refused any more.
+    for (let i = 0; i < 40; i++) {
+      await call()
+      await clock.advance(SECOND)
+    }
+    expect(brought.length).toBeGreaterThan(40)
+    expect(brought).toEqual([...brought].sort((a, b) => Number(a.slice(4)) - Number(b.slice(4))))
+    expect(new Set(brought).size).toBe(brought.length)
+  })
+
   it('belong to one connection each', async () => {
     const { calls, connector, operation, provider, many } = await set(fine, [limit()])
     expect(await many(4)).toEqual(['succeeded', 'succeeded', 'succeeded', 'deferred'])

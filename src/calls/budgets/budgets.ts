@@ -7,7 +7,7 @@ import { AuthorityTime } from './authorityTime.ts'
 import { learnFrom } from './learn.ts'
 import { LimitLease, type Taken } from './lease.ts'
 import { limitsOf } from './limitsOf.ts'
-import { Lines } from './lines.ts'
+import { Lines, type Promised } from './lines.ts'
 import { Room, type Waiting } from './room.ts'
 import { Spending, type Peak, type Spent } from './spending.ts'
 
@@ -44,11 +44,14 @@ export interface BudgetsOptions {
   readonly maxConnections?: number
   /** Told of what was spent, every few seconds. */
   readonly record?: (spent: readonly Spent[], peaks: readonly Peak[]) => Promise<void>
+  /** Told of deferred calls that may come at once, since the pace has risen from what it was when they were deferred. */
+  readonly bringForward?: (calls: readonly Promised[]) => Promise<void>
   readonly onFault?: (error: unknown) => void
 }
 
 /** One call and what it wants. */
 interface Wanting extends Waiting {
+  readonly runId: string
   readonly budget: ConnectionBudget
   readonly wants: readonly { readonly lease: LimitLease; readonly points: number }[]
   readonly deferredBefore: boolean
@@ -97,6 +100,7 @@ export class Budgets {
   #stopped = true
   #cancelTick: () => void = () => {}
   #recordedAt = 0
+  #broughtAt = 0
 
   constructor(options: BudgetsOptions) {
     this.#options = options
@@ -154,6 +158,7 @@ export class Budgets {
       // A person who tries a connection by hand waits for it.
       priority: call.priority ?? 'interactive',
       flow: call.flow ?? '',
+      runId: call.runId,
       cost: Math.max(1, ...wants.map(({ points }) => points)),
       promised: call.promisedAt ?? Number.MAX_SAFE_INTEGER,
       deferredBefore: call.promisedAt !== undefined,
@@ -303,7 +308,7 @@ export class Budgets {
 
   /** Gives a time of its own to a call that cannot go now. */
   #deferred(wanting: Wanting): BudgetLeave {
-    const { budget, wants, flow, priority, deferredBefore } = wanting
+    const { budget, wants, flow, runId, priority, deferredBefore } = wanting
     const now = this.#now()
     const lacking =
       wants.find(({ lease, points }) => lease.lacks(points, priority, now) !== undefined) ?? wants[0]!
@@ -317,15 +322,19 @@ export class Budgets {
       earliest = Math.max(earliest, lease.notBefore(now))
       paceMs = Math.max(paceMs, lease.paceMs(points, of, now))
     }
-    const until = budget.lines.turn(`${priority} ${flow}`, {
-      earliest,
-      paceMs: paceMs * lines,
-      again: deferredBefore,
-    })
+    const { until } = budget.lines.turn(
+      `${priority} ${flow}`,
+      { earliest, paceMs: paceMs * lines, again: deferredBefore },
+      (at) => ({
+        tenant: budget.connection.tenant,
+        runId,
+        until: Math.ceil(this.#options.clock.now() + (at - now)),
+      }),
+    )
     const places = lacking.lease.lacks(lacking.points, priority, now) === 'places'
     return {
       as: 'deferred',
-      until: Math.ceil(this.#options.clock.now() + (until - now)),
+      until,
       code: places ? 'concurrency_reached' : 'rate_limited',
       reason: `The limit "${lacking.lease.limit.name}" of connection "${budget.connection.name}" is used up.`,
     }
@@ -341,8 +350,28 @@ export class Budgets {
         this.#recordedAt = this.#options.clock.monotonic()
         this.#record().catch((error: unknown) => this.#options.onFault?.(error))
       }
+      if (this.#options.clock.monotonic() - this.#broughtAt >= SECOND) {
+        this.#broughtAt = this.#options.clock.monotonic()
+        this.#bringForward().catch((error: unknown) => this.#options.onFault?.(error))
+      }
       this.#tickLater()
     })
+  }
+
+  /**
+   * Those who were deferred while the pace was slow have times that are too late when it has risen. Each second as many
+   * of them are told to come as the pace of now has room for.
+   */
+  async #bringForward(): Promise<void> {
+    if (this.#options.bringForward === undefined) return
+    const now = this.#now()
+    const early = [...this.#budgets.values()].flatMap(({ leases, lines }) => {
+      const paces = [...leases.values()].map((lease) =>
+        lease.notBefore(now) > now + SECOND ? Number.POSITIVE_INFINITY : lease.paceMs(1, 'ours', now),
+      )
+      return lines.early(now, SECOND / Math.max(1, ...paces))
+    })
+    if (early.length > 0) await this.#options.bringForward(early)
   }
 
   /** Gives everything back that this node holds. */

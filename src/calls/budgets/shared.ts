@@ -1,6 +1,7 @@
 import { newId, SECOND, type Clock, type Random } from '../../base/index.ts'
-import { openDatabase, transaction } from '../../db/index.ts'
+import { openDatabase, transaction, type Queryable } from '../../db/index.ts'
 import { Budgets } from './budgets.ts'
+import type { Promised } from './lines.ts'
 import { recordSpending } from './record.ts'
 import { createTableAuthority } from './table.ts'
 
@@ -8,6 +9,8 @@ export interface SharedBudgetsOptions {
   readonly clock: Clock
   readonly random: Pick<Random, 'next'>
   readonly databaseUrl: string
+  /** Lets deferred calls come at once. Its client is that of the budgets. */
+  readonly bringForward?: (client: Queryable, calls: readonly Promised[]) => Promise<void>
   /** Faults of asking and recording: they are tried again, and meanwhile calls are deferred. */
   readonly onFault?: (error: unknown) => void
 }
@@ -16,7 +19,13 @@ export interface SharedBudgetsOptions {
 const PATIENCE_MS = SECOND
 
 /** This node's part of the budgets that all nodes share, over a connection of its own: it must not wait for others. */
-export function startSharedBudgets({ clock, random, databaseUrl, onFault }: SharedBudgetsOptions): {
+export function startSharedBudgets({
+  clock,
+  random,
+  databaseUrl,
+  bringForward,
+  onFault,
+}: SharedBudgetsOptions): {
   readonly budgets: Budgets
   stop(): Promise<void>
 } {
@@ -37,6 +46,7 @@ export function startSharedBudgets({ clock, random, databaseUrl, onFault }: Shar
     }),
     patienceMs: PATIENCE_MS,
     record: (spent, peaks) => recordSpending(database.pool, spent, peaks),
+    ...(bringForward && { bringForward: (calls) => bringForward(database.pool, calls) }),
     ...(onFault && { onFault }),
   })
   budgets.start()
