@@ -28,6 +28,9 @@ export interface NodeOptions {
   readonly onFault: (what: string, error: unknown) => void
 }
 
+/** Said of every exchange that nothing stands in for. */
+export const NO_STAND_IN = 'There is no stand-in for this connection.'
+
 /** One node of the platform, whole: intake, engine, API. It can be made to die as a killed process does. */
 export class SimulatedNode {
   readonly name: string
@@ -68,7 +71,12 @@ export class SimulatedNode {
     const { egress } = installation
     node.#installation = {
       ...installation,
-      egress: { ...egress, send: (request) => options.send(request, (sent) => egress.send(sent)) },
+      egress: {
+        ...egress,
+        send: (request) => options.send(request, (sent) => egress.send(sent)),
+        // No twin takes mails yet, and none may leave.
+        mail: () => Promise.resolve({ as: 'not_sent', code: 'egress_denied', reason: NO_STAND_IN }),
+      },
     }
     try {
       node.#platform = await createPlatform(node.#installation, {

@@ -1,8 +1,14 @@
-import type { Config, ConnectionDefinition } from '../../define/index.ts'
+import {
+  learnedSettingsOf,
+  secretFieldsOf,
+  type AnyConnector,
+  type Config,
+  type ConnectionDefinition,
+} from '../../define/index.ts'
 import type { StandIn } from '../standIn.ts'
 
 /** No name below `.invalid` has an address (RFC 6761): what is sent there goes nowhere. */
-const NOWHERE = 'https://no-stand-in.invalid'
+const NOWHERE = 'no-stand-in.invalid'
 
 /**
  * The user's configuration with every connection pointed at its stand-in. Addresses, settings and secrets of the real
@@ -34,12 +40,26 @@ function provenConnection(
   return {
     connector,
     ...(endpoint === undefined ? {} : { endpoint }),
-    ...(standIn
-      ? { ...standIn.connection, allowPrivateNetwork: true }
-      : {
-          baseUrl: NOWHERE,
-          tokenUrl: `${NOWHERE}/token`,
-          settings: Object.fromEntries(Object.keys(connector.settings ?? {}).map((key) => [key, 'none'])),
-        }),
+    ...(standIn ? { ...standIn.connection, allowPrivateNetwork: true } : connectedToNothing(connector)),
   }
+}
+
+/** Whole, so that the platform starts with it, and made up: nothing in it opens anything. */
+function connectedToNothing(connector: AnyConnector): Omit<ConnectionDefinition, 'connector'> {
+  const { auth, settings = {}, webhooks } = connector
+  const url = auth.kind === 'smtp_login' ? `smtps://${NOWHERE}:465` : `https://${NOWHERE}`
+  const isVerified = webhooks !== undefined && webhooks.signature !== 'none'
+  return {
+    baseUrl: url,
+    ...(auth.kind === 'oauth2' && { tokenUrl: `${url}/token` }),
+    settings: Object.fromEntries(
+      [...Object.keys(settings), ...learnedSettingsOf(auth)].map((key) => [key, 'none']),
+    ),
+    secrets: Object.fromEntries(secretFieldsOf(auth).map((field) => [field, madeUp(field)])),
+    ...(isVerified && { webhookSecrets: ['none'] }),
+  }
+}
+
+function madeUp(field: string): string {
+  return field === 'signingSecret' ? `whsec_${Buffer.alloc(24).toString('base64')}` : 'none'
 }

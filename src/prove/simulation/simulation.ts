@@ -8,7 +8,7 @@ import type { SeenEffect, StandIn, TwinFault } from '../standIn.ts'
 import { setDatabaseClock } from './databaseClock.ts'
 import { MARK } from './databaseLine.ts'
 import { Gate } from './gate.ts'
-import { SimulatedNode, type NodeOptions } from './node.ts'
+import { NO_STAND_IN, SimulatedNode, type NodeOptions } from './node.ts'
 import { PostOffice } from './postOffice.ts'
 import { provenConfig } from './provenConfig.ts'
 import { readOrigins, readStanding, type Standing } from './readings.ts'
@@ -176,7 +176,7 @@ export class Simulation {
     const connection = this.#connectionAt(request.url)
     const standIn = connection === undefined ? undefined : this.#options.standIns.get(connection)
     if (connection === undefined || !standIn)
-      return { as: 'not_sent', code: 'egress_denied', reason: 'There is no stand-in for this connection.' }
+      return { as: 'not_sent', code: 'egress_denied', reason: NO_STAND_IN }
     const { twin } = standIn
     const { faultFor, diesAfter, onAnswer } = this.#options.interference ?? {}
     const fault = ticket && faultFor?.(ticket, connection)
