@@ -13,9 +13,9 @@ const listId = 'a1b2c3d4e5'
 const welcomed = defineFlow({
   name: 'welcomed',
   on: mailchimp.on('subscribe'),
-  key: ({ data }) => String(data.email),
+  key: ({ data }) => data.email,
   async run({ event, use }) {
-    const member = { listId, email: String(event.data.email) }
+    const member = { listId, email: event.data.email }
     await use(mailchimp).members.tag({ ...member, add: ['Welcome'], remove: [] })
     await use(mailchimp).members.addEvent({ ...member, name: 'welcomed' })
   },
@@ -24,7 +24,7 @@ const missed = defineFlow({
   name: 'missed',
   on: mailchimp.on('unsubscribe'),
   async run({ event, use }) {
-    const to = [String(event.data.email)]
+    const to = [event.data.email]
     await use(smtp).send({ from: 'salon@example.com', to, subject: 'We miss you', text: 'Come back.' })
   },
 })
