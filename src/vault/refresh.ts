@@ -1,4 +1,14 @@
-import { crashPoint, newId, pause, RetryableError, SECOND, type Clock, type Random } from '../base/index.ts'
+import {
+  codeOf,
+  crashPoint,
+  newId,
+  pause,
+  reasonOf,
+  RetryableError,
+  SECOND,
+  type Clock,
+  type Random,
+} from '../base/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { Egress } from '../egress/index.ts'
 import { createAnswerKeeper } from './answerKeeper.ts'
@@ -156,7 +166,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
     try {
       question = questionOf(connection, await clientOf(connection, options.readSecrets, clock.now()), claim)
     } catch (error) {
-      await storage.transaction((client) => refreshes.finish(client, connection, own))
+      await storage.transaction((client) => notAsked(client, connection, own, error))
       throw error
     }
     let sent = false
@@ -182,6 +192,13 @@ export function createRefresher(options: RefresherOptions): Refresher {
     await keeper.keep(connection, own, answer)
     crashPoint('refresh.kept', connection.id)
     return settle(connection, own, grant, answer)
+  }
+
+  /** What an earlier turn left in doubt stays so. */
+  function notAsked(client: Queryable, connection: Connection, own: Refresh, error: unknown): Promise<void> {
+    if (!own.doubtful) return refreshes.finish(client, connection, own)
+    const failure = { code: codeOf(error, 'secret_missing'), reason: reasonOf(error) }
+    return refreshes.fail(client, connection, own, { ...failure, retryAt: clock.now(), doubtful: true })
   }
 
   async function cannotAsk(connection: Connection, own: Refresh): Promise<RefreshOutcome> {

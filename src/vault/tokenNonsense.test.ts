@@ -68,6 +68,23 @@ describe('an answer', () => {
     },
   )
 
+  it('that may be lost is not forgotten where the client is missing for a while', async () => {
+    const { vault, connection } = await oauth.connected('doubt')
+    oauth.server.failNext((issued) => {
+      issued()
+      return { status: 504, body: '' }
+    })
+    await expect(oauth.tokenOf(vault, connection)).rejects.toBeInstanceOf(RetryableError)
+    await oauth.database.pool.query(`update secrets set field = 'aside' where field = 'clientSecret'`)
+    await oauth.clock.advance(MINUTE)
+    await expect(oauth.tokenOf(vault, connection)).rejects.toMatchObject({ code: 'secret_missing' })
+    await oauth.database.pool.query(`update secrets set field = 'clientSecret' where field = 'aside'`)
+    await oauth.clock.advance(MINUTE)
+    await expect(oauth.tokenOf(vault, connection)).rejects.toMatchObject({ code: 'needs_reauthorization' })
+    const refused = (await oauth.entries()).filter(({ action }) => action === 'credential.refused')
+    expect(refused).toMatchObject([{ outcome: 'token_answer_lost' }])
+  })
+
   it('that says 503 and nothing more is no reason to think so', async () => {
     const { vault, connection } = await oauth.connected('away')
     oauth.server.failNext(() => ({ status: 503, body: '' }))
