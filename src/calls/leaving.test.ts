@@ -74,6 +74,18 @@ describe('the points of a call', () => {
     expect(busiestWindow(times, SECOND)).toBeLessThanOrEqual(LIMIT.allowed)
   })
 
+  it('are waited for before its credential is taken: none ends while a call is in line', async () => {
+    const taken: number[] = []
+    const { times } = await left((clock) => ({
+      async authorize(_, request) {
+        taken.push(clock.now())
+        return { ...request, secretHeaders: [], credentialVersion: '1' }
+      },
+    }))
+    expect(times.length).toBeGreaterThan(30)
+    expect(times.map(([at]) => at)).toEqual(taken)
+  })
+
   it('are taken twice where it is sent twice: the second time with another credential', async () => {
     const tries = new Map<string, number>()
     const { times, succeeded } = await left(() => ({
