@@ -76,7 +76,8 @@ async function inSmallInternet(
 async function play({ stage, ready, canary, hops }: World, options: DrillOptions): Promise<DrillReport> {
   const { onProgress } = options
   const { connections, refusedByConfiguration, alerts } = ready
-  const alertsOnRecord = await deniedOf(stage, 'connection_id is null')
+  // Nothing else has been asked yet.
+  const alertsOnRecord = await deniedOf(stage)
   onProgress(`${alerts.tried} alerts tried, ${canary.hits()} hits`)
 
   const sent: Sent[] = []
@@ -87,7 +88,7 @@ async function play({ stage, ready, canary, hops }: World, options: DrillOptions
 
   for (const name of connections.forms) await pressTest(ready, name)
   for (const name of connections.tokenUrls) await pressTest(ready, name)
-  const tokensOnRecord = (await deniedOf(stage, 'connection_id is null')) - alertsOnRecord
+  const tokensOnRecord = await deniedOf(stage, connections.tokenUrls)
   const tested = [...connections.forms, ...connections.tokenUrls]
   const rebound: string[] = []
   for (const name of connections.rebinding)
@@ -123,7 +124,7 @@ async function play({ stage, ready, canary, hops }: World, options: DrillOptions
       'of these of names that change their answer': rebound.length,
       'redirects to this machine': hops(),
       'refused runs': refused.length,
-      'entries egress.denied': await deniedOf(stage, 'true'),
+      'entries egress.denied': await deniedOf(stage),
       'no name that DNS can carry': unknown.length,
     },
     broken: [
@@ -177,9 +178,13 @@ const SILENT_TESTS = `select c.name from connections c where c.name = any($1) an
     select 1 from ledger l where l.tenant = c.tenant and l.action = 'egress.denied' and l.run_id is null
       and (l.connection_id = c.id))`
 
-async function deniedOf(stage: Stage, which: string): Promise<number> {
+/** Entries of what was refused, on behalf of these connections. Default: of whomever. */
+async function deniedOf(stage: Stage, names?: readonly string[]): Promise<number> {
   const rows = await stage.ask<{ many: number }>(
-    `select count(*)::int as many from ledger where action = 'egress.denied' and ${which}`,
+    `select count(*)::int as many from ledger l where l.action = 'egress.denied'
+      and ($1::text[] is null or exists (
+        select 1 from connections c where c.tenant = l.tenant and c.id = l.connection_id and c.name = any($1)))`,
+    [names ?? null],
   )
   return rows?.[0]?.many ?? 0
 }
