@@ -72,6 +72,7 @@ export async function rescueRuns({
     [DEAD_AFTER_MS],
   )
   if (dead.rows.length === 0) return []
+  await wakeSooner(database.pool, clock.now())
   const rescued = await transaction(database.pool, async (client) => {
     const nodes = await client.query<{ id: string }>(
       `update nodes set stopped_at = coalesce(stopped_at, clock_timestamp()) where id in (
@@ -130,6 +131,24 @@ export async function rescueRuns({
   })
   onDead?.()
   return rescued
+}
+
+/** Runs that are woken sooner because a node died: more are woken again when their time comes. */
+const WOKEN_SOONER = 500
+
+/**
+ * A dead node takes wake-ups along that it had taken and not yet claimed the runs of. Whose they were is not written
+ * down, so those that have waited longest for a claim are due at once; a wake-up too many is for nothing. A run that
+ * rests after its nodes died keeps its time.
+ */
+async function wakeSooner(client: Queryable, now: number): Promise<void> {
+  await client.query(
+    `update runs set due_at = $1 where (tenant, id) in (
+       select tenant, id from runs where state = 'queued' and node_id is null and claims < ${RESTS[0]![0]}
+         and due_at > $1 and due_at <= $1::timestamptz + interval '${WAKE_AGAIN_SECONDS} seconds'
+       order by due_at limit ${WOKEN_SOONER} for no key update skip locked)`,
+    [new Date(now)],
+  )
 }
 
 /** Forgets nodes that stopped long ago. */

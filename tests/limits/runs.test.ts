@@ -198,6 +198,52 @@ it('a run whose last three nodes died rests before it is begun once more, unless
   })
 })
 
+it('a wake-up that a dead node took along comes again at once, not when it would have come again anyway', async () => {
+  await withEngine({ flows: [flow(() => 1)], idle: true }, async (engine) => {
+    const { pool } = engine.database
+    const now = systemClock.now()
+    const some: readonly (readonly [state: string, claims: number, dueIn: number, soon: boolean])[] = [
+      ['queued', 0, WAKE_AGAIN_SECONDS, true],
+      ['queued', 2, 1, true],
+      ['queued', 3, WAKE_AGAIN_SECONDS, false], // It rests.
+      ['queued', 0, WAKE_AGAIN_SECONDS + 5, false],
+      ['waiting', 0, 5, false],
+      ['undoing', 0, 5, false],
+    ]
+    const dueIn = async (death: boolean): Promise<number[]> => {
+      const ids: string[] = []
+      for (const [state, claims, seconds] of some) {
+        const id = (await engine.deliver('thing.happened', { n: 1 })).runs[0]!
+        ids.push(id)
+        await pool.query('update runs set state = $2, claims = $3, due_at = $4 where id = $1', [
+          id,
+          state,
+          claims,
+          new Date(now + seconds * 1_000),
+        ])
+      }
+      if (death)
+        await pool.query(
+          `insert into nodes (id, roles, version, host, pid, heartbeat_at) values ('nod_gone', 'worker', '1', 'h', 1, 'epoch')`,
+        )
+      await rescueRuns({
+        database: engine.database,
+        clock: { ...systemClock, now: () => now },
+        writeEntries,
+        wake: () => Promise.resolve(),
+      })
+      const { rows } = await pool.query<{ id: string; due_at: Date }>(
+        'select id, due_at from runs where id = any($1)',
+        [ids],
+      )
+      const due = new Map(rows.map((row) => [row.id, (row.due_at.getTime() - now) / 1_000]))
+      return ids.map((id) => due.get(id)!)
+    }
+    expect(await dueIn(false)).toEqual(some.map(([, , seconds]) => seconds))
+    expect(await dueIn(true)).toEqual(some.map(([, , seconds, soon]) => (soon ? 0 : seconds)))
+  })
+})
+
 it('a node that is silent for too long loses its runs, and no sooner', async () => {
   let letGo = (): void => {}
   const gate = new Promise<CallOutcome>((resolve) => (letGo = () => resolve(made())))
