@@ -226,19 +226,14 @@ export function watchRescues(world: Pick<World, 'ask' | 'outages'>): Rescues {
   const watching = new Set<Promise<void>>()
 
   async function follow(node: string, diedAt: number, point: string): Promise<void> {
-    let runs: string[] | undefined
+    let left: Left[] | undefined
     for (;;) {
       const now = systemClock.monotonic()
       const since = now - diedAt - outageBetween(world.outages, diedAt, now)
-      runs ??= (
-        await world.ask<{ id: string }>(
-          `select id from runs where node_id = $1 and state in ('running', 'undoing')`,
-          [node],
-        )
-      )?.map(({ id }) => id)
-      if (runs?.length === 0) return
-      const left = runs && (await stillWaiting(world, runs, node))
-      if (left === 0) {
+      const first = left === undefined
+      left = (await (left ? stillWaiting(world, left, node) : runningAt(world, node))) ?? left
+      if (left?.length === 0) {
+        if (first) return
         times.push(since)
         if (since > RESCUE_LIMIT_MS) late.push(`${point}: its runs went on after ${Math.round(since)} ms`)
         return
@@ -246,7 +241,11 @@ export function watchRescues(world: Pick<World, 'ask' | 'outages'>): Rescues {
       if (since > NEVER_RESCUED_MS) break
       await pause(systemClock, LOOK_MS, { keepAlive: true })
     }
-    violations.push({ as: 'not_rescued', point, what: `${runs?.length ?? 'all'} runs of ${node}` })
+    violations.push({
+      as: 'not_rescued',
+      point,
+      what: left?.map(({ what }) => what).join('; ') ?? `nothing was learned of ${node}`,
+    })
   }
 
   return {
@@ -278,19 +277,36 @@ function lateToServe({ point, servingMs = 0, databaseMs }: Struck): string[] {
   return [`${point}: served again after ${Math.round(servingMs)} ms${database}`]
 }
 
+/** A run that was with a node when it died. */
+interface Left {
+  readonly id: string
+  /** In words, as it is now. */
+  readonly what: string
+}
+
+const IN_WORDS = `id || ' of ' || flow || ' ' || state || coalesce(' at ' || node_id, '') || ', due '
+  || coalesce((due_at - now())::text, 'never') || ', fence ' || fence || ', claims ' || claims as what`
+
+async function runningAt(world: Pick<World, 'ask'>, node: string): Promise<Left[] | undefined> {
+  return world.ask<Left>(
+    `select id, ${IN_WORDS} from runs where node_id = $1 and state in ('running', 'undoing')`,
+    [node],
+  )
+}
+
 /**
- * How many of these runs nobody else has claimed since their node died. A run that rests on purpose, because three nodes
- * died with it, is not among them: that it is done in the end is asked of every run.
+ * Which of these runs nobody has claimed since they were looked at last. One that was claimed once is not looked at
+ * again: its next node may die, too. One that rests on purpose, because three nodes died with it, is not among them:
+ * that it is done in the end is asked of every run.
  */
 async function stillWaiting(
   world: Pick<World, 'ask'>,
-  runs: readonly string[],
+  left: readonly Left[],
   node: string,
-): Promise<number | undefined> {
-  const rows = await world.ask<{ many: number }>(
-    `select count(*)::int as many from runs
+): Promise<Left[] | undefined> {
+  return world.ask<Left>(
+    `select id, ${IN_WORDS} from runs
      where id = any($1) and (node_id = $2 or (state = 'queued' and not (claims >= 3 and due_at > now())))`,
-    [runs, node],
+    [left.map(({ id }) => id), node],
   )
-  return rows?.[0]?.many
 }
