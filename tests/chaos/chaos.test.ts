@@ -12,6 +12,8 @@ import { runChaos, type ChaosReport } from './chaos.ts'
 /** The short form, on the sources as they are. The long form is `npm run test:chaos`, two minutes and more. */
 const SEED = process.env['TRESTLE_CHAOS_SEED'] ?? 'short'
 const LIMIT_MS = 5 * 60_000
+/** One round's kills may meet nodes that have nothing under way. */
+const CONTROL_TRIES = 6
 
 let folder: string
 let postgres: EmbeddedPostgres
@@ -33,6 +35,7 @@ const chaos = (over: {
   sabotage?: Sabotage
   victims?: readonly string[]
   settleMs?: number
+  seed?: string
 }): Promise<ChaosReport> => runChaos({ seed: SEED, rate: 40, postgres, entries, ...over })
 
 it(
@@ -58,8 +61,13 @@ describe('the check notices', () => {
     '%s',
     async (_what, sabotage, victims, as) => {
       // They wait more than they work, so they run at the same time, each on a database of its own.
-      const report = await chaos({ seconds: 12, postgresRestarts: 0, sabotage, victims, settleMs: 6_000 })
-      expect(report.violations.map((violation) => violation.as)).toContain(as)
+      const noticed = new Set<string>()
+      for (let n = 1; n <= CONTROL_TRIES && !noticed.has(as); n++) {
+        const seed = `${SEED}-${n}`
+        const one = { seconds: 12, postgresRestarts: 0, sabotage, victims, settleMs: 6_000, seed }
+        for (const violation of (await chaos(one)).violations) noticed.add(violation.as)
+      }
+      expect([...noticed]).toContain(as)
     },
     LIMIT_MS,
   )
