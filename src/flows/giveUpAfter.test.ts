@@ -27,8 +27,8 @@ const flow = (run: (context: FlowContext<{ n: number }>) => unknown, over: objec
   defineFlow({
     name: `gives-up-${++serial}`,
     on: acme.on('thing.happened'),
-    giveUpAfter: 700,
-    retry: { first: '1 hour', cap: '1 hour' },
+    giveUpAfter: 3000,
+    retry: { first: '9 days', cap: '9 days', horizon: '90 days' },
     run,
     ...over,
   }) as AnyFlow
@@ -57,7 +57,7 @@ describe('a run whose time is over', () => {
         const run = await engine.reached(runs[0]!, 'dead_lettered')
         expect(run.reason_code).toBe('gave_up_after')
         expect(run.reason).toMatch(
-          /^It had not ended after .+, and its flow gives up after 700 ms\. It waited for acme\.things\.create, which was tried once: it failed: provider_unavailable\.$/,
+          /^It had not ended after .+, and its flow gives up after 3 s\. It waited for acme\.things\.create, which was tried once: it failed: provider_unavailable\.$/,
         )
       },
     )
@@ -110,7 +110,7 @@ describe('a run whose time is over', () => {
       },
       async (engine) => {
         const { runs } = await engine.deliver('thing.happened', { n: 1 })
-        // The look-up is asked again within an hour: no test waits for that.
+        // The look-up is asked again in days: no test waits for that.
         const undone = async () => {
           await engine.database.pool.query(
             `update runs set waits = regexp_replace(waits, '"until":[0-9]+', '"until":0'), due_at = now()
@@ -138,7 +138,7 @@ describe('a run whose time is over', () => {
     await withEngine(
       {
         flows: [
-          flow(({ use }) => use(acme).things.create({}), { giveUpAfter: 1_500, retry: { first: 1, cap: 5 } }),
+          flow(({ use }) => use(acme).things.create({}), { giveUpAfter: 4_000, retry: { first: 1, cap: 5 } }),
         ],
         call: () => (provider.back ? made() : failedFor('provider_unavailable', true)),
       },

@@ -13,7 +13,8 @@ const flow = defineFlow({
   name: 'in-lanes',
   on: acme.on('thing.happened'),
   key: (event) => event.data['customer'] as string,
-  retry: { first: '1 min' },
+  // Attempts are apart by anything from nothing to this: the second is not made while the first is looked at.
+  retry: { first: '9 days', cap: '9 days', horizon: '90 days' },
   run: ({ event, use }) => use(acme).things.create({ ...event.data }),
 }) as AnyFlow
 
@@ -90,7 +91,7 @@ describe('a poisoned lane', () => {
     await server.engine.database.pool.query(`update runs set due_at = now() where state = 'waiting'`)
     for (const { id, customer } of runs)
       if (customer === POISONED) {
-        // The retry itself is due in a minute: a person's patience is not tried here.
+        // The retry itself is due in days: a person's patience is not tried here.
         await server.engine.database.pool.query(
           `update runs set waits = regexp_replace(waits, '"until":[0-9]+', '"until":0'), due_at = now() where id = $1 and waits is not null`,
           [id],
