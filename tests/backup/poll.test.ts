@@ -298,11 +298,11 @@ describe('what a poll reads again after a restore', () => {
     )
     expect(twice).toBe(0)
     expect(runs.sort()).toEqual(['a succeeded', 'b succeeded', 'c succeeded', 'd succeeded'])
-  }, 240_000)
+  })
 
   it('control: where nobody says that time was lost, notes are made twice; keys alone protect what has keys', async () => {
     const { effects } = await drill(false)
     const times = (effect: string): number => effects.filter((one) => one === effect).length
     expect([times('note.created b'), times('charge.created b')]).toEqual([2, 1])
-  }, 240_000)
+  })
 })

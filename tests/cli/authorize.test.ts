@@ -78,7 +78,7 @@ beforeAll(async () => {
   const ready = JSON.parse(await server.says(/^\{.*"as":"ready".*\}$/m)) as { url: string }
   env = { PUBLIC_URL: ready.url }
   provider.serve([`${ready.url}/oauth/callback/portal`])
-}, 180_000)
+})
 
 afterAll(async () => {
   await cli.end()
@@ -103,7 +103,7 @@ it('prints where to agree, waits until somebody has, and the connection works; t
   expect([revoked.code, revoked.stdout]).toEqual([0, 'Its grant was taken back at the provider.\n'])
   const again = await cli.run(folder, ['connections', 'test', 'portal'], { env })
   expect(again.stdout).toContain('must be authorized again')
-}, 120_000)
+})
 
 it('ends at Ctrl-C, and its address is good for nothing then', async () => {
   const adding = cli.start(folder, ['connections', 'add', 'portal', '--no-browser'], { env })
@@ -111,7 +111,7 @@ it('ends at Ctrl-C, and its address is good for nothing then', async () => {
   adding.signal('SIGINT')
   expect(await adding.ended).toBe(130)
   expect(await new Browser().go(address)).toMatchObject({ status: 404 })
-}, 60_000)
+})
 
 it('says at once that nothing answers where the provider would send the browser', async () => {
   const { code, stderr } = await cli.run(folder, ['connections', 'add', 'portal', '--no-browser'], {
@@ -122,9 +122,9 @@ it('says at once that nothing answers where the provider would send the browser'
     expect.stringContaining('set publicUrl in trestle.config.ts'),
   ])
   expect(code).not.toBe(0)
-}, 60_000)
+})
 
 it('seals the secrets alone where it is told to', async () => {
   const { code, stdout } = await cli.run(folder, ['connections', 'add', 'portal', '--no-authorize'], { env })
   expect([code, stdout]).toEqual([0, expect.stringContaining('is as it was')])
-}, 60_000)
+})

@@ -19,7 +19,7 @@ const SEED = process.env['TRESTLE_CRASH_SEED'] ?? 'short'
 const POINTS = 50
 const DELIVERIES_PER_POINT = 40
 const LAST_SERVER_CALL = 30
-const LIMIT_MS = 8 * 60_000
+const LIMIT_MS = 20 * 60_000
 /** One strike may find nothing under way that the lost protection would have saved. */
 const CONTROL_TRIES = 5
 

@@ -10,7 +10,7 @@ import { DRILLS } from './all.ts'
 import type { DrillReport } from './drill.ts'
 
 /** The short form of those that need neither root nor many deaths. All of them, and longer: `npm run test:drills`. */
-const LIMIT_MS = 5 * 60_000
+const LIMIT_MS = 15 * 60_000
 const SHORT: readonly (readonly [number: string, seconds: number])[] = [
   ['4', 6],
   ['7', 4],

@@ -57,7 +57,7 @@ beforeAll(async () => {
   provider = await openConsentServer()
   provider.serve(CONNECTORS.map(({ name }) => `${trestle.url}/oauth/callback/${name}`))
   Object.assign(portal.auth, { issuer: provider.url })
-}, 60_000)
+})
 afterAll(async () => {
   await trestle.close()
   await provider.close()

@@ -24,7 +24,7 @@ let insteadOf: { readonly path: string; readonly json: unknown } | undefined
 beforeAll(async () => {
   egress = createEgress({ clock: systemClock })
   trestle = await openServer({ connectors: [mailchimp], send })
-}, 60_000)
+})
 afterAll(async () => {
   await trestle.close()
   await egress.destroy()

@@ -57,7 +57,7 @@ beforeAll(async () => {
   const ready = await server.ready
   if (!ready) throw new Error(`The authorization server did not start: ${server.said()}`)
   url = ready.url
-}, 120_000)
+})
 afterAll(async () => {
   server.kill()
   await server.ended
@@ -127,7 +127,7 @@ it('one question per expiry, by 200 callers on four nodes, and the grant lives',
   }
   expect(asked).toBe(EXPIRIES)
   expect(await stateOf(connection)).toBe('active')
-}, 60_000)
+})
 
 it('CONTROL: without the lease the same server ends the grant', async () => {
   const connection = await connected('storm-without-lease')
@@ -135,14 +135,14 @@ it('CONTROL: without the lease the same server ends the grant', async () => {
   await storm(nodes, connection)
   await storm(nodes, connection)
   expect(await stateOf(connection)).toBe('needs_reauthorization')
-}, 60_000)
+})
 
 it('a node that dies with an answer committed and unread costs no grant', async () => {
   const connection = await connected('dies-after-commit')
   await dieAsking(connection, { storage: rewritten(fixture.storage, dieAtTheGrant) })
   expect(await stateOf(connection)).toBe('active')
   expect(await opensTheApi(await tokenOf(node(), connection))).toBe(true)
-}, 60_000)
+})
 
 it('a node that dies before it committed the answer costs the grant, and the ledger says why', async () => {
   const connection = await connected('dies-before-commit')
@@ -151,7 +151,7 @@ it('a node that dies before it committed the answer costs the grant, and the led
   })
   expect(await stateOf(connection)).toBe('needs_reauthorization')
   expect((await fixture.entries()).at(-1)).toMatchObject({ outcome: 'token_answer_lost' })
-}, 60_000)
+})
 
 /** A node dies in a refresh, its lease ends, and another looks for what it left. */
 async function dieAsking(connection: Connection, how: Partial<VaultOptions>): Promise<void> {

@@ -271,4 +271,4 @@ it('loses no call and no webhook while keys and secrets are rotated under load',
   expect(await deliver(sent, 'hook-secret-3')).toBe(200)
   await until(() => provider.noted.size === sent + 1)
   expect(provider.refused).toBe(refusedBefore)
-}, 120_000)
+})
