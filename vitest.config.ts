@@ -11,5 +11,6 @@ export default defineConfig({
     // Generous: a busy machine is slow, and no test asserts on time.
     testTimeout: 600_000,
     hookTimeout: 600_000,
+    expect: { poll: { timeout: 120_000 } },
   },
 })
