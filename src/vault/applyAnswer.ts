@@ -2,7 +2,7 @@ import type { Clock, Random } from '../base/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { ConnectionState } from '../define/index.ts'
 import type { Connection } from './connections.ts'
-import { grantFrom, isUsable, type Grant, type GrantStore, type VersionedGrant } from './grants.ts'
+import { grantFrom, type Grant, type GrantStore, type VersionedGrant } from './grants.ts'
 import type { KeptAnswer, Refresh, RefreshStore } from './refreshes.ts'
 import { busy, mayHideTokens, retryAtOf, type RefreshOutcome } from './refreshOutcome.ts'
 import { leaveReturn } from './returns.ts'
@@ -33,7 +33,7 @@ interface Held {
 /** Brings a grant to what a token endpoint said of it: in the caller's transaction, under the lock of the connection's row. */
 export interface AnswerApplier {
   apply(client: Queryable, connection: Connection, own: Refresh, answered: Answered): Promise<RefreshOutcome>
-  /** A refused token without a refresh token to it: the grant is over, unless another stands there by now. */
+  /** A token that has ended, without a refresh token to it: the grant is over, unless another stands there by now. */
   cannotAsk(client: Queryable, connection: Connection, own: Refresh): Promise<RefreshOutcome>
 }
 
@@ -171,9 +171,7 @@ export function createAnswerApplier(options: AnswerApplierOptions): AnswerApplie
       { state, grant },
       {
         code: 'token_refused',
-        reason: isUsable(grant, clock.now())
-          ? 'The provider refuses the access token, and it gives no refresh tokens.'
-          : 'The access token has ended, and the provider gives no refresh tokens.',
+        reason: 'The access token has ended, and the provider gives no refresh tokens.',
       },
     )
   }

@@ -104,6 +104,8 @@ const SIGNING_SECRET = 'signingSecret'
 /** Behind the version of a credential: which one of them it was. */
 const FORMER = ':former'
 const TRYING = ':trying'
+/** Refusals of a token after which its connection is as it was: its check finds out what they mean. */
+const CREDENTIAL_STANDS = new Set(['new_token_refused', 'credential_refused'])
 
 /** Puts credentials on requests: the only place where a sealed secret is opened for use. */
 export function createAuthorizer(options: AuthorizerOptions): Authorizer {
@@ -129,11 +131,12 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
     context: AuthorizationContext,
   ): Promise<AuthorizedRequest> {
     const scheme = schemeOf(connection)
-    if (scheme.kind === 'oauth2') {
-      const { token, version } = await grants.accessToken(connection)
-      return withHeaders(request, { authorization: `Bearer ${token}` }, ['authorization'], version)
-    }
     const { trying } = context
+    if (scheme.kind === 'oauth2') {
+      const { token, version } = await grants.accessToken(connection, { trying: trying !== undefined })
+      const used = `${version}${trying ? TRYING : ''}`
+      return withHeaders(request, { authorization: `Bearer ${token}` }, ['authorization'], used)
+    }
     const read = await usableSecrets(connection)
     const own = trying && read?.state !== 'revoked' && read ? read : activeSecrets(connection, read)
     if (scheme.kind === 'standard_webhooks') return signed(connection, request, own, context)
@@ -176,9 +179,11 @@ export function createAuthorizer(options: AuthorizerOptions): Authorizer {
   ): Promise<AfterUnauthorized> {
     const scheme = schemeOf(connection)
     if (scheme.kind === 'oauth2') {
-      const after = await grants.refreshAfterUnauthorized(connection, credentialVersion)
-      if (after.as === 'refused' && after.code === 'new_token_refused')
-        await noteRefusal(connection, credentialVersion, after.reason, false)
+      const isTried = credentialVersion.endsWith(TRYING)
+      const version = isTried ? credentialVersion.slice(0, -TRYING.length) : credentialVersion
+      const after = await grants.refreshAfterUnauthorized(connection, version)
+      if (after.as === 'refused' && !isTried && CREDENTIAL_STANDS.has(after.code))
+        await noteRefusal(connection, version, after.reason, false)
       return after
     }
     const refusal = {

@@ -1,5 +1,5 @@
 import { DAY, MINUTE, SECOND, type Clock, type Random } from '../base/index.ts'
-import { authFor, SCHEDULE_SOURCE, type AuthScheme } from '../define/index.ts'
+import { authFor, grantFieldOf, SCHEDULE_SOURCE, type AuthScheme } from '../define/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { Refusal } from './authorize.ts'
 import { leaveReturn } from './returns.ts'
@@ -10,6 +10,8 @@ import { keyOf, type ConnectionRef, type RecordEntry, type VaultStorage } from '
 export const IDLE_CHECK_AFTER_MS = DAY
 /** A credential that was refused is tried again this often, whatever its connection's state is. */
 const REFUSED_AGAIN_MS = 5 * MINUTE
+/** A refusal that only one check has met is confirmed, or not, after this time. */
+const CONFIRMED_AFTER_MS = 10 * SECOND
 /** A check that told nothing of the credential, since the provider was away or held back, is made again after this time. */
 const AGAIN_MS = 15 * MINUTE
 /** A check of which nobody tells the outcome in this time is taken as dead with its node. Longer than a call takes. */
@@ -38,6 +40,8 @@ export interface CheckResult {
 export interface DueCheck extends ConnectionRef {
   /** Of the secrets as they are: what the check says is of these. */
   readonly secrets: string
+  /** Version of the OAuth grant, where it has one. */
+  readonly grant: string | null
 }
 
 export interface CheckStore {
@@ -162,7 +166,9 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
        on conflict do nothing`,
       [tenant, new Date(now), idleMs],
     )
-    const { rows } = await storage.reader.query<{ connection_id: string; secrets: string }>(
+    const { rows } = await storage.reader.query<
+      Pick<DueCheck, 'secrets' | 'grant'> & { connection_id: string }
+    >(
       `update connection_checks k set checker = $3, checking_until = $4
        from (select k.tenant, k.connection_id from connection_checks k
            join connections c on c.tenant = k.tenant and c.id = k.connection_id and c.state <> 'revoked'
@@ -172,10 +178,10 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
            and not exists (select 1 from breakers b where b.tenant = k.tenant and b.connection_id = k.connection_id and b.op_group = '')
          order by k.due_at limit $5 for update of k skip locked) due
        where k.tenant = due.tenant and k.connection_id = due.connection_id
-       returning k.connection_id, (${SECRETS_NOW}) as secrets`,
+       returning k.connection_id, (${SECRETS_NOW}) as secrets, (${GRANT_NOW}) as grant`,
       [tenant, new Date(now), checker, new Date(now + CHECK_LIMIT_MS), most, idleMs > 0],
     )
-    return rows.map((row) => ({ tenant, id: row.connection_id, secrets: row.secrets }))
+    return rows.map(({ connection_id: id, ...now }) => ({ tenant, id, ...now }))
   }
 
   async function settleCheck(due: DueCheck, checker: string, result: CheckResult): Promise<void> {
@@ -195,24 +201,35 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
       'select name, connector, state from connections where tenant = $1 and id = $2 for update',
       [tenant, id],
     )
-    const { rows: own } = await client.query<{ secrets: string; fields: readonly string[]; former: boolean }>(
-      `select (${SECRETS_NOW}) as secrets,
+    const { rows: held } = await client.query<Held>(
+      `select (${SECRETS_NOW}) as secrets, (${GRANT_NOW}) as grant, (${KEYS_NOW}) as keys,
+         refused_since is not null and (accepted_at is null or accepted_at < refused_at) as refused, refused_version,
+         refused_since is not null and (checked_at is null or checked_at < refused_since) as in_doubt,
          array(select s.field from secrets s where s.tenant = k.tenant and s.connection_id = k.connection_id) as fields, exists (select 1 from secrets s where s.tenant = k.tenant and s.connection_id = k.connection_id
            and s.field like 'former.%' and s.field not like '%.webhookSecret' and s.expires_at > $4) as former
        from connection_checks k where tenant = $1 and connection_id = $2 and checker = $3 for update`,
       [tenant, id, checker, new Date(clock.now())],
     )
     const [connection] = rows
+    const [own] = held
     // Another node has the check by now, or the connection is gone.
-    if (connection === undefined || own[0] === undefined) return false
-    const isOfThese = own[0].secrets === due.secrets
-    const credential = isOfThese ? result.credential : 'unknown'
-    await write(client, due, { ...result, credential }, isOfThese)
+    if (connection === undefined || own === undefined) return false
     // A connector of OAuth may have other ways, too: what counts is the one that this connection has secrets for.
     const auth = options.authOf(connection.connector)
-    const isGrant = auth !== undefined && authFor(auth, own[0].fields).kind === 'oauth2'
+    const scheme = auth && authFor(auth, own.fields)
+    const renews = scheme?.kind === 'oauth2' && grantFieldOf(scheme) !== 'accessToken'
+    const version = scheme?.kind === 'oauth2' ? own.grant : own.keys
+    const isOfThese = own.secrets === due.secrets && (renews || own.grant === due.grant)
+    const credential = isOfThese ? result.credential : 'unknown'
+    const wasRefused = own.refused && own.refused_version === version
+    // One 401 may be the provider's own fault: what nobody has met before is asked again before it is believed.
+    if (credential === 'refused' && connection.state === 'active' && !renews && !wasRefused) {
+      await noteFirst(client, due, version, result)
+      return false
+    }
+    await write(client, due, { ...result, credential }, isOfThese)
     const at = { tenant, at: clock.now(), actor: 'system', target: id, connectionId: id } as const
-    if (credential === 'refused' && connection.state === 'active' && !isGrant && !own[0].former) {
+    if (credential === 'refused' && connection.state === 'active' && !renews && !own.former) {
       await setState(client, due, 'needs_reauthorization')
       await record(client, {
         ...at,
@@ -222,18 +239,36 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
       })
       return true
     }
-    if (credential === 'accepted' && connection.state === 'needs_reauthorization' && !isGrant) {
-      await setState(client, due, 'active')
-      await leaveReturn(client, due, clock)
-      await record(client, {
-        ...at,
-        action: 'connection.reauthorized',
-        outcome: 'succeeded',
-        detail: { name: connection.name, by: 'its check: the provider accepts the same credential again' },
-      })
-      return true
-    }
-    return false
+    if (credential !== 'accepted' || renews) return false
+    // Those who met the refusal need not wait until they look again; it was the provider's fault.
+    if (connection.state === 'active' && own.in_doubt) await leaveReturn(client, due, clock)
+    // A grant that a person took back has another version since.
+    if (connection.state !== 'needs_reauthorization' || (scheme?.kind === 'oauth2' && !wasRefused))
+      return false
+    await setState(client, due, 'active')
+    await leaveReturn(client, due, clock)
+    await record(client, {
+      ...at,
+      action: 'connection.reauthorized',
+      outcome: 'succeeded',
+      detail: { name: connection.name, by: 'its check: the provider accepts the same credential again' },
+    })
+    return true
+  }
+
+  /** As if a call had met it: the next check, in a moment, confirms it or not. */
+  async function noteFirst(
+    client: Queryable,
+    { tenant, id }: ConnectionRef,
+    version: string | null,
+    { reason }: CheckResult,
+  ): Promise<void> {
+    const now = clock.now()
+    await client.query(
+      `update connection_checks set checker = null, checking_until = null, due_at = $3, refused_since = $4, refused_at = $4,
+         refused_version = $5, refused_reason = $6 where tenant = $1 and connection_id = $2`,
+      [tenant, id, new Date(now + CONFIRMED_AFTER_MS), new Date(now), version, reason ?? null],
+    )
   }
 
   async function write(
@@ -284,6 +319,27 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
 /** A check was accepted ($8 at $4), and nothing was refused for a while. */
 const IS_OVER = `$8 = 'accepted' and (refused_at is null or refused_at <= $4::timestamptz - interval '${REFUSAL_LASTS_MS} milliseconds')`
 
+/** What the vault holds of a connection, and what was seen of it before this check. */
+interface Held {
+  readonly secrets: string
+  readonly grant: string | null
+  /** The version of its secrets, as refusals name it. */
+  readonly keys: string
+  /** By a call or a check, and no check was accepted since. */
+  readonly refused: boolean
+  readonly refused_version: string | null
+  /** A refusal that no check has looked at yet. */
+  readonly in_doubt: boolean
+  readonly fields: readonly string[]
+  /** One that was rotated out counts still. */
+  readonly former: boolean
+}
+
+/** The version of {@link ConnectionSecrets}, as secrets.ts makes it. */
+const KEYS_NOW = `select left(translate(encode(sha256(coalesce(string_agg(s.fingerprint, ''::bytea order by s.field), '')), 'base64'), '+/', '-_'), 16)
+  from secrets s where s.tenant = k.tenant and s.connection_id = k.connection_id and s.field <> '${GRANT_FIELD}'`
+const GRANT_NOW = `select s.version::text from secrets s
+  where s.tenant = k.tenant and s.connection_id = k.connection_id and s.field = '${GRANT_FIELD}'`
 /** Tells the connection's secrets from other ones, without opening them. A grant changes by itself and is not among them. */
 const SECRETS_NOW = `select coalesce(string_agg(s.field || ' ' || s.version, ',' order by s.field), '') from secrets s
   where s.tenant = k.tenant and s.connection_id = k.connection_id and s.field <> '${GRANT_FIELD}'`

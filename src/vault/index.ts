@@ -16,7 +16,8 @@
  *    lost its lease replaces nothing, by the grant's version. Nothing is locked while a token endpoint thinks. What it
  *    answers is sealed and committed before it is read, and a new grant is committed before it is used.
  * 5. A grant is believed dead only if the provider says `invalid_grant` to the grant that is still current, and no
- *    other answer for it is there to be read; nothing of it is deleted then.
+ *    other answer for it is there to be read; nothing of it is deleted then. What cannot be renewed, such as a key, only
+ *    if the check refuses it, too, after a refusal of the same one.
  * 6. With another master key than the one that sealed what is there, nothing is written. Everything new is sealed under
  *    the key that the database names, and a rotation leaves nothing under the former one.
  * 7. Secrets are in memory for 5 s at most after they were read (an OAuth grant: 60 s), and never longer than the

@@ -43,10 +43,14 @@ export interface GrantKeeper {
    * The token to use now. Read at use: do not keep it. One that nears its end is given out while a new one is being
    * fetched, so that a slow token endpoint delays nobody; one that has ended is waited for.
    * Throws a {@link RetryableError} with `retryAt` if the token endpoint cannot give one now, and a `PermanentError`
-   * `needs_reauthorization` if a person must authorize again.
+   * `needs_reauthorization` if a person must authorize again. `trying`: a token that nothing of ours can renew is given
+   * out also where the provider refused it before.
    */
-  accessToken(connection: Connection): Promise<AccessToken>
-  /** After a 401: sees to a newer token than the one that was refused. */
+  accessToken(connection: Connection, options?: { readonly trying?: boolean }): Promise<AccessToken>
+  /**
+   * After a 401: sees to a newer token than the one that was refused. One that nothing of ours can renew is
+   * `credential_refused`, as a key is: nothing is changed, and the connection's check says what it is worth.
+   */
   refreshAfterUnauthorized(connection: Connection, versionUsed: string): Promise<AfterUnauthorized>
   /** Refreshes the grant if it is within its time, earlier by `share` (0 to 1) of that time again. Never throws. */
   refreshAhead(connection: Connection, share: number): Promise<void>
@@ -64,13 +68,23 @@ export function createGrantKeeper(options: GrantKeeperOptions): GrantKeeper {
   const forced = new Map<string, readonly { readonly version: string; readonly at: number }[]>()
   const readShared = createSharedRead<GrantReading | undefined>()
 
-  async function readGrant(connection: Connection): Promise<VersionedGrant> {
-    const read = (): Promise<GrantReading | undefined> => grants.read(storage.reader, connection)
-    return grantOf(connection, await readShared(keyOf(connection), read))
+  function read(connection: Connection): Promise<GrantReading | undefined> {
+    return readShared(keyOf(connection), () => grants.read(storage.reader, connection))
   }
 
-  async function accessToken(connection: Connection): Promise<AccessToken> {
-    const grant = await readGrant(connection)
+  /** Only a person can give another: it is treated as a key is, until it ends. */
+  function isLikeKey(connection: Connection, grant: VersionedGrant): boolean {
+    return claimOf(connection, grant) === undefined && isUsable(grant, clock.now())
+  }
+
+  async function accessToken(
+    connection: Connection,
+    { trying = false }: { readonly trying?: boolean } = {},
+  ): Promise<AccessToken> {
+    const reading = await read(connection)
+    if (trying && reading?.state === 'needs_reauthorization' && reading.grant !== undefined)
+      if (isLikeKey(connection, reading.grant)) return tokenOf(reading.grant)
+    const grant = grantOf(connection, reading)
     if (!isDue(connection, grant, aheadOf(connection))) return tokenOf(grant)
     const refreshing = refresh(connection, grant.version)
     if (isUsable(grant, clock.now())) {
@@ -103,7 +117,14 @@ export function createGrantKeeper(options: GrantKeeperOptions): GrantKeeper {
     connection: Connection,
     versionUsed: string,
   ): Promise<AfterUnauthorized> {
-    const grant = await readGrant(connection)
+    const reading = await read(connection)
+    if (reading?.grant?.version === versionUsed && isLikeKey(connection, reading.grant))
+      return {
+        as: 'refused',
+        code: 'credential_refused',
+        reason: `The provider refuses the token of connection "${connection.name}", and gives no refresh tokens. The connection's check asks once more before it is believed. Where it lasts, authorize again with: trestle connections add ${connection.name}`,
+      }
+    const grant = grantOf(connection, reading)
     if (grant.version !== versionUsed) return { as: 'refreshed' }
     if (!mayForce(keyOf(connection), versionUsed))
       return {
@@ -145,7 +166,7 @@ export function createGrantKeeper(options: GrantKeeperOptions): GrantKeeper {
 
   async function refreshAhead(connection: Connection, share: number): Promise<void> {
     try {
-      const grant = await readGrant(connection)
+      const grant = grantOf(connection, await read(connection))
       if (isDue(connection, grant, aheadOf(connection) * (1 + share)))
         await refresh(connection, grant.version)
     } catch {

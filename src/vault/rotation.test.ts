@@ -227,6 +227,44 @@ describe('a check', () => {
     )
   })
 
+  it('that alone met a refusal is made once more before it parks', async () => {
+    await added()
+    await settle('unknown')
+    await fixture.clock.advance(2 * DAY)
+    expect(await settle('refused')).toBeDefined()
+    expect(await stateOf()).toBe('active')
+    expect(await settle('refused')).toBeUndefined()
+    await fixture.clock.advance(MINUTE)
+    expect(await settle('refused')).toBeDefined()
+    expect(await stateOf()).toBe('needs_reauthorization')
+  })
+
+  it('that alone met a refusal, and is accepted the second time, leaves all as it was', async () => {
+    const connection = await added()
+    await refuse(connection)
+    await settle('accepted')
+    await fixture.clock.advance(2 * DAY)
+    await settle('refused')
+    await fixture.clock.advance(MINUTE)
+    await settle('accepted')
+    expect(await stateOf()).toBe('active')
+    expect((await fixture.entries()).map(({ action }) => action)).not.toContain('credential.refused')
+  })
+
+  it('that is accepted lets those go on who were refused before it, once', async () => {
+    const connection = await added()
+    await fixture.database.pool.query('delete from credential_returns')
+    await refuse(connection)
+    await settle('accepted')
+    expect(await returns()).toBe(1)
+    await fixture.database.pool.query('delete from credential_returns')
+    // Some calls are refused although the check is not: they look again by themselves.
+    await fixture.clock.advance(6 * MINUTE)
+    await refuse(connection)
+    await settle('accepted')
+    expect(await returns()).toBe(0)
+  })
+
   it('counts for a connection that has a key where others of its connector have a grant', async () => {
     const both = connectorWith('either', {
       kind: 'oauth2',
@@ -243,6 +281,14 @@ describe('a check', () => {
     expect(await stateOf()).toBe('needs_reauthorization')
     await fixture.clock.advance(6 * MINUTE)
     await settle('accepted')
+    expect(await stateOf()).toBe('active')
+  })
+
+  it('of a key whose former one was refused is no confirmation', async () => {
+    const connection = await added()
+    await refuse(connection)
+    await rotate({ apiKey: 'key-2' }, 0)
+    await settle('refused')
     expect(await stateOf()).toBe('active')
   })
 

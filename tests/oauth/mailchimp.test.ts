@@ -79,6 +79,38 @@ const loaded = (name: string): Promise<Connection> => trestle.vault.loadConnecti
 const stateOf = async (id: string): Promise<{ state: string; code: string | null; reason: string }> =>
   (await trestle.get(`/api/v1/authorizations/${id}`)).json
 
+/** A call over it has been answered with 401. */
+async function isRefused(name: string): Promise<void> {
+  const connection = await loaded(name)
+  const { credentialVersion } = await trestle.vault.authorize(
+    connection,
+    { method: 'GET', url: connection.baseUrl, headers: {}, body: undefined },
+    { idempotencyKey: 'k', now: systemClock.now() },
+  )
+  expect(await trestle.vault.refreshAfterUnauthorized(connection, credentialVersion)).toMatchObject({
+    as: 'refused',
+    code: 'credential_refused',
+  })
+}
+
+/** Makes the connection's check, which is due, as a node does. */
+async function checked(name: string): Promise<number> {
+  const { id } = await loaded(name)
+  const due = await trestle.vault.claimChecks('default', { checker: 'nod_1', most: 10 })
+  const status = await pingWith(name)
+  await trestle.vault.settleCheck(
+    due.find((one) => one.id === id)!,
+    'nod_1',
+    {
+      credential: status === 200 ? 'accepted' : 'refused',
+      outcome: 'parked',
+      code: undefined,
+      reason: undefined,
+    },
+  )
+  return status
+}
+
 async function pingWith(name: string): Promise<number> {
   const connection = await loaded(name)
   const url = `${connection.baseUrl}/3.0/ping`
@@ -125,23 +157,25 @@ describe('Mailchimp, authorized in a browser', () => {
     expect(await trestle.vault.refreshAhead()).toBe(0)
   })
 
-  it('waits for a person once the token was taken back', async () => {
+  it('waits for a person once the token was taken back, which its check confirms', async () => {
     const name = await connected()
     await agree(name)
     twin.oauth.revoke(twin.oauth.grants()[0]!)
     expect(await pingWith(name)).toBe(401)
-    const connection = await loaded(name)
-    const { credentialVersion } = await trestle.vault.authorize(
-      connection,
-      { method: 'GET', url: connection.baseUrl, headers: {}, body: undefined },
-      { idempotencyKey: 'k', now: systemClock.now() },
-    )
-    expect(await trestle.vault.refreshAfterUnauthorized(connection, credentialVersion)).toMatchObject({
-      as: 'refused',
-    })
+    await isRefused(name)
+    expect(await loaded(name)).toMatchObject({ state: 'active' })
+    expect(await checked(name)).toBe(401)
     expect(await loaded(name)).toMatchObject({ state: 'needs_reauthorization' })
     expect((await agree(name)).page).toContain('is authorized')
     expect(await pingWith(name)).toBe(200)
+  })
+
+  it('goes on after a 401 that was a fault of Mailchimp', async () => {
+    const name = await connected()
+    await agree(name)
+    await isRefused(name)
+    expect(await checked(name)).toBe(200)
+    expect(await loaded(name)).toMatchObject({ state: 'active' })
   })
 
   it('is refused where it opens another account than before', async () => {
