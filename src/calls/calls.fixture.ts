@@ -36,7 +36,8 @@ export interface Provider {
 /** A small provider on a free port. */
 export async function openProvider(reply: Reply): Promise<Provider> {
   const received: Received[] = []
-  const server = createServer((request, response) => {
+  // It closes no connection that it thinks idle: after a standstill of the machine a request may be on its way there.
+  const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
     const chunks: Buffer[] = []
     request.on('data', (chunk: Buffer) => chunks.push(chunk))
     request.on('end', () => {

@@ -22,7 +22,10 @@ export interface Database {
 }
 
 export interface DatabaseOptions {
-  /** `postgres://user:password@host:port/name`; with `?pgbouncer=true` where a pooler in transaction mode answers there. */
+  /**
+   * `postgres://user:password@host:port/name`; with `?pgbouncer=true` where a pooler in transaction mode answers there.
+   * `connect_timeout` is read as libpq reads it: seconds until a connection is given up, 0: never. Default 5.
+   */
   readonly url: string
   /** PostgreSQL itself, past the pooler. Default: `url`, where that is no pooler. */
   readonly directUrl?: string | undefined
@@ -49,7 +52,7 @@ export interface DatabaseOptions {
  * several statements costs one round trip for what does not depend on an earlier answer.
  */
 export function openDatabase(options: DatabaseOptions): Database {
-  const { url, pooled } = readUrl(options.url)
+  const { url, pooled, connectTimeoutMs } = readUrl(options.url)
   const timeout = options.statementTimeoutMs ?? 30_000
   const limits = {
     statement_timeout: timeout,
@@ -59,7 +62,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     connectionString: url,
     max: options.max ?? 10,
     application_name: options.name ?? 'trestle',
-    connectionTimeoutMillis: 5_000,
+    connectionTimeoutMillis: connectTimeoutMs,
     idleTimeoutMillis: 30_000,
     query_timeout: timeout + 1_000,
     keepAlive: true,
@@ -91,12 +94,30 @@ export function openDatabase(options: DatabaseOptions): Database {
 /** The parameter of a url that says that a pooler in transaction mode answers there, as other tools spell it too. */
 const POOLER_PARAMETER = 'pgbouncer'
 
-function readUrl(given: string): { readonly url: string; readonly pooled: boolean } {
-  if (!given.includes(POOLER_PARAMETER) || !URL.canParse(given)) return { url: given, pooled: false }
+const CONNECT_TIMEOUT_MS = 5_000
+
+interface DatabaseUrl {
+  /** Without what is ours alone. */
+  readonly url: string
+  readonly pooled: boolean
+  /** 0: never given up. */
+  readonly connectTimeoutMs: number
+}
+
+function readUrl(given: string): DatabaseUrl {
+  const asGiven = { url: given, pooled: false, connectTimeoutMs: CONNECT_TIMEOUT_MS }
+  if (!given.includes('?') || !URL.canParse(given)) return asGiven
   const url = new URL(given)
+  const connectTimeoutMs = secondsIn(url.searchParams.get('connect_timeout')) ?? CONNECT_TIMEOUT_MS
+  if (!url.searchParams.has(POOLER_PARAMETER)) return { ...asGiven, connectTimeoutMs }
   const pooled = url.searchParams.get(POOLER_PARAMETER) === 'true'
   url.searchParams.delete(POOLER_PARAMETER)
-  return { url: url.href, pooled }
+  return { url: url.href, pooled, connectTimeoutMs }
+}
+
+/** A whole number of seconds, in milliseconds: https://www.postgresql.org/docs/18/libpq-connect.html (2026-11). */
+function secondsIn(text: string | null): number | undefined {
+  return text !== null && /^-?\d{1,6}$/.test(text) ? Math.max(0, Number(text) * 1000) : undefined
 }
 
 /**

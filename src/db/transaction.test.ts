@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createTestDatabase, type TestDatabase } from '../../tests/support/database.ts'
+import { createTestDatabase, impatient, type TestDatabase } from '../../tests/support/database.ts'
 import { RetryableError } from '../base/index.ts'
 import { openDatabase } from './connect.ts'
 import { asUnavailable, transaction } from './transaction.ts'
@@ -37,7 +37,7 @@ describe('a transaction whose process stands still', () => {
   afterAll(() => database.drop())
 
   it('loses its locks, and nothing of it is committed', async () => {
-    const still = openDatabase({ url: database.url, silentTransactionMs: 100 })
+    const still = openDatabase({ url: impatient(database.url), silentTransactionMs: 100 })
     const other = openDatabase({ url: database.url })
     const add = 'insert into installation (name, value) values ($1, $2)'
     let goOn = (): void => {}

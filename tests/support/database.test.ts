@@ -1,6 +1,7 @@
 import { Client } from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { createTestDatabase, type TestDatabase } from './database.ts'
+import { openDatabase } from '../../src/db/index.ts'
+import { createTestDatabase, impatient, type TestDatabase } from './database.ts'
 
 describe('a test database', () => {
   let databases: TestDatabase[]
@@ -32,6 +33,18 @@ describe('a test database', () => {
     )
     expect(await query(first!.url, 'select id from endpoints')).toEqual([{ id: 'ep_1' }])
     expect(await query(second!.url, 'select id from endpoints')).toEqual([])
+  })
+
+  it('lets a test that stands still keep its transaction, and its connection', async () => {
+    const database = openDatabase({ url: databases[0]!.url })
+    const { rows } = await database.pool.query('show idle_in_transaction_session_timeout')
+    expect(rows).toEqual([{ idle_in_transaction_session_timeout: '1min' }])
+    expect(database.pool.options.connectionTimeoutMillis).toBe(60_000)
+    await database.close()
+    const usual = openDatabase({ url: impatient(databases[0]!.url) })
+    const shown = await usual.pool.query('show idle_in_transaction_session_timeout')
+    expect(shown.rows).toEqual([{ idle_in_transaction_session_timeout: '4s' }])
+    await usual.close()
   })
 
   it('is gone once dropped, even while somebody is connected', async () => {

@@ -32,13 +32,42 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   const server = await testServerUrl()
   await makeTemplate(server)
   const name = `test_${systemRandom.bytes(6).toString('hex')}`
-  await asAdmin(server, (admin) => admin.query(`create database ${name} template ${TEMPLATE}`))
+  await asAdmin(server, (admin) => whileInUse(admin, `create database ${name} template ${TEMPLATE}`))
   return {
-    url: withDatabase(server, name),
+    url: patient(withDatabase(server, name)),
     async drop() {
-      await asAdmin(server, (admin) => admin.query(`drop database if exists ${name} with (force)`))
+      await asAdmin(server, (admin) => whileInUse(admin, `drop database if exists ${name} with (force)`))
     },
   }
+}
+
+/**
+ * The machine of a test may stand still for ten seconds, in the middle of a transaction or while a connection is made:
+ * that is no fault of what is tested. A test of these limits takes them out of the url, see {@link impatient}.
+ */
+const PATIENCE = { connect_timeout: '60', idle_in_transaction_session_timeout: '60000' }
+
+function patient(url: string): string {
+  const changed = new URL(url)
+  for (const [name, value] of Object.entries(PATIENCE)) changed.searchParams.set(name, value)
+  return changed.href
+}
+
+/** The url of a test database with the limits that an installation has. */
+export function impatient(url: string): string {
+  const changed = new URL(url)
+  for (const name of Object.keys(PATIENCE)) changed.searchParams.delete(name)
+  return changed.href
+}
+
+/** PostgreSQL waits five seconds for others to leave a database; on a machine that stands still they may need longer. */
+async function whileInUse(admin: Client, statement: string): Promise<void> {
+  for (;;)
+    try {
+      return void (await admin.query(statement))
+    } catch (error) {
+      if ((error as { code?: unknown }).code !== '55006') throw error
+    }
 }
 
 let server: Promise<string> | undefined
@@ -62,16 +91,16 @@ async function makeTemplate(server: string): Promise<void> {
     await admin.query('select pg_advisory_lock($1)', [TEMPLATE_LOCK])
     if ((await admin.query('select 1 from pg_database where datname = $1', [TEMPLATE])).rowCount) return
     const unfinished = `${TEMPLATE}_unfinished`
-    await admin.query(`drop database if exists ${unfinished} with (force)`)
-    await admin.query(`create database ${unfinished}`)
-    const database = openDatabase({ url: withDatabase(server, unfinished), max: 2 })
+    await whileInUse(admin, `drop database if exists ${unfinished} with (force)`)
+    await whileInUse(admin, `create database ${unfinished}`)
+    const database = openDatabase({ url: patient(withDatabase(server, unfinished)), max: 2 })
     try {
       await migrate(database)
       await installDispatch(database)
     } finally {
       await database.close()
     }
-    await admin.query(`alter database ${unfinished} rename to ${escapeIdentifier(TEMPLATE)}`)
+    await whileInUse(admin, `alter database ${unfinished} rename to ${escapeIdentifier(TEMPLATE)}`)
   })
 }
 
