@@ -14,6 +14,8 @@ export interface Database {
   readonly url: string
   /** Where a connection of one's own can be had, to listen on; `undefined` behind a pooler that gives none. */
   readonly listenUrl: string | undefined
+  /** Milliseconds until a connection is given up that is being made, see {@link DatabaseOptions.url}; 0: never. */
+  readonly connectTimeoutMs: number
   readonly pool: pg.Pool
   readonly backend: Backend
   /** For statements off the hot path, and for migrations. */
@@ -84,6 +86,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   return {
     url: options.url,
     listenUrl: options.directUrl ?? (pooled ? undefined : url),
+    connectTimeoutMs,
     backend: options.backend ?? 'postgres',
     pool,
     kysely,

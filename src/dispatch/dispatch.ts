@@ -89,7 +89,7 @@ export function createDispatch({ database, clock, onFault = () => {} }: Dispatch
       connectionString,
       application_name: 'trestle listen',
       keepAlive: true,
-      connectionTimeoutMillis: 5_000,
+      connectionTimeoutMillis: database.connectTimeoutMs,
     })
     let over = false
     const again = (error?: Error): void => {

@@ -146,13 +146,13 @@ export class OutageBoard {
 
   /** Behind a pooler nobody can be heard; what is read every second is enough then. */
   async #listen(): Promise<void> {
-    const { listenUrl } = this.#options.database
+    const { listenUrl, connectTimeoutMs } = this.#options.database
     if (listenUrl === undefined || this.#stopping) return
     const client = new pg.Client({
       connectionString: listenUrl,
       application_name: 'trestle breakers',
       keepAlive: true,
-      connectionTimeoutMillis: 5 * SECOND,
+      connectionTimeoutMillis: connectTimeoutMs,
     })
     let over = false
     const again = (): void => {
