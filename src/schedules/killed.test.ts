@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createTestDatabase, type TestDatabase } from '../../tests/support/database.ts'
 import { HOUR, MINUTE } from '../base/index.ts'
+import { openDatabase } from '../db/index.ts'
 import { cron, defineFlow, type AnyFlow } from '../define/index.ts'
 import { books, polling, ThingList } from './list.fixture.ts'
 import {
@@ -54,6 +55,7 @@ async function dieAt(
   await victim.look().catch(() => {}) // The process that would hear of it is gone.
   const died = killer.dead
   await victim.stop()
+  await noneConnected()
   const heir = await startNode({ ...options, clock, eventsLater: false })
   try {
     await declareDead(heir.database, victim.node)
@@ -67,6 +69,19 @@ async function dieAt(
   } finally {
     await heir.stop()
   }
+}
+
+/** Until the server knows that whoever died is gone, and has let go of what it had locked. */
+async function noneConnected(): Promise<void> {
+  const onlooker = openDatabase({ url: test.url, max: 1 })
+  for (;;) {
+    const { rowCount } = await onlooker.pool.query(
+      `select 1 from pg_stat_activity where datname = current_database() and backend_type = 'client backend'
+         and pid <> pg_backend_pid()`,
+    )
+    if (rowCount === 0) break
+  }
+  await onlooker.close()
 }
 
 /** Kills at each statement until the node comes through, or until `enough` was seen. */
