@@ -1,6 +1,6 @@
 /** What is noted of the certificates of connections' servers, and forecast. */
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
-import { DAY, MINUTE } from '../base/index.ts'
+import { DAY, MINUTE, turn } from '../base/index.ts'
 import type { ServerCertificate } from '../egress/index.ts'
 import type { Connection } from './connections.ts'
 import { connectorWith, openVaultFixture, type VaultFixture } from './vault.fixture.ts'
@@ -54,6 +54,27 @@ it('a call that was answered notes it, within a minute, and once for all that we
 it('what was noted is written when the process ends before that', async () => {
   vault.noteUse(await added(true), URL_OF_SHOP)
   await vault.drain()
+  expect(await endings()).toMatchObject([{ what: 'certificate' }])
+})
+
+it('a write that is under way is waited for when the process ends', async () => {
+  const { reader } = fixture.storage
+  let goOn = (): void => {}
+  const held = new Promise<void>((resolve) => (goOn = resolve))
+  const query = async (text: unknown, values?: unknown[]): Promise<never> => {
+    if (String(text).includes('into connection_checks')) await held
+    return (await reader.query(text as string, values)) as never
+  }
+  const slow = fixture.node({
+    storage: { ...fixture.storage, reader: { query } as typeof reader },
+    certificateOf: () => shown,
+  })
+  slow.noteUse(await added(true), URL_OF_SHOP)
+  await fixture.clock.advance(MINUTE)
+  const drained = slow.drain()
+  expect(await Promise.race([drained.then(() => 'drained'), turn().then(() => 'waiting')])).toBe('waiting')
+  goOn()
+  await drained
   expect(await endings()).toMatchObject([{ what: 'certificate' }])
 })
 

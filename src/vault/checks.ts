@@ -85,6 +85,7 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
   const noted = new Map<string, number>()
   let uses = new Map<string, ConnectionRef & { readonly at: number; readonly url: string | undefined }>()
   let cancel: (() => void) | undefined
+  let saving: Promise<void> = Promise.resolve()
   const certificateOf = (url: string | undefined): ReturnType<CertificateOf> =>
     url === undefined ? undefined : options.certificateOf?.(url)
 
@@ -125,7 +126,13 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
     cancel ??= clock.after(USES_EVERY_MS, () => void saveUses().catch(() => {}))
   }
 
-  async function saveUses(): Promise<void> {
+  /** One write after another, so that whoever waits for this one waits for all before it. */
+  function saveUses(): Promise<void> {
+    saving = saving.catch(() => {}).then(writeUses)
+    return saving
+  }
+
+  async function writeUses(): Promise<void> {
     cancel?.()
     cancel = undefined
     if (uses.size === 0) return

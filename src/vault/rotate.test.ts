@@ -353,6 +353,9 @@ describe('a rotation that was ended in the middle', () => {
     await fill()
     const key = turning(newKey(), fixture.key)
     await dieAfter(1, key, 'is silent')
+    await fixture.database.pool.query(
+      `update master_key_rotations set runner_until = clock_timestamp() + interval '1 hour'`,
+    )
     await expect(fixture.node({ key }).rotateMasterKey(REQUEST)).rejects.toMatchObject({
       code: 'rotation_under_way',
       message: expect.stringContaining(`pid ${process.pid}`) as string,

@@ -61,6 +61,8 @@ export async function openTokenServer(): Promise<TokenServer> {
     })
   })
 
+  server.keepAliveTimeout = 0 // Not closed under a request, where the machine stood still before it.
+
   function answerTo(form: URLSearchParams): {
     status: number
     headers?: Record<string, string>
