@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { createTestDatabase, type TestDatabase } from '../../tests/support/database.ts'
-import { systemClock, systemRandom, type Clock } from '../base/index.ts'
+import { pause, systemClock, systemRandom, type Clock } from '../base/index.ts'
 import { openInstallation } from './installation.ts'
 
 let test: TestDatabase
@@ -50,8 +50,9 @@ it('a closed installation holds its process no longer: a command ends when its w
     random: systemRandom,
     development: false,
   })
-  clock.after(1, () => {}, { keepAlive: true })
+  const under = pause(clock, 1, { keepAlive: true })
   expect(clock.held()).toBeGreaterThan(0)
   await installation.close()
-  await expect.poll(clock.held).toBe(0)
+  await under
+  expect(clock.held()).toBe(0)
 })

@@ -324,6 +324,7 @@ describe('control: the walk notices', () => {
   async function walkOver(router: Router): Promise<readonly string[]> {
     const listen = getRequestListener((request, env) => router.fetch(request, env))
     const listener = createServer((request, response) => void listen(request, response))
+    listener.keepAliveTimeout = 0 // Not closed under a request, where the machine stood still before it.
     await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve))
     try {
       return await walk(`http://127.0.0.1:${(listener.address() as AddressInfo).port}`, router)

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { acme } from '../../tests/support/engine.ts'
+import { settled } from '../../tests/support/settled.ts'
 import { systemClock } from '../base/index.ts'
 import { beginConservation, countOnce } from '../conservation/check.ts'
 import { defineFlow } from '../define/index.ts'
@@ -25,7 +26,7 @@ beforeAll(async () => {
   await beginConservation({ database, clock: systemClock, tenant })
   const { runs } = await server.engine.deliver('thing.happened', { n: 1 })
   await server.engine.reached(runs[0]!, 'dead_lettered')
-  await settled()
+  await settled(database.pool)
   await look()
   await countOnce({ database, clock: systemClock, tenant }, 0)
 })
@@ -42,17 +43,6 @@ const look = () =>
     },
     0,
   )
-/** Other tests of the run share the server of the database, and their transactions count. */
-async function settled(): Promise<void> {
-  const { pool } = server.engine.database
-  const { rows } = await pool.query<{ now: string }>('select pg_current_xact_id()::text as now')
-  for (;;) {
-    const found = await pool.query('select 1 where pg_snapshot_xmin(pg_current_snapshot()) > $1::xid8', [
-      rows[0]!.now,
-    ])
-    if (found.rowCount === 1) return
-  }
-}
 
 describe('the API of incidents', () => {
   it('lists them in sentences, by state and kind, and only those of the tenant', async () => {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { z } from 'zod'
 import { acme, doubted, failedFor, made } from '../../tests/support/engine.ts'
+import { settled } from '../../tests/support/settled.ts'
 import type { RunId } from '../base/index.ts'
 import type { CallOutcome, CallRequest } from '../calls/index.ts'
 import { defineFlow, type AnyFlow, type FlowContext } from '../define/index.ts'
@@ -215,6 +216,8 @@ describe('events and deliveries', () => {
       delivery: { id: delivered, bytes: body.length },
       runs: [{ flow: 'thing-flow' }],
     })
+    // What it writes is not to come between the pages of a later test.
+    await server.engine.reached(shown.runs[0].id, 'succeeded')
     expect(await get(`/deliveries/${delivered}`, '/deliveries/{id}')).toMatchObject({
       state: 'accepted',
       headers: [
@@ -309,6 +312,7 @@ describe('a listing', () => {
       }
     }
     await pool.query(insert, ['evt_1', 'late'])
+    await settled(pool)
     expect(await follow()).toEqual(['evt_1'])
     const open = await pool.connect()
     try {
@@ -323,6 +327,7 @@ describe('a listing', () => {
     } finally {
       open.release()
     }
+    await settled(pool)
     expect(await follow()).toEqual(['evt_2', 'evt_3'])
     expect(await follow()).toEqual([])
   })
@@ -392,6 +397,7 @@ describe('the ledger', () => {
   it('is listed by run, target and action', async () => {
     const { run } = await happened({ customer: 'cus_ledger' })
     await server.engine.reached(run, 'succeeded')
+    await settled(server.engine.database.pool)
     const of = async (query: string): Promise<{ action: string; target: string; runId: string }[]> =>
       (await get(`/ledger?${query}`)).items
     expect((await of(`run=${run}&order=oldest_first`)).map((entry) => entry.action)).toEqual([

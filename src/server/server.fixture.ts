@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { businessApp } from '../../connectors/business-app/index.ts'
 import { acme, startTestEngine, type TestEngine, type TestEngineOptions } from '../../tests/support/engine.ts'
 import { createTestDatabase } from '../../tests/support/database.ts'
-import { parseJson, systemClock, systemRandom } from '../base/index.ts'
+import { parseJson, systemClock, systemRandom, type Clock } from '../base/index.ts'
 import { transaction } from '../db/index.ts'
 import type { AnyConnector } from '../define/index.ts'
 import type { Egress } from '../egress/index.ts'
@@ -12,6 +12,15 @@ import { writeEntries } from '../ledger/index.ts'
 import { localMasterKey } from '../vault/masterKey.ts'
 import { createVault, type Vault } from '../vault/index.ts'
 import { createApi, type Api, type ApiDeps } from './index.ts'
+
+/**
+ * The machine's time, in which whatever waits waits a hundred times as long: an answer that is late because the machine
+ * stood still is none of what is tested here. A test of a deadline has a clock of its own.
+ */
+const PATIENT: Clock = {
+  ...systemClock,
+  after: (ms, wake, options) => systemClock.after(ms * 100, wake, options),
+}
 
 export interface Answer {
   readonly status: number
@@ -82,7 +91,7 @@ export async function openServer(options: ServerFixtureOptions = {}): Promise<Se
     inbox,
     flows: createFlowTable(flows),
     connectorNamed: (name) => connectors.get(name),
-    clock: systemClock,
+    clock: PATIENT,
     random: systemRandom,
     tenant: 'default',
     publicUrl: () => url,
@@ -101,6 +110,8 @@ export async function openServer(options: ServerFixtureOptions = {}): Promise<Se
   }
   const api = createApi(deps)
   const server = createServer((request, response) => api.handle(request, response))
+  // A connection that rested while the machine stood still is not closed under the next request.
+  server.keepAliveTimeout = 0
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { acme } from '../../../tests/support/engine.ts'
+import { settled } from '../../../tests/support/settled.ts'
 import { defineFlow, type AnyFlow } from '../../define/index.ts'
 import { turn } from '../../base/index.ts'
 import { createFakeClock } from '../../testing/fakeClock.ts'
@@ -63,6 +64,7 @@ describe('the feed', () => {
       `insert into events (tenant, id, connection_id, delivery_id, type, state, data_at)
        select 'default', 'evt_9' || lpad(n::text, 6, '0'), 'con_acme', 'dlv_1', 'flood', 'unmatched', '' from generate_series(1, 1200) n`,
     )
+    await settled(server.engine.database.pool)
     const next = watching.next()
     await tick()
     const { name, data } = (await next).value!
@@ -95,6 +97,7 @@ describe('the feed', () => {
     await clock.advance(500)
     expect(faults.length).toBeGreaterThan(0)
     const { event } = await server.engine.deliver('thing.happened', { n: 1 })
+    await settled(pool)
     away = false
     const next = watching.next()
     await clock.advance(1000)

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { acme, failedFor, made } from '../../../tests/support/engine.ts'
-import { systemRandom } from '../../base/index.ts'
+import { systemClock, systemRandom } from '../../base/index.ts'
 import type { CallOutcome, CallRequest } from '../../calls/index.ts'
 import { defineFlow, type AnyFlow, type FlowContext } from '../../define/index.ts'
 import { createFakeClock } from '../../testing/fakeClock.ts'
@@ -27,7 +27,7 @@ function call({ input }: CallRequest): CallOutcome {
 
 let server: ServerFixture
 beforeAll(async () => {
-  server = await openServer({ flows: [flow as AnyFlow], call })
+  server = await openServer({ flows: [flow as AnyFlow], call, over: { clock: systemClock } })
 })
 afterAll(() => server.close())
 
@@ -249,7 +249,9 @@ describe('the stream', () => {
     const message = await until(
       '/live/stream',
       cookie,
-      ({ event: name, data }) => name === 'cards' && data.cards.some(({ id }) => id === event),
+      ({ event: name, data }) =>
+        name === 'cards' &&
+        data.cards.some(({ id, html }) => id === event && html.includes('moved elsewhere')),
       () =>
         server.engine.database.pool.query(
           `update runs set reason = 'moved elsewhere', updated_at = clock_timestamp() where id = $1`,

@@ -28,6 +28,7 @@ beforeEach(async () => {
       else response.writeHead(answer, answer === 503 ? { 'retry-after': '7' } : {}).end()
     })
   })
+  server.keepAliveTimeout = 0 // Not closed under a request, where the machine stood still before it.
   await new Promise<void>((resolve) => {
     server.listen(0, '127.0.0.1', resolve)
   })
