@@ -73,12 +73,14 @@ export class SimulatedClock {
 
   /**
    * Moves to this many milliseconds since the beginning and fires what is due, in the order of its times. A timer that
-   * is armed anew meanwhile waits for the next move: however far that was, upkeep is done once.
+   * is armed anew meanwhile waits for the next move: however far that was, upkeep is done once. `only`: the others'
+   * timers wait for a move to the same moment.
    */
-  moveTo(elapsed: number): void {
+  moveTo(elapsed: number, only?: string): void {
     this.#elapsed = Math.max(this.#elapsed, elapsed)
     const due = [...this.#timers]
       .filter((timer) => timer.dueAt <= this.#elapsed && !this.#stopped.has(timer.owner))
+      .filter((timer) => only === undefined || timer.owner === only)
       .sort((a, b) => a.dueAt - b.dueAt || a.order - b.order)
     for (const timer of due) if (this.#timers.delete(timer)) timer.wake()
   }

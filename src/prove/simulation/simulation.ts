@@ -4,6 +4,7 @@ import type { CallOutcome, CallRequest } from '../../calls/index.ts'
 import type { Config } from '../../define/index.ts'
 import { createEgress, type Egress, type EgressRequest, type EgressResult } from '../../egress/index.ts'
 import type { Database } from '../../db/index.ts'
+import { DEAD_AFTER_MS } from '../../flows/index.ts'
 import type { SeenEffect, StandIn, TwinFault } from '../standIn.ts'
 import { setDatabaseClock } from './databaseClock.ts'
 import { MARK } from './databaseLine.ts'
@@ -85,6 +86,8 @@ export class Simulation {
   #died = 0
   /** A node is about to die, once all else is at rest. */
   #dying = false
+  /** Nodes that had died live beside the others. */
+  #revived = false
   #marks = 0
   #askedAtRest = -1
 
@@ -262,9 +265,11 @@ export class Simulation {
 
   /** Those that died go on where they stopped, when others have done their work long ago. */
   async reviveTheDead(): Promise<void> {
+    this.#revived = this.#frozen.size > 0
     for (const [node, open] of this.#frozen) {
       node.revive()
       for (const one of open) one()
+      await this.#quiet()
     }
     this.#frozen.clear()
     await this.#leap(SECOND)
@@ -317,14 +322,22 @@ export class Simulation {
       // Where nothing has happened for long, probes are made once in every leap.
       this.#leapMs < LONGEST_LEAP_MS ? (standing.nextProbe ?? Infinity) - this.clock.now() : Infinity,
     )
-    this.#leapMs = Math.min(this.#leapMs * 2, LONGEST_LEAP_MS)
+    // Of several nodes, one that is silent for longer than a heartbeat may be is taken for dead.
+    const longest = this.#revived ? DEAD_AFTER_MS - SECOND : LONGEST_LEAP_MS
+    this.#leapMs = Math.min(this.#leapMs * 2, longest)
     return Math.max(1, Math.min(exact, this.#leapMs))
   }
 
   async #leap(length: number): Promise<void> {
     const ms = Math.ceil(length)
     await setDatabaseClock(this.#options.database.pool, this.clock.now() + ms)
-    this.clock.moveTo(this.clock.elapsed + ms)
+    const moment = this.clock.elapsed + ms
+    if (!this.#revived) return this.clock.moveTo(moment)
+    // Who of several nodes comes first would depend on this machine.
+    for (const owner of ['providers', ...this.#nodes.map(({ name }) => name)]) {
+      this.clock.moveTo(moment, owner)
+      await this.#quiet()
+    }
   }
 
   async #standing(): Promise<Standing> {
@@ -453,6 +466,7 @@ export class Simulation {
     for (const [node, open] of this.#frozen) {
       node.revive()
       for (const one of open) one()
+      await this.#quiet()
     }
     this.#frozen.clear()
     const nodes = Promise.allSettled(this.#nodes.map((node) => node.stop()))
