@@ -182,7 +182,7 @@ function* hostilePosts(
     ...NAUGHTY.map((text) => JSON.stringify(text)),
   ]
   const hows = seconds >= WHOLE_FROM_SECONDS ? HOWS : HOWS.slice(0, 1)
-  const forms = answers.flatMap((_, form) =>
+  const forms = spread(answers).flatMap((form) =>
     hows.map((_, i) => ({ form, how: HOWS[(form + i) % HOWS.length]! })),
   )
   const oddities = oddBodies(seed)
@@ -203,6 +203,19 @@ function* hostilePosts(
     odd.push(of)
     return post(of, body)
   }
+}
+
+/**
+ * The answers' numbers, those that no call survives evenly among the others: one after another they would open the
+ * breaker, and those behind them would meet nobody.
+ */
+function spread(answers: readonly HostileAnswer[]): number[] {
+  const numbers = answers.map((_, form) => form)
+  const isGood = (form: number): boolean => !['doubt', 'refused'].includes(answers[form]!.means)
+  const placed = [numbers.filter(isGood), numbers.filter((form) => !isGood(form))].flatMap((some) =>
+    some.map((form, i) => ({ form, place: (i + 0.5) / some.length })),
+  )
+  return placed.sort((a, b) => a.place - b.place).map(({ form }) => form)
 }
 
 function post(of: Sent, body: Buffer): Posted {
