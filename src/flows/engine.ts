@@ -114,7 +114,12 @@ export class Engine {
     this.#retries = new RetryBudgets(options.clock)
     this.#presence = new Presence({
       ...options,
-      onBeat: () => rescueRuns({ ...this.#upkeep(), onDead: () => this.#sweeper.handOverLost() }),
+      onBeat: () =>
+        rescueRuns({
+          ...this.#upkeep(),
+          self: this.node,
+          onDead: () => this.#sweeper.handOverLost(),
+        }),
       onFault: (what, error) => this.#fault(what, error),
     })
     const wake = (client: Queryable, runs: readonly RunRef[]): Promise<void> =>

@@ -54,6 +54,8 @@ export interface RescueDeps {
   readonly clock: Clock
   readonly wake: (client: Queryable, runs: readonly RunRef[]) => Promise<void>
   readonly writeEntries: (client: Queryable, entries: readonly LedgerEntry[]) => Promise<void>
+  /** The node that asks: it lives, whatever its row says by the time it is read. Others judge that. Default: none. */
+  readonly self?: string
   /** A node died: what it had in memory is lost, such as lanes that it was to hand over. */
   readonly onDead?: () => void
 }
@@ -64,12 +66,13 @@ export async function rescueRuns({
   clock,
   wake,
   writeEntries,
+  self,
   onDead,
 }: RescueDeps): Promise<readonly RunRef[]> {
   const dead = await database.pool.query<{ id: string }>(
-    `select n.id from nodes n where (n.stopped_at is null and n.heartbeat_at < clock_timestamp() - $1 * interval '1 millisecond')
+    `select n.id from nodes n where (n.stopped_at is null and n.id is distinct from $2 and n.heartbeat_at < clock_timestamp() - $1 * interval '1 millisecond')
        or (n.stopped_at is not null and exists (select 1 from runs r where r.node_id = n.id and r.state in ('running', 'undoing')))`,
-    [DEAD_AFTER_MS],
+    [DEAD_AFTER_MS, self],
   )
   if (dead.rows.length === 0) return []
   await wakeSooner(database.pool, clock.now())
