@@ -195,6 +195,7 @@ describe('a check', () => {
     expect(await claim('a')).toEqual([])
     fixture.vault.noteUse(connection)
     await fixture.clock.advance(2 * MINUTE)
+    await fixture.vault.drain() // The use is written, and not only on its way.
     await fixture.clock.advance(23 * HOUR)
     expect(await claim('a')).toEqual([])
     await fixture.clock.advance(HOUR)

@@ -1,4 +1,4 @@
-import { systemClock, systemRandom } from '../base/index.ts'
+import { MINUTE, systemClock, systemRandom } from '../base/index.ts'
 import {
   defineConnector,
   defineOperation,
@@ -33,13 +33,20 @@ export interface VaultFixture {
   close(): Promise<void>
 }
 
+/** A connection that takes long because the machine stood still is none of what is tested here. */
+const PATIENT = {
+  connectTimeoutMs: MINUTE,
+  tcpTimeoutMs: MINUTE,
+  idleTimeoutMs: MINUTE,
+}
+
 export const ENVIRONMENT: Record<string, string> = {}
 
 export async function openVaultFixture(): Promise<VaultFixture> {
   const test = await createTestDatabase()
   const clock = createFakeClock()
   const key = localMasterKey(systemRandom.bytes(32), systemRandom)
-  const egress = createEgress({ clock: systemClock })
+  const egress = createEgress({ clock: systemClock, policy: PATIENT })
   const databases: Database[] = []
 
   function node(changes: Partial<VaultOptions> = {}): Vault {
