@@ -1,3 +1,4 @@
+import { Client } from 'pg'
 import { systemRandom } from '../../src/base/index.ts'
 import { openDatabase, type Database } from '../../src/db/index.ts'
 import { fingerprintOf } from '../../src/vault/fingerprint.ts'
@@ -53,12 +54,14 @@ export async function playRotation({
         start('rotateNode', { ...given, work: 'read', seed: i * 31 }),
       ),
     )
+    const held = await holdOne(databaseUrl, previous)
     const first = await start('rotateNode', { ...given, work: 'rotate', seed: 0 })
     const begun = performance.now()
     const died = first.ask({}).catch(() => 'killed')
     const killedAt = await untilTurned(database, secrets / 3)
     first.kill('SIGKILL')
     if ((await died) !== 'killed') throw new Error('The rotation was over before it could be killed.')
+    await held.letGo()
     if (endLease)
       await database.pool.query('update master_key_rotations set runner_until = clock_timestamp()')
     const second = await start('rotateNode', { ...given, work: 'rotate', seed: 0 })
@@ -118,6 +121,28 @@ async function fillVault(database: Database, text: string, ids: number): Promise
     )
   }
   await database.pool.query('analyze secrets, connections')
+}
+
+/** One more value, which nobody uses, is held: however late the rotation is killed, it was not over. */
+async function holdOne(databaseUrl: string, text: string): Promise<{ letGo(): Promise<void> }> {
+  const key = masterKeyOf(text, 'key', systemRandom)
+  const place = { tenant: 'default', record: 'con_held', field: 'password' }
+  const value = Buffer.from('held')
+  const sealed = await seal(key.wrapper, place, value, systemRandom)
+  const client = new Client({ connectionString: databaseUrl })
+  await client.connect()
+  await client.query('set idle_in_transaction_session_timeout = 0')
+  await client.query(
+    `insert into connections (tenant, id, name, connector, base_url, settings, allow_private, declared)
+     values ('default', 'con_held', 'held', 'kept', 'https://kept.example', '{}', false, false)`,
+  )
+  await client.query(
+    `insert into secrets (tenant, connection_id, field, sealed, fingerprint) values ('default', 'con_held', 'password', $1, $2)`,
+    [sealed, fingerprintOf(key, place, value)],
+  )
+  await client.query('begin')
+  await client.query(`select 1 from secrets where connection_id = 'con_held' for update`)
+  return { letGo: () => client.end() }
 }
 
 async function untilTurned(database: Database, count: number): Promise<number> {

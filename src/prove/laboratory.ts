@@ -21,6 +21,17 @@ const TEMPLATE = 'proof_template'
 /** What is proven here is not about power cuts (`npm run test:crash` is), and nothing has to outlive this server. */
 const SETTINGS = { fsync: 'off', full_page_writes: 'off', synchronous_commit: 'off', max_connections: '200' }
 
+/**
+ * Limits that count real time, which in a proof is nobody's: a machine that stands still for some seconds, such as a
+ * laptop that sleeps, must not change what is found.
+ */
+const PATIENCE = {
+  connect_timeout: '600',
+  statement_timeout: '600000',
+  query_timeout: '600000',
+  idle_in_transaction_session_timeout: '600000',
+}
+
 /** `startMs`: the simulated time at which databases begin, in milliseconds since 1970. */
 export async function openLaboratory(startMs: number): Promise<Laboratory> {
   const folder = await mkdtemp(join(tmpdir(), 'trestle-prove-'))
@@ -45,6 +56,7 @@ export async function openLaboratory(startMs: number): Promise<Laboratory> {
       )
       const url = new URL(server.url)
       url.pathname = `/${name}`
+      for (const [limit, value] of Object.entries(PATIENCE)) url.searchParams.set(limit, value)
       return url.href
     }
     await makeTemplate(await create(TEMPLATE), startMs)

@@ -87,7 +87,9 @@ async function drill(options: { readonly withoutDoubt?: boolean } = {}): Promise
     for (let i = 0; i < 4; i++) salon.pays(payer(), 5000 + i * 100)
     salon.completes(known[2]!)
     salon.completes(customersOf('lead')[0]!)
-    await pause(systemClock, 1_500, { keepAlive: true })
+    const inFlight = async (): Promise<boolean> =>
+      (await world.api.all<ApiRun>('/runs')).filter(({ state }) => !OVER.includes(state)).length >= 6
+    expect(await world.until(inFlight)).toBe(true)
     const backup = join(world.home, 'noon')
     const making = world.trestle('backup', backup, '--json', ...(options.withoutDoubt ? [] : ['--verify']))
     for (let i = 0; i < 5; i++) {

@@ -28,7 +28,7 @@ import {
   type Twin,
   type TwinRequest,
 } from '../../src/testing/index.ts'
-import { createTestDatabase } from '../support/database.ts'
+import { createTestDatabase, whileInUse } from '../support/database.ts'
 
 /** What the lost time received, and a poll reads again: recovered, and nothing of it is done twice. */
 
@@ -273,7 +273,7 @@ async function asAdmin(url: string, statement: string): Promise<void> {
   const client = new Client({ connectionString: admin.href })
   await client.connect()
   try {
-    await client.query(statement)
+    await whileInUse(client, statement)
   } finally {
     await client.end()
   }

@@ -1,6 +1,6 @@
 /** A node that is told to stop while calls are under way, on a clock that the test moves. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import type { Clock } from '../../src/base/index.ts'
+import { turn, type Clock } from '../../src/base/index.ts'
 import type { CallOutcome, CallRequest } from '../../src/calls/index.ts'
 import { defineFlow, type AnyFlow } from '../../src/define/index.ts'
 import { createFakeClock, type FakeClock } from '../../src/testing/index.ts'
@@ -71,7 +71,17 @@ async function stopUnderWay(
   const stopping = engine.engine.stop().then(() => {
     over = true
   })
+  // What it was taking when it was told ends first, by the database's time: the clock stands still for that.
+  await quiet(engine)
   return { clock, engine, provider, isOver: () => over, over: stopping }
+}
+
+/** Resolves when nothing has been asked of the database for some turns. */
+async function quiet({ database: { pool } }: TestEngine): Promise<void> {
+  for (let still = 0; still < 20; still++) {
+    await turn()
+    if (pool.totalCount > pool.idleCount || pool.waitingCount > 0) still = 0
+  }
 }
 
 interface Counts {

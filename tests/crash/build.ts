@@ -1,18 +1,26 @@
 import { execFile } from 'node:child_process'
-import { mkdir, stat, writeFile } from 'node:fs/promises'
+import { rmSync } from 'node:fs'
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { isProcessAlive } from '../../src/db/embedded/processes.ts'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+/** Within `node_modules`, so that what is compiled finds the packages. */
+const CACHE = join(ROOT, 'node_modules', '.cache')
+const PREFIX = 'trestle-entries-'
 
 /**
  * Compiles the sources as they are now, unchecked, and gives the folder with the entries of the child processes: Node
- * 20 runs no TypeScript, and what `npm run build` left may be older than what is to be tested.
+ * 20 runs no TypeScript, and what `npm run build` left may be older than what is to be tested. The folder is this
+ * process's own and ends with it: a child must not read a file that another test is writing anew.
  */
 export async function compileEntries(): Promise<string> {
-  const outDir = join(ROOT, 'node_modules', '.cache', 'trestle-crash')
-  await mkdir(outDir, { recursive: true })
+  await mkdir(CACHE, { recursive: true })
+  await removeLeftovers()
+  const outDir = await mkdtemp(join(CACHE, `${PREFIX}${process.pid}-`))
+  process.once('exit', () => rmSync(outDir, { recursive: true, force: true }))
   await writeFile(
     join(outDir, 'package.json'),
     // Connectors import the package by its name.
@@ -35,4 +43,13 @@ export async function compileEntries(): Promise<string> {
     throw new Error(`The crash tests could not be compiled: ${said.stdout ?? ''}`)
   })
   return entries
+}
+
+/** What is left of processes that were killed. */
+async function removeLeftovers(): Promise<void> {
+  for (const name of await readdir(CACHE)) {
+    const pid = new RegExp(`^${PREFIX}(\\d+)-`).exec(name)?.[1]
+    if (pid !== undefined && !isProcessAlive(Number(pid)))
+      await rm(join(CACHE, name), { recursive: true, force: true }).catch(() => undefined)
+  }
 }

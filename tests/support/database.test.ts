@@ -38,7 +38,7 @@ describe('a test database', () => {
   it('lets a test that stands still keep its transaction, and its connection', async () => {
     const database = openDatabase({ url: databases[0]!.url })
     const { rows } = await database.pool.query('show idle_in_transaction_session_timeout')
-    expect(rows).toEqual([{ idle_in_transaction_session_timeout: '1min' }])
+    expect(rows).toEqual([{ idle_in_transaction_session_timeout: '10min' }])
     expect(database.pool.options.connectionTimeoutMillis).toBe(60_000)
     await database.close()
     const usual = openDatabase({ url: impatient(databases[0]!.url) })

@@ -45,7 +45,7 @@ export async function createTestDatabase(): Promise<TestDatabase> {
  * The machine of a test may stand still for ten seconds, in the middle of a transaction or while a connection is made:
  * that is no fault of what is tested. A test of these limits takes them out of the url, see {@link impatient}.
  */
-const PATIENCE = { connect_timeout: '60', idle_in_transaction_session_timeout: '60000' }
+const PATIENCE = { connect_timeout: '60', idle_in_transaction_session_timeout: '600000' }
 
 function patient(url: string): string {
   const changed = new URL(url)
@@ -61,7 +61,7 @@ export function impatient(url: string): string {
 }
 
 /** PostgreSQL waits five seconds for others to leave a database; on a machine that stands still they may need longer. */
-async function whileInUse(admin: Client, statement: string): Promise<void> {
+export async function whileInUse(admin: Client, statement: string): Promise<void> {
   for (;;)
     try {
       return void (await admin.query(statement))

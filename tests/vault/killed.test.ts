@@ -33,6 +33,7 @@ it('a rotation that is killed in the middle is carried on by another process, an
   })
   expect(figures).toMatchObject({ leftUnderFormerKey: 0, failedReads: 0, failedWrites: 0 })
   expect(figures).not.toHaveProperty('said')
-  expect(figures.killedAt).toBeLessThan(9_000)
+  // The value that was held until then is one more.
+  expect(figures.killedAt).toBeLessThanOrEqual(9_000)
   expect(figures.reads).toBeGreaterThan(0)
 })
