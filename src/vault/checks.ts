@@ -40,8 +40,6 @@ export interface CheckResult {
 export interface DueCheck extends ConnectionRef {
   /** Of the secrets as they are: what the check says is of these. */
   readonly secrets: string
-  /** Version of the OAuth grant, where it has one. */
-  readonly grant: string | null
 }
 
 export interface CheckStore {
@@ -173,9 +171,7 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
        on conflict do nothing`,
       [tenant, new Date(now), idleMs],
     )
-    const { rows } = await storage.reader.query<
-      Pick<DueCheck, 'secrets' | 'grant'> & { connection_id: string }
-    >(
+    const { rows } = await storage.reader.query<{ connection_id: string; secrets: string }>(
       `update connection_checks k set checker = $3, checking_until = $4
        from (select k.tenant, k.connection_id from connection_checks k
            join connections c on c.tenant = k.tenant and c.id = k.connection_id and c.state <> 'revoked'
@@ -185,10 +181,10 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
            and not exists (select 1 from breakers b where b.tenant = k.tenant and b.connection_id = k.connection_id and b.op_group = '')
          order by k.due_at limit $5 for update of k skip locked) due
        where k.tenant = due.tenant and k.connection_id = due.connection_id
-       returning k.connection_id, (${SECRETS_NOW}) as secrets, (${GRANT_NOW}) as grant`,
+       returning k.connection_id, (${SECRETS_NOW}) as secrets`,
       [tenant, new Date(now), checker, new Date(now + CHECK_LIMIT_MS), most, idleMs > 0],
     )
-    return rows.map(({ connection_id: id, ...now }) => ({ tenant, id, ...now }))
+    return rows.map((row) => ({ tenant, id: row.connection_id, secrets: row.secrets }))
   }
 
   async function settleCheck(due: DueCheck, checker: string, result: CheckResult): Promise<void> {
@@ -226,7 +222,7 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
     const scheme = auth && authFor(auth, own.fields)
     const renews = scheme?.kind === 'oauth2' && grantFieldOf(scheme) !== 'accessToken'
     const version = scheme?.kind === 'oauth2' ? own.grant : own.keys
-    const isOfThese = own.secrets === due.secrets && (renews || own.grant === due.grant)
+    const isOfThese = own.secrets === due.secrets
     const credential = isOfThese ? result.credential : 'unknown'
     const wasRefused = own.refused && own.refused_version === version
     // One 401 may be the provider's own fault: what nobody has met before is asked again before it is believed.
@@ -329,6 +325,7 @@ const IS_OVER = `$8 = 'accepted' and (refused_at is null or refused_at <= $4::ti
 /** What the vault holds of a connection, and what was seen of it before this check. */
 interface Held {
   readonly secrets: string
+  /** The version of its OAuth grant, where it has one. */
   readonly grant: string | null
   /** The version of its secrets, as refusals name it. */
   readonly keys: string
@@ -347,6 +344,6 @@ const KEYS_NOW = `select left(translate(encode(sha256(coalesce(string_agg(s.fing
   from secrets s where s.tenant = k.tenant and s.connection_id = k.connection_id and s.field <> '${GRANT_FIELD}'`
 const GRANT_NOW = `select s.version::text from secrets s
   where s.tenant = k.tenant and s.connection_id = k.connection_id and s.field = '${GRANT_FIELD}'`
-/** Tells the connection's secrets from other ones, without opening them. A grant changes by itself and is not among them. */
+/** Tells the connection's secrets from other ones, without opening them. A grant changes by itself and is not among them; a token that a person gave or got is. */
 const SECRETS_NOW = `select coalesce(string_agg(s.field || ' ' || s.version, ',' order by s.field), '') from secrets s
   where s.tenant = k.tenant and s.connection_id = k.connection_id and s.field <> '${GRANT_FIELD}'`
