@@ -5,13 +5,16 @@ import type { Connection } from './connections.ts'
 import { grantFrom, type Grant, type GrantStore, type VersionedGrant } from './grants.ts'
 import type { KeptAnswer, Refresh, RefreshStore } from './refreshes.ts'
 import { busy, mayHideTokens, retryAtOf, type RefreshOutcome } from './refreshOutcome.ts'
+import type { LateTokens } from './lateTokens.ts'
 import { leaveReturn } from './returns.ts'
+import { toRevokeOf } from './revocation.ts'
 import type { RecordEntry } from './storage.ts'
-import type { TokenAnswer } from './tokenEndpoint.ts'
+import { oauthOf, type ClientSecrets, type TokenAnswer } from './tokenEndpoint.ts'
 
 export interface AnswerApplierOptions {
   readonly grants: Pick<GrantStore, 'lock' | 'replace'>
   readonly refreshes: RefreshStore
+  readonly late: Pick<LateTokens, 'isLate' | 'keep'>
   readonly clock: Clock
   readonly random: Random
   readonly record: RecordEntry
@@ -22,6 +25,8 @@ export interface Answered {
   readonly asked: Grant
   readonly kept: KeptAnswer
   readonly answer: TokenAnswer
+  /** Who asked. */
+  readonly client: ClientSecrets
 }
 
 /** What stands there, under the lock. */
@@ -38,16 +43,21 @@ export interface AnswerApplier {
 }
 
 export function createAnswerApplier(options: AnswerApplierOptions): AnswerApplier {
-  const { grants, refreshes, clock, random } = options
+  const { grants, refreshes, late, clock, random } = options
 
   async function apply(
     client: Queryable,
     connection: Connection,
     own: Refresh,
-    { asked, kept, answer }: Answered,
+    answered: Answered,
   ): Promise<RefreshOutcome> {
+    const { asked, kept, answer } = answered
     const held = await grants.lock(client, connection)
+    if (held?.state === 'revoked' && (await takeBack(client, connection, own, answered)))
+      return removedMeanwhile(connection)
     if (held?.state === 'revoked' || held?.grant === undefined) return removed(client, connection, own)
+    if (held.state !== 'active' && (await late.isLate(client, connection, own)))
+      if (await takeBack(client, connection, own, answered)) return takenBack()
     switch (answer.as) {
       case 'granted':
         return put(client, connection, own, grantFrom(answer, kept.at, asked.refreshToken), asked, {
@@ -79,9 +89,7 @@ export function createAnswerApplier(options: AnswerApplierOptions): AnswerApplie
     // Somebody else was faster although it was our turn: theirs stands, ours stays sealed and is not used.
     if (saved === undefined) {
       await refreshes.supersede(client, connection, own)
-      if (held.state === 'active') return { as: 'refreshed', grant: held.grant }
-      const reason = 'It was taken back, or refused, while it was being refreshed.'
-      return { as: 'refused', code: 'needs_reauthorization', reason }
+      return held.state === 'active' ? { as: 'refreshed', grant: held.grant } : takenBack()
     }
     await refreshes.finish(client, connection, own)
     await refreshes.dropEmpty(client, connection)
@@ -118,6 +126,29 @@ export function createAnswerApplier(options: AnswerApplierOptions): AnswerApplie
       })
     }
     return { as: 'refreshed', grant: saved }
+  }
+
+  /** What came after the grant was taken back is to be taken back, too; `false` where there is nothing that could be. */
+  async function takeBack(
+    client: Queryable,
+    connection: Connection,
+    own: Refresh,
+    { asked, answer, client: askedBy }: Answered,
+  ): Promise<boolean> {
+    if (answer.as !== 'granted') return false
+    const { accessToken, refreshToken } = answer
+    // The refresh token that it was asked with is taken back already.
+    const isNew = refreshToken !== undefined && refreshToken !== asked.refreshToken
+    const tokens = { ...(accessToken && { accessToken }), ...(isNew && { refreshToken }) }
+    const toRevoke = toRevokeOf(connection, oauthOf(connection), askedBy, tokens)
+    if (toRevoke === undefined) return false
+    await late.keep(client, connection, own, toRevoke)
+    return true
+  }
+
+  function takenBack(): RefreshOutcome {
+    const reason = 'It was taken back, or refused, while it was being refreshed.'
+    return { as: 'refused', code: 'needs_reauthorization', reason }
   }
 
   /**
@@ -178,6 +209,10 @@ export function createAnswerApplier(options: AnswerApplierOptions): AnswerApplie
 
   async function removed(client: Queryable, connection: Connection, own: Refresh): Promise<RefreshOutcome> {
     await refreshes.finish(client, connection, own)
+    return removedMeanwhile(connection)
+  }
+
+  function removedMeanwhile(connection: Connection): RefreshOutcome {
     const reason = `Connection "${connection.name}" was removed while its grant was being refreshed.`
     return { as: 'refused', code: 'connection_revoked', reason }
   }

@@ -231,7 +231,11 @@ export function createConnectionStore(options: ConnectionStoreOptions): Connecti
       const found = await removable(client, tenant, name, 'for update')
       const own = [tenant, found.id]
       await client.query('delete from secrets where tenant = $1 and connection_id = $2', own)
-      await client.query('delete from grant_refreshes where tenant = $1 and connection_id = $2', own)
+      // Tokens that are to be taken back at the provider stay until they are.
+      await client.query(
+        `delete from grant_refreshes where tenant = $1 and connection_id = $2 and state <> 'revoking'`,
+        own,
+      )
       await client.query('delete from connection_checks where tenant = $1 and connection_id = $2', own)
       await client.query('delete from endpoints where tenant = $1 and connection_id = $2', own)
       await client.query('delete from authorizations where tenant = $1 and connection_id = $2', own)

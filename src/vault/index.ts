@@ -27,7 +27,9 @@
  * 9. An authorization goes on only in the browser that began it, at the redirect URI of its connector, once, and for
  *    the account that the connection is for. Its code is used once; what it brings is sealed and committed before it is
  *    read, and replaces the grant in one transaction with the ledger.
- * 10. A token gives no more than it has, nor for longer; of a token only its hash is kept.
+ * 10. What a refresh brings after a person took its grant back is used by nobody, and kept sealed until the provider
+ *    has taken it back, too, unless the connection was authorized anew.
+ * 11. A token gives no more than it has, nor for longer; of a token only its hash is kept.
  */
 export {
   type AuthorizationContext,
@@ -57,7 +59,7 @@ export { type RotateResult } from './rotate.ts'
 export { type MasterKeyReport } from './rotations.ts'
 export { countSealed } from './sealedColumns.ts'
 export { type RefreshTiming } from './refresh.ts'
-export { type Revocation } from './revoke.ts'
+export { type Revocation } from './revocation.ts'
 export { type StandingAuthorizer } from './standing.ts'
 export { type ConnectionRef, type RecordEntry, type VaultStorage } from './storage.ts'
 export { type NewConnection, type SyncedConnection, type SyncResult } from './sync.ts'

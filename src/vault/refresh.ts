@@ -15,6 +15,7 @@ import { createAnswerKeeper } from './answerKeeper.ts'
 import { createAnswerApplier } from './applyAnswer.ts'
 import type { Connection } from './connections.ts'
 import { grantOf, type Grant, type GrantStore, type VersionedGrant } from './grants.ts'
+import type { LateTokens } from './lateTokens.ts'
 import {
   keptAnswerOf,
   turnOf,
@@ -33,6 +34,7 @@ import {
   judgeTokenAnswer,
   questionOf,
   TOKEN_TIMEOUT_MS,
+  type ClientSecrets,
   type TokenQuestion,
 } from './tokenEndpoint.ts'
 
@@ -53,6 +55,7 @@ export interface RefresherOptions {
   readonly storage: VaultStorage
   readonly grants: GrantStore
   readonly refreshes: RefreshStore
+  readonly late: LateTokens
   readonly readSecrets: SecretStore['read']
   readonly send: Egress['send']
   readonly clock: Clock
@@ -87,7 +90,14 @@ export function createRefresher(options: RefresherOptions): Refresher {
   const { storage, grants, refreshes, clock, random, timing = TIMING } = options
   const leaseMs = timing.askWithinMs + timing.answerWithinMs
   const keeper = createAnswerKeeper({ storage, refreshes, pollClock: options.pollClock })
-  const applier = createAnswerApplier({ grants, refreshes, clock, random, record: options.record })
+  const applier = createAnswerApplier({
+    grants,
+    refreshes,
+    late: options.late,
+    clock,
+    random,
+    record: options.record,
+  })
 
   async function refresh(connection: Connection, seenVersion: string): Promise<RefreshOutcome> {
     await keeper.commitUnkept(connection)
@@ -191,7 +201,7 @@ export function createRefresher(options: RefresherOptions): Refresher {
     }
     await keeper.keep(connection, own, answer)
     crashPoint('refresh.kept', connection.id)
-    return settle(connection, own, grant, answer)
+    return settle(connection, own, grant, answer, question)
   }
 
   /** What an earlier turn left in doubt stays so. */
@@ -225,11 +235,13 @@ export function createRefresher(options: RefresherOptions): Refresher {
     own: Refresh,
     asked: Grant,
     kept: KeptAnswer,
+    /** Default: the connection's, which may have been removed since it was asked. */
+    askedBy?: ClientSecrets,
   ): Promise<RefreshOutcome> {
-    const client = await clientOf(connection, options.readSecrets, clock.now())
+    const client = askedBy ?? (await clientOf(connection, options.readSecrets, clock.now()))
     const question = questionOf(connection, client, claimOf(connection, asked))
     const answer = await judgeTokenAnswer(kept, question)
-    const answered = { asked, kept, answer }
+    const answered = { asked, kept, answer, client }
     const outcome = await storage.transaction((client) => applier.apply(client, connection, own, answered))
     if (outcome.as === 'refreshed') crashPoint('refresh.saved', connection.id)
     options.onStateChanged(connection)

@@ -43,7 +43,7 @@ export type Turn =
 
 /** A refresh as its row has it. */
 export interface RefreshRow extends Refresh {
-  readonly state: 'asking' | 'answered' | 'failed' | 'superseded'
+  readonly state: 'asking' | 'answered' | 'failed'
   /** By the database's clock. */
   readonly leaseEnded: boolean
   readonly code: string | null
@@ -166,7 +166,7 @@ export function createRefreshStore(options: {
       const { rows } = await client.query<StoredRow>(
         `select id, replaces::text, state, lease_until <= clock_timestamp() as lease_ended, doubtful, failures, code,
            reason, retry_at
-         from grant_refreshes where tenant = $1 and connection_id = $2 and state <> 'superseded'
+         from grant_refreshes where tenant = $1 and connection_id = $2 and state in ('asking', 'answered', 'failed')
          order by begun_at desc, id desc`,
         [connection.tenant, connection.id],
       )

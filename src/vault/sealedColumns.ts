@@ -44,7 +44,8 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
   {
     table: 'grant_refreshes',
     column: 'answer',
-    holds: 'answers of token endpoints, from when they come until the grant has what they gave',
+    holds:
+      'answers of token endpoints, from when they come until the grant has what they gave; tokens that came too late for it, until the provider has taken them back',
     primaryKey: ['tenant', 'connection_id', 'id'],
     placeOf: ([tenant = '', connection = '', id = '']) => placeOfAnswer(tenant, connection, id),
   },

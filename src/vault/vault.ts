@@ -9,7 +9,9 @@ import { createExchanger } from './authorizing/exchange.ts'
 import { createAuthorizationStore } from './authorizing/store.ts'
 import { createCheckStore, type CertificateOf, type CheckStore } from './checks.ts'
 import { createGrantStore } from './grants.ts'
-import { createRevoker, type Revocation, type Revoker } from './revoke.ts'
+import { createLateTokens } from './lateTokens.ts'
+import type { Revocation } from './revocation.ts'
+import { createRevoker, type Revoker } from './revoke.ts'
 import type { MasterKey } from './masterKey.ts'
 import { createGrantKeeper } from './oauth.ts'
 import { createRefresher, type RefreshTiming } from './refresh.ts'
@@ -112,7 +114,8 @@ export interface Vault
   refreshAhead(): Promise<number>
   /**
    * The same for refreshes that lost their node. An answer that was lost with it is found out here, so no other grant
-   * is waited for: the next look is made although one before it is still at work.
+   * is waited for: the next look is made although one before it is still at work. Tokens that a refresh brought after
+   * its grant was taken back are taken back here, too.
    */
   refreshLeftBehind(): Promise<number>
   /**
@@ -141,9 +144,11 @@ export function createVault(options: VaultOptions): Vault {
     certificateOf: options.certificateOf,
     onStateChanged: forget,
   })
+  const late = createLateTokens({ storage, key, clock, random, send, record })
   const refresher = createRefresher({
     storage,
     grants,
+    late,
     refreshes: createRefreshStore({ key, random }),
     readSecrets: (connection) => secrets.read(connection),
     send,
@@ -191,6 +196,8 @@ export function createVault(options: VaultOptions): Vault {
     loadConnection: (tenant, name) => connections.loadConnection(tenant, name),
     clock,
     record,
+    late,
+    recover: (connection) => refresher.recover(connection),
     onChanged: forget,
   })
   const writer = createPlanWriter({ secrets, grants, clock, record })
@@ -251,7 +258,7 @@ export function createVault(options: VaultOptions): Vault {
     checkMasterKey,
     standing: async (tenant, name) => standing(await connections.loadConnection(tenant, name)),
     refreshAhead: () => looks.ahead(),
-    refreshLeftBehind: () => looks.leftBehind(),
+    refreshLeftBehind: async () => (await looks.leftBehind()) + (await late.revoke()),
     authorizations,
     revokeGrant: (tenant, name, actor) => revoker.revokeGrant(tenant, name, actor),
     async removeConnection(tenant, name, actor) {

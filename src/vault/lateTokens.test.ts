@@ -1,0 +1,213 @@
+/** Tokens that a refresh brings after a person took its grant back. */
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { EgressRequest, EgressResult } from '../egress/index.ts'
+import {
+  by,
+  openAuthorizingFixture,
+  SCHEME,
+  secrets,
+  type AuthorizingFixture,
+} from './authorizing.fixture.ts'
+import type { Connection } from './connections.ts'
+import { connectorWith } from './vault.fixture.ts'
+import type { Vault, VaultOptions } from './vault.ts'
+
+const plain = connectorWith('plain-late', SCHEME)
+
+let fixture: AuthorizingFixture
+beforeAll(async () => {
+  fixture = await openAuthorizingFixture()
+})
+beforeEach(() => fixture.clear())
+afterAll(() => fixture.close())
+
+/** A provider that rotates its refresh tokens; the answer to a refresh is held until it is let go. */
+function provider() {
+  let tokens = 0
+  let letGo = (): void => undefined
+  let isAsked = (): void => undefined
+  const held = new Promise<void>((resolve) => (letGo = resolve))
+  const asked = new Promise<void>((resolve) => (isAsked = resolve))
+  const revoked: (string | null)[] = []
+  const self = {
+    revoked,
+    /** What the revocation endpoint answers. */
+    status: 200,
+    rotates: true,
+    /** A refresh has been asked for. */
+    asked,
+    letGo: () => letGo(),
+    send: async ({ url, body }: Pick<EgressRequest, 'url' | 'body'>): Promise<EgressResult> => {
+      const form = new URLSearchParams(body?.toString())
+      const said = (status: number, json: object): EgressResult => ({
+        as: 'answered',
+        status,
+        headers: {},
+        body: Buffer.from(JSON.stringify(json)),
+        ms: 1,
+      })
+      if (url.endsWith('/revoke')) {
+        revoked.push(form.get('token'))
+        return said(self.status, {})
+      }
+      tokens++
+      if (form.get('grant_type') === 'refresh_token') {
+        isAsked()
+        await held
+      }
+      const given = {
+        access_token: `at_${tokens}`,
+        refresh_token: self.rotates ? `rt_${tokens}` : 'rt_1',
+        token_type: 'Bearer',
+        expires_in: 3600,
+      }
+      return said(200, given)
+    },
+  }
+  return self
+}
+
+const request = { method: 'GET', url: 'https://api.example/x', headers: {}, body: undefined } as const
+
+/** A connection whose refresh is under way. */
+async function refreshing(changes: Partial<VaultOptions> = {}) {
+  const at = provider()
+  const vault = fixture.node({ send: at.send, ...changes })
+  await fixture.connected(vault, 'plain', plain, { secrets })
+  await fixture.agree(vault, 'plain', by())
+  const connection = await vault.loadConnection('default', 'plain')
+  const { credentialVersion } = await vault.authorize(connection, request, { idempotencyKey: 'k', now: 0 })
+  const refresh = vault.refreshAfterUnauthorized(connection, credentialVersion)
+  await at.asked
+  return { at, vault, connection, refresh }
+}
+
+/** Another node: what is left to do must not need the one that did the rest. */
+const look = (at: ReturnType<typeof provider>): Promise<number> =>
+  fixture.node({ send: at.send }).refreshLeftBehind()
+const rows = async () =>
+  (
+    await fixture.database.pool.query<{ state: string }>(
+      `select state from grant_refreshes where state <> 'taken_back'`,
+    )
+  ).rows
+const outcomes = async () =>
+  (await fixture.entries()).filter(({ action }) => action === 'grant.revoked').map(({ outcome }) => outcome)
+const dueNow = () => fixture.database.pool.query('update grant_refreshes set lease_until = clock_timestamp()')
+const removed = async (vault: Vault) => {
+  await vault.syncDeclared('default', {})
+  return vault.removeConnection('default', 'plain', 'operator:ada')
+}
+const stateOf = async ({ id }: Connection) =>
+  (await fixture.database.pool.query<{ state: string }>('select state from connections where id = $1', [id]))
+    .rows[0]!.state
+
+describe('tokens that come after their grant was taken back', () => {
+  it('are taken back, too, by any node', async () => {
+    const { at, vault, connection, refresh } = await refreshing()
+    expect(await vault.revokeGrant('default', 'plain', 'operator:ada')).toEqual({ as: 'revoked' })
+    at.letGo()
+    expect(await refresh).toMatchObject({ as: 'refused', code: 'needs_reauthorization' })
+    expect(at.revoked).toEqual(['rt_1'])
+    expect(await look(at)).toBe(1)
+    expect(at.revoked).toEqual(['rt_1', 'rt_2'])
+    expect(await rows()).toEqual([])
+    expect(await outcomes()).toEqual(['succeeded', 'succeeded'])
+    expect(await look(at)).toBe(0)
+    expect(await stateOf(connection)).toBe('needs_reauthorization')
+  })
+
+  it('are the access token alone where the refresh token is the one that was taken back', async () => {
+    const { at, vault, refresh } = await refreshing()
+    await vault.revokeGrant('default', 'plain', 'operator:ada')
+    at.rotates = false
+    at.letGo()
+    await refresh
+    await look(at)
+    expect(at.revoked).toEqual(['rt_1', 'at_2'])
+  })
+
+  it('also where the connection is gone with its secrets', async () => {
+    const { at, vault, connection, refresh } = await refreshing()
+    expect(await removed(vault)).toEqual({ as: 'revoked' })
+    at.letGo()
+    expect(await refresh).toMatchObject({ as: 'refused', code: 'connection_revoked' })
+    expect(await look(at)).toBe(1)
+    expect([at.revoked, await rows()]).toEqual([['rt_1', 'rt_2'], []])
+    expect(await stateOf(connection)).toBe('revoked')
+  })
+
+  it('also where the connection is removed before they are taken back', async () => {
+    const { at, vault, refresh } = await refreshing()
+    await vault.revokeGrant('default', 'plain', 'operator:ada')
+    at.letGo()
+    await refresh
+    await removed(vault)
+    await look(at)
+    expect([at.revoked.at(-1), await rows()]).toEqual(['rt_2', []])
+  })
+
+  it('are kept, sealed, until the provider takes them back; a failure is on record once', async () => {
+    const { at, vault, refresh } = await refreshing()
+    await vault.revokeGrant('default', 'plain', 'operator:ada')
+    at.letGo()
+    await refresh
+    at.status = 503
+    expect(await look(at)).toBe(1)
+    expect(await look(at)).toBe(0)
+    await dueNow()
+    expect(await look(at)).toBe(1)
+    expect(await rows()).toEqual([{ state: 'revoking' }])
+    expect(await outcomes()).toEqual(['succeeded', 'revocation_refused'])
+    const { rows: kept } = await fixture.database.pool.query<{ answer: Buffer }>(
+      'select answer from grant_refreshes',
+    )
+    for (const secret of ['rt_2', secrets.clientSecret])
+      expect(kept.some(({ answer }) => answer?.includes(secret))).toBe(false)
+    at.status = 200
+    await dueNow()
+    await look(at)
+    expect([await rows(), await outcomes()]).toEqual([[], ['succeeded', 'revocation_refused', 'succeeded']])
+    expect(JSON.stringify(await fixture.entries())).not.toMatch(/rt_\d|at_\d/)
+  })
+
+  it('are taken back although the node that got them died before it read them', async () => {
+    const { at, vault, refresh } = await refreshing()
+    await vault.revokeGrant('default', 'plain', 'operator:ada')
+    // The answer is kept, and the node dies before its turn is over.
+    const { pool } = fixture.database
+    await pool.query("alter table grant_refreshes add constraint died check (state <> 'revoking')")
+    at.letGo()
+    await expect(refresh).rejects.toThrow('died')
+    await pool.query('alter table grant_refreshes drop constraint died')
+    expect(await rows()).toEqual([{ state: 'answered' }])
+    await pool.query(`update grant_refreshes set lease_until = clock_timestamp() - interval '1 minute'`)
+    await look(at)
+    await look(at)
+    expect([at.revoked, await rows()]).toEqual([['rt_1', 'rt_2'], []])
+  })
+
+  it('are left alone where a person has authorized anew: many providers would end that, too', async () => {
+    const { at, vault, connection, refresh } = await refreshing()
+    await vault.revokeGrant('default', 'plain', 'operator:ada')
+    at.letGo()
+    await refresh
+    await fixture.agree(vault, 'plain', by())
+    expect(await stateOf(connection)).toBe('active')
+    expect(await look(at)).toBe(0)
+    expect(at.revoked).toEqual(['rt_1'])
+    expect(await rows()).toEqual([{ state: 'revoking' }])
+  })
+})
+
+it('an answer that nobody has read yet is a part of the grant that is taken back', async () => {
+  const { at, vault, refresh } = await refreshing()
+  const { pool } = fixture.database
+  await pool.query('alter table secrets add constraint died check (version < 0) not valid')
+  at.letGo()
+  await expect(refresh).rejects.toThrow('died')
+  await pool.query('alter table secrets drop constraint died')
+  expect(await rows()).toEqual([{ state: 'answered' }])
+  expect(await removed(vault)).toEqual({ as: 'revoked' })
+  expect(at.revoked).toEqual(['rt_2'])
+})
