@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { CallOutcome } from '../../src/calls/index.ts'
 import { acme, doubted, made, TENANT } from '../support/engine.ts'
-import { attack, flow, pauseMs, stateWithin } from './support.ts'
+import { attack, flow, pauseMs, stateOf, undisturbed } from './support.ts'
 
 const acting = { actor: 'operator:test' as const, tenant: TENANT }
 const notFound = { as: 'not_found', exchange: { status: 200, ms: 1 } } as unknown as CallOutcome
@@ -33,7 +33,7 @@ describe('a cancelled run', () => {
       await pauseMs(150)
       await t.operator.cancel(runs[0]!, acting)
       cancelled = true
-      await stateWithin(t, runs[0]!, 8_000, 'cancelled')
+      await stateOf(t, runs[0]!, 'cancelled')
       expect(sends.toSorted()).toEqual(['a', 'b'])
     }))
 
@@ -52,7 +52,7 @@ describe('a cancelled run', () => {
       await t.reached(runs[0]!, 'held')
       version = 2
       await t.operator.cancel(runs[0]!, acting)
-      expect((await stateWithin(t, runs[0]!, 8_000, 'held', 'cancelled')).state).toBe('held')
+      expect((await stateOf(t, runs[0]!, 'held', 'cancelled')).state).toBe('held')
     }))
 
   it('ends soon, although it is behind another in its lane that sleeps', () =>
@@ -62,7 +62,7 @@ describe('a cancelled run', () => {
       await t.reached(first.runs[0]!, 'waiting')
       const second = await t.deliver('thing.happened', { n: 2 })
       await t.operator.cancel(second.runs[0]!, acting)
-      expect((await stateWithin(t, second.runs[0]!, 5_000, 'cancelled')).state).toBe('cancelled')
+      expect((await stateOf(t, second.runs[0]!, 'cancelled')).state).toBe('cancelled')
     }))
 })
 
@@ -74,30 +74,32 @@ describe('what the flow gives', () => {
     ['minus zero', -0],
     ['text of odd characters', '\u0000\ud800'],
   ])('%s comes back as it was', (_, value) =>
-    attack(async (start) => {
+    undisturbed(async (start) => {
       const seen: unknown[] = []
       const t = await start({
         flows: [
-          flow(async ({ step, sleep }) => {
+          flow(async ({ step, waitFor }) => {
             seen.push(await step('s', () => value))
-            await sleep(200)
+            await waitFor(acme.on('thing.answered'), { on: 'data.customer', equals: 'c', timeout: '1 day' })
           }),
         ],
       })
       const { runs } = await t.deliver('thing.happened', { n: 1 })
-      expect((await stateWithin(t, runs[0]!, 6_000, 'succeeded', 'dead_lettered')).state).toBe('succeeded')
+      await t.reached(runs[0]!, 'waiting')
+      await t.deliver('thing.answered', { customer: 'c' })
+      expect((await stateOf(t, runs[0]!, 'succeeded', 'dead_lettered')).state).toBe('succeeded')
       expect(seen).toEqual([value, value])
     }),
   )
 
   it('a number beyond 2^53 comes back as a number', () =>
-    attack(async (start) => {
+    undisturbed(async (start) => {
       const seen: unknown[] = []
       const t = await start({
         flows: [flow(async ({ step }) => void seen.push(await step('s', () => 1e18)))],
       })
       const { runs } = await t.deliver('thing.happened', { n: 1 })
-      await stateWithin(t, runs[0]!, 6_000, 'succeeded', 'dead_lettered')
+      await stateOf(t, runs[0]!, 'succeeded', 'dead_lettered')
       expect(seen).toEqual([1e18])
     }))
 
@@ -112,7 +114,7 @@ describe('what the flow gives', () => {
         ],
       })
       const { runs } = await t.deliver('thing.happened', { n: 1 })
-      expect((await stateWithin(t, runs[0]!, 50_000, 'succeeded', 'dead_lettered')).state).toBe('succeeded')
+      expect((await stateOf(t, runs[0]!, 'succeeded', 'dead_lettered')).state).toBe('succeeded')
     }))
 })
 
@@ -133,7 +135,7 @@ describe('an undo', () => {
             : made(),
       })
       const { runs } = await t.deliver('thing.happened', { n: 1 })
-      expect((await stateWithin(t, runs[0]!, 15_000, 'undone', 'held')).state).toBe('undone')
+      expect((await stateOf(t, runs[0]!, 'undone', 'held')).state).toBe('undone')
     }))
 
   it('in a race with sleeps, of steps in catch and finally, undoes all, last first', () =>
@@ -161,7 +163,7 @@ describe('an undo', () => {
         ),
       })
       const { runs } = await t.deliver('thing.happened', { n: 1 })
-      expect((await stateWithin(t, runs[0]!, 8_000, 'undone', 'held', 'dead_lettered')).state).toBe('undone')
+      expect((await stateOf(t, runs[0]!, 'undone', 'held', 'dead_lettered')).state).toBe('undone')
       expect(undone.slice(0, 2)).toEqual(['finally', 'caught'])
       expect(new Set(undone)).toEqual(new Set(['a', 'b', 'c', 'caught', 'finally']))
     }))

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import type { CallOutcome, CallRequest } from '../../src/calls/index.ts'
 import { defineFlow } from '../../src/define/index.ts'
 import { acme, failedFor, made, TENANT } from '../support/engine.ts'
-import { attack, flow, pauseMs, stateWithin } from './support.ts'
+import { attack, flow, pauseMs, stateOf, undisturbed } from './support.ts'
 
 const never = new Promise<never>(() => {})
 const killNodes = `update nodes set stopped_at = now(), heartbeat_at = now() - interval '1 minute'`
@@ -11,7 +11,7 @@ describe('after the death of a node', () => {
   it('a look-up waits until the request of a node that only seemed dead must have ended', () =>
     attack(async (start) => {
       const begun = Date.now()
-      const asked: { kind: string; after: number }[] = []
+      const asked: string[] = []
       const finding = flow(({ use }) => use(acme).things.find({}))
       let first = true
       const call = async (request: CallRequest): Promise<CallOutcome> => {
@@ -20,7 +20,7 @@ describe('after the death of a node', () => {
           first = false
           return never
         }
-        asked.push({ kind: request.kind, after: Date.now() - begun })
+        asked.push(request.kind)
         return request.kind === 'lookup'
           ? ({ as: 'not_found', exchange: { status: 200, ms: 1 } } as never)
           : made()
@@ -34,9 +34,11 @@ describe('after the death of a node', () => {
       // Cut off from the database, while its request (up to 30 s) is still under way.
       await a.database.pool.query(killNodes)
       const b = await start({ flows: [finding], call })
-      await stateWithin(b, runs[0]!, 6_000, 'succeeded')
+      const { waits } = await b.reached(runs[0]!, 'waiting')
       // 30 s is the operation's time-out: before that the first request may still be acted on.
-      expect(asked.filter(({ kind, after }) => kind === 'send' && after < 30_000)).toEqual([])
+      const [{ until }] = JSON.parse(waits!) as [{ until: number }]
+      expect(until).toBeGreaterThanOrEqual(begun + 30_000)
+      expect(asked).toEqual([])
     }))
 
   it('a step that is too late is skipped, also where nothing of it was ever sent', () =>
@@ -94,7 +96,10 @@ describe('after the death of a node', () => {
       const side = flow(({ use }) =>
         Promise.all([
           use(acme).things.create({ a: 1 }, { as: 'a' }),
-          use(acme).things.create({ b: 1 }, { as: 'b', retry: { first: 60_000, cap: 60_000 } }),
+          use(acme).things.create(
+            { b: 1 },
+            { as: 'b', retry: { first: '9 days', cap: '9 days', horizon: '90 days' } },
+          ),
         ]),
       )
       let aHangs = false
@@ -135,7 +140,7 @@ describe('after the death of a node', () => {
 
 describe('a graceful stop', () => {
   it('lets an unrepeatable call end that takes 7 s, although other nodes run', () =>
-    attack(async (start) => {
+    undisturbed(async (start) => {
       let sent = 0
       const pays = flow(({ use }) => use(acme).things.post({}))
       const call = async (request: { begin?: (request: never) => Promise<void> }): Promise<CallOutcome> => {
@@ -150,7 +155,7 @@ describe('a graceful stop', () => {
       while (sent === 0) await pauseMs(10)
       const b = await start({ flows: [pays], call })
       void a.engine.stop()
-      const row = await stateWithin(b, runs[0]!, 15_000, 'succeeded', 'held')
+      const row = await stateOf(b, runs[0]!, 'succeeded', 'held')
       expect({ state: row.state, sent }).toEqual({ state: 'succeeded', sent: 1 })
     }))
 })
@@ -160,25 +165,23 @@ describe('a flow', () => {
     attack(async (start) => {
       const t = await start({ flows: [flow(() => never)] })
       const { runs } = await t.deliver('thing.happened', { n: 1 })
-      expect((await stateWithin(t, runs[0]!, 14_000, 'dead_lettered')).state).toBe('dead_lettered')
+      expect((await stateOf(t, runs[0]!, 'dead_lettered')).state).toBe('dead_lettered')
     }))
 
   it('that asks for a step after its end does not lose an outcome in doubt, nor its undo', () =>
     attack(async (start) => {
       const sent: string[] = []
+      let ended = (): void => {}
+      const executionEnded = new Promise<void>((resolve) => (ended = resolve))
       const odd = flow(async ({ use, sleep, step }) => {
         await use(acme).things.create({}, { as: 'paid', undo: () => use(acme).things.remove({}) })
-        await Promise.all([
-          sleep('1 hour'),
-          (async () => {
-            await pauseMs(400)
-            await step('late', () => 1)
-          })(),
-        ])
+        await Promise.all([sleep('1 hour'), executionEnded.then(() => step('late', () => 1))])
       })
       const t = await start({ flows: [odd], call: (request) => (sent.push(request.stepName), made()) })
       const { runs } = await t.deliver('thing.happened', { n: 1 })
-      await stateWithin(t, runs[0]!, 5_000, 'dead_lettered', 'undone', 'held')
+      await t.reached(runs[0]!, 'waiting')
+      ended()
+      await stateOf(t, runs[0]!, 'dead_lettered', 'undone', 'held')
       expect(sent).toEqual(['paid', 'undo:paid'])
     }))
 })

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type pg from 'pg'
 import { acme, made } from '../support/engine.ts'
-import { attack, cutOnce, flow, pauseMs, stateWithin } from './support.ts'
+import { attack, cutOnce, flow, pauseMs, stateOf } from './support.ts'
 
 const unhandled: unknown[] = []
 const note = (reason: unknown): void => void unhandled.push(reason)
@@ -11,11 +11,18 @@ afterAll(() => void process.off('unhandledRejection', note))
 describe('the database blinks', () => {
   it('between the commit of a claim and the load of the journal: the run goes on', () =>
     attack(async (start) => {
-      const t = await start({ flows: [flow(async ({ sleep }) => (await sleep(300), 1))] })
+      const t = await start({
+        flows: [
+          flow(async ({ waitFor }) => {
+            await waitFor(acme.on('thing.answered'), { on: 'data.customer', equals: 'c', timeout: '1 day' })
+          }),
+        ],
+      })
       const { runs } = await t.deliver('thing.happened', { n: 1 })
       await t.reached(runs[0]!, 'waiting')
       const cut = cutOnce(t, 'load_journal')
-      const row = await stateWithin(t, runs[0]!, 25_000, 'succeeded')
+      await t.deliver('thing.answered', { customer: 'c' })
+      const row = await stateOf(t, runs[0]!, 'succeeded')
       expect(cut.hit).toBe(true)
       expect(row.state).toBe('succeeded')
     }))
@@ -53,7 +60,7 @@ describe('the database blinks', () => {
       })
       const { runs } = await t.deliver('thing.happened', { n: 1 })
       await t.engine.start()
-      const row = await stateWithin(t, runs[0]!, 25_000, 'succeeded')
+      const row = await stateOf(t, runs[0]!, 'succeeded')
       expect(cut).toBe(true)
       expect(row.state).toBe('succeeded')
     }))
@@ -72,7 +79,7 @@ describe('the database blinks', () => {
       })
       const cut = cutOnce(t, 'find_awaited_event')
       const { runs } = await t.deliver('thing.happened', { n: 1 })
-      const row = await stateWithin(t, runs[0]!, 8_000, 'waiting', 'undone', 'dead_lettered')
+      const row = await stateOf(t, runs[0]!, 'waiting', 'undone', 'dead_lettered')
       expect(cut.hit).toBe(true)
       expect({ state: row.state, calls }).toEqual({ state: 'waiting', calls: ['things.create'] })
     }))
@@ -89,7 +96,7 @@ describe('the database blinks', () => {
             : made(),
       })
       const { runs } = await t.deliver('thing.happened', { n: 1 })
-      expect((await stateWithin(t, runs[0]!, 20_000, 'succeeded', 'dead_lettered')).state).toBe('succeeded')
+      expect((await stateOf(t, runs[0]!, 'succeeded', 'dead_lettered')).state).toBe('succeeded')
     }))
 })
 
@@ -113,7 +120,7 @@ describe('one run', () => {
       release()
       const states: string[] = []
       for (const run of runs.slice(1))
-        states.push((await stateWithin(t, run, 10_000, 'succeeded', 'dead_lettered')).state)
+        states.push((await stateOf(t, run, 'succeeded', 'dead_lettered')).state)
       expect(new Set(states)).toEqual(new Set(['succeeded']))
     }))
 
@@ -122,7 +129,7 @@ describe('one run', () => {
       unhandled.length = 0
       const t = await start({ flows: [flow(({ step }) => step('sparse', () => [1, , 3]))] }) // oxlint-disable-line no-sparse-arrays
       const { runs } = await t.deliver('thing.happened', { n: 1 })
-      const row = await stateWithin(t, runs[0]!, 3_000, 'succeeded', 'dead_lettered')
+      const row = await stateOf(t, runs[0]!, 'succeeded', 'dead_lettered')
       expect(unhandled.map(String)).toEqual([])
       expect(row.state).not.toBe('running')
     }))
@@ -141,7 +148,7 @@ describe('one run', () => {
         ],
       })
       const { runs } = await t.deliver('thing.happened', { n: 1 })
-      await stateWithin(t, runs[0]!, 5_000, 'succeeded', 'dead_lettered')
+      await stateOf(t, runs[0]!, 'succeeded', 'dead_lettered')
       expect(unhandled.map(String)).toEqual([])
     }))
 })

@@ -1,5 +1,6 @@
 import { Client } from 'pg'
 import { defineFlow, type AnyFlow, type FlowContext } from '../../src/define/index.ts'
+import { asUnavailable } from '../../src/db/index.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { acme, startTestEngine, type TestEngine, type TestEngineOptions } from '../support/engine.ts'
 
@@ -38,13 +39,49 @@ export async function attack(
   }
 }
 
+/** Times that a test is begun anew in which a node was taken for dead, or the database for away. */
+const TRIES = 5
+
+/**
+ * {@link attack} for a test of what happens while nothing goes wrong. Where this machine stood still for so long that a
+ * node was taken for dead, or the database for away, the runs were rightly begun again: it is tried once more.
+ */
+export async function undisturbed(
+  work: (start: (options: TestEngineOptions) => Promise<TestEngine>, watcher: Client) => Promise<void>,
+): Promise<void> {
+  for (let tried = 1; ; tried++) {
+    let disturbed = false
+    const failed = await attack(async (start, watcher) => {
+      const engines: TestEngine[] = []
+      try {
+        await work(async (options) => {
+          const engine = await start(options)
+          engines.push(engine)
+          return engine
+        }, watcher)
+      } catch (error) {
+        const dead = await watcher.query(`select 1 from ledger where action = 'node.declared_dead'`)
+        disturbed = dead.rows.length > 0 || engines.some(({ faults }) => faults.length > 0)
+        throw error
+      }
+    }).then(
+      () => undefined,
+      (error: unknown) => ({ error }),
+    )
+    if (!failed) return
+    if (!disturbed || tried === TRIES) throw failed.error
+  }
+}
+
 export const pauseMs = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** The run's state once it is one of these, or what it is after `ms`. */
-export async function stateWithin(
+/** By then it is told what the run is instead. Nothing is judged by how long it took. */
+const LONG_ENOUGH_MS = 120_000
+
+/** The run once its state is one of these; what it is after two minutes where that never comes. */
+export async function stateOf(
   engine: TestEngine,
   run: string,
-  ms: number,
   ...states: string[]
 ): Promise<{
   state: string
@@ -53,15 +90,22 @@ export async function stateWithin(
   waits: string | null
   node_id: string | null
 }> {
-  const end = Date.now() + ms
+  const end = Date.now() + LONG_ENOUGH_MS
   for (;;) {
-    const { rows } = await engine.database.pool.query(
-      'select state, reason_code, reason, waits, node_id from runs where id = $1',
-      [run],
-    )
-    if (states.includes(rows[0].state) || Date.now() > end) return rows[0]
+    const row = await load(engine, run)
+    if (row && (states.includes(row.state) || Date.now() > end)) return row
     await pauseMs(50)
   }
+}
+
+async function load(engine: TestEngine, run: string) {
+  const { rows } = await engine.database.pool
+    .query('select state, reason_code, reason, waits, node_id from runs where id = $1', [run])
+    .catch((error: unknown) => {
+      if (!asUnavailable(error)) throw error
+      return { rows: [] }
+    })
+  return rows[0]
 }
 
 /** The next statement whose name or text contains this fails as if the connection had been cut. */

@@ -8,7 +8,7 @@ import {
   type RunId,
 } from '../../src/base/index.ts'
 import type { CallConnection, CallOutcome, CallRequest, Exchange } from '../../src/calls/index.ts'
-import { openDatabase, type Database } from '../../src/db/index.ts'
+import { asUnavailable, openDatabase, type Database } from '../../src/db/index.ts'
 import {
   defineConnector,
   defineEvent,
@@ -22,7 +22,7 @@ import { Engine, type LostTime } from '../../src/flows/index.ts'
 import { createFlowTable, createInbox, type Inbox } from '../../src/inbox/index.ts'
 import { ensurePartitions, writeEntries } from '../../src/ledger/index.ts'
 import { createOperator, type Operator } from '../../src/operator/index.ts'
-import type { TestDatabase } from './database.ts'
+import { patient, type TestDatabase } from './database.ts'
 
 const value = z.looseObject({})
 
@@ -101,6 +101,8 @@ export interface TestEngine {
   readonly engine: Engine
   readonly inbox: Inbox
   readonly operator: Operator
+  /** Faults of the engine's own upkeep so far: where there are none, nothing was done again for one. */
+  readonly faults: readonly string[]
   /** Delivers an event and gives the ids of its runs. */
   deliver(
     type: string,
@@ -142,7 +144,7 @@ export async function startTestEngine(
   options: TestEngineOptions,
 ): Promise<TestEngine> {
   const clock = options.clock ?? systemClock
-  const database = openDatabase({ url: testDatabase.url, max: 8 })
+  const database = openDatabase({ url: patient(testDatabase.url), max: 8 })
   await ensurePartitions(database.pool, clock.now())
   await database.pool.query(
     `insert into connections (tenant, id, name, connector, base_url) values ($1, $2, 'acme', 'acme', '') on conflict do nothing`,
@@ -161,6 +163,7 @@ export async function startTestEngine(
   } as unknown as CallConnection
   const connectorNamed = (name: string) => (name === 'acme' ? acme : undefined)
   const watchers = new Set<() => void>()
+  const faults: string[] = []
   const engine = new Engine({
     database,
     clock,
@@ -175,6 +178,7 @@ export async function startTestEngine(
     connectionFor: () => Promise.resolve(connection),
     ...(options.runsAtOnce === undefined ? {} : { runsAtOnce: options.runsAtOnce }),
     ...(options.lostTimes && { lostTimes: options.lostTimes }),
+    onFault: (what, error) => void faults.push(`${what}: ${String(error)}`),
     onMoved: () => {
       for (const watcher of watchers) watcher()
     },
@@ -204,6 +208,7 @@ export async function startTestEngine(
     engine,
     inbox,
     operator,
+    faults,
     async deliver(type, data, id = newId('evt')) {
       const body = { id, type, data } as never
       const accepted = await inbox.accept({
@@ -228,8 +233,11 @@ export async function startTestEngine(
     },
     async reached(run, ...states) {
       for (;;) {
-        const row = await load(run)
-        if (states.includes(row.state)) return row
+        // A machine that stood still may have lost the connection: it is asked again.
+        const row = await load(run).catch((error: unknown) => {
+          if (!asUnavailable(error)) throw error
+        })
+        if (row && states.includes(row.state)) return row
         await new Promise<void>((resolve) => {
           const cancel = clock.after(50, resolve) // A move by another engine gives no signal here.
           watchers.add(() => {
