@@ -151,7 +151,7 @@ describe('the twin of HubSpot', () => {
   it('tells subscribers of changes made over the API too, in one delivery', async () => {
     twin.subscribe(`${twin.url}/nowhere`)
     await create({ email: 'ada@example.com', firstname: 'Ada' })
-    await expect.poll(() => twin.deliveries().length).toBe(1)
+    await expect.poll(() => twin.deliveries().length, { timeout: 60_000 }).toBe(1)
     expect(JSON.parse(twin.deliveries()[0]!.body)).toMatchObject([
       { subscriptionType: 'contact.creation', changeSource: 'INTEGRATION' },
       { subscriptionType: 'contact.propertyChange', propertyName: 'email' },

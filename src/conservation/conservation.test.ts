@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startTestEngine, CONNECTION, TENANT, type TestEngine } from '../../tests/support/engine.ts'
 import { createTestDatabase, type TestDatabase } from '../../tests/support/database.ts'
-import { systemClock } from '../base/index.ts'
+import { farFromMidnight } from '../../tests/support/midnight.ts'
+import { SECOND, systemClock } from '../base/index.ts'
 import { acme } from '../../tests/support/engine.ts'
 import { defineFlow } from '../define/index.ts'
 import { beginConservation, countOnce } from './check.ts'
@@ -25,6 +26,7 @@ const flow = defineFlow({
 })
 
 beforeAll(async () => {
+  await farFromMidnight(90 * SECOND)
   testDatabase = await createTestDatabase()
   engine = await startTestEngine(testDatabase, { flows: [flow] })
   await beginConservation(options())

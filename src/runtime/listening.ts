@@ -44,6 +44,7 @@ export async function startServer(
   const endpoints = createEndpointTable(installation, TENANT, () => config.publicUrl ?? url)
   const intake = createWebhookIntake({
     clock,
+    ...(options.ackTimeoutMs === undefined ? {} : { ackTimeoutMs: options.ackTimeoutMs }),
     endpoints,
     accept: (delivery) => inbox.accept(delivery),
     reject: (rejection) => {

@@ -34,6 +34,11 @@ export interface PlatformOptions {
    * every answer closes its connection: the time in which a load balancer looks away. Default 0.
    */
   readonly lingerMs?: number
+  /**
+   * Milliseconds until a delivery is answered 503 where nothing is known of its commit. Default 500; tests on a machine
+   * that stands still now and then give more.
+   */
+  readonly ackTimeoutMs?: number
   /** Runs executed at once. Default 256. */
   readonly runsAtOnce?: number
   /** Ends this process where a flow has blocked its event loop. Default true; off in tests that share a process. */

@@ -11,6 +11,7 @@ import { createEgress, type EgressResult } from '../../src/egress/index.ts'
 import { openCanary, type Canary } from './canary.ts'
 import { NAME_FORMS, NAMES, NEVER, PRIVATE, THIS_MACHINE, THIS_MACHINE_V6, URLS } from './forms.ts'
 import { openNameServer, type NameServer } from './nameServer.ts'
+import { PATIENCE, PATIENT_MS } from './patience.ts'
 
 const HOSTS = [...new Set([...THIS_MACHINE, ...THIS_MACHINE_V6, ...PRIVATE, ...NEVER, ...NAME_FORMS])]
 
@@ -37,6 +38,7 @@ interface Way {
 async function sendAll(urls: readonly string[], way: Way = {}): Promise<(readonly [string, EgressResult])[]> {
   const egress = createEgress({
     clock: systemClock,
+    policy: PATIENCE,
     resolve: names.resolve,
     ...(way.dispatcher && { dispatcher: way.dispatcher }),
   })
@@ -50,7 +52,7 @@ async function sendAll(urls: readonly string[], way: Way = {}): Promise<(readonl
               method: 'GET',
               url,
               headers: { 'x-api-key': 'secret' },
-              timeoutMs: 30_000,
+              timeoutMs: PATIENT_MS,
               allowPrivate: way.allowPrivate ?? false,
             }),
           ] as const,
@@ -130,6 +132,6 @@ describe('the control, without the policy', () => {
   })
 
   function unguarded(): Agent {
-    return new Agent({ connect: { lookup, timeout: 5000 } })
+    return new Agent({ connect: { lookup, timeout: PATIENT_MS } })
   }
 })

@@ -4,6 +4,7 @@ import { runInNewContext } from 'node:vm'
 import { gunzipSync } from 'node:zlib'
 import { systemClock, turn } from '../../src/base/index.ts'
 import { createEgress } from '../../src/egress/index.ts'
+import { PATIENCE, PATIENT_MS } from './patience.ts'
 
 /** What one bomb came to. */
 export interface BombReport {
@@ -16,10 +17,16 @@ export interface BombReport {
 }
 
 const [base = '', path = '', times = '1', way = 'egress'] = process.argv.slice(2)
-const egress = createEgress({ clock: systemClock })
+const egress = createEgress({ clock: systemClock, policy: PATIENCE })
 
 async function ask(url: string): Promise<Omit<BombReport, 'extra'>> {
-  const answer = await egress.send({ method: 'GET', url, headers: {}, timeoutMs: 60_000, allowPrivate: true })
+  const answer = await egress.send({
+    method: 'GET',
+    url,
+    headers: {},
+    timeoutMs: PATIENT_MS,
+    allowPrivate: true,
+  })
   if (answer.as === 'answered') return { outcome: 'answered', reason: '', kept: answer.body.length }
   return { outcome: answer.code, reason: answer.reason, kept: 0 }
 }
@@ -30,7 +37,7 @@ async function askUnguarded(url: string): Promise<Omit<BombReport, 'extra'>> {
     method: 'GET',
     url: url.replace('/gzip', '/raw'),
     headers: {},
-    timeoutMs: 60_000,
+    timeoutMs: PATIENT_MS,
     allowPrivate: true,
   })
   const kept = answer.as === 'answered' ? gunzipSync(answer.body).length : 0

@@ -10,6 +10,7 @@ import { ALERT } from './alert.ts'
 import { openCanary, type Canary } from './canary.ts'
 import { NAMES } from './forms.ts'
 import { openNameServer, type NameServer } from './nameServer.ts'
+import { PATIENCE, PATIENT_MS } from './patience.ts'
 
 /** One of each kind; the battery has them all. */
 const HOSTS = [
@@ -50,7 +51,7 @@ beforeAll(async () => {
   names = await openNameServer(
     (name) => NAMES[name] ?? numbers[name] ?? (name === '0' ? ['0.0.0.0'] : undefined),
   )
-  egress = createEgress({ clock: systemClock, resolve: names.resolve })
+  egress = createEgress({ clock: systemClock, policy: PATIENCE, resolve: names.resolve })
 })
 afterAll(async () => {
   await egress.destroy()
@@ -85,7 +86,7 @@ const askTokens = (tokenUrl: string, allowPrivateNetwork: boolean): Promise<Egre
       clientSecret: 'secret-of-the-client',
       by: { kind: 'refresh_token', refreshToken: 'refresh-token' },
     },
-    { timeoutMs: 20_000, mayLeave: () => true, onSent: () => undefined },
+    { timeoutMs: PATIENT_MS, mayLeave: () => true, onSent: () => undefined },
   )
 
 /** It failed for its address, and for nothing else: otherwise there was nothing to refuse. */

@@ -42,7 +42,7 @@ export async function openNameServer(zone: Zone): Promise<NameServer> {
 
 /** Asks the name server at this port of this machine. */
 export function resolveAt(port: number): Resolve {
-  const resolver = new Resolver({ timeout: 5000, tries: 1 })
+  const resolver = new Resolver({ timeout: 20_000, tries: 3 })
   resolver.setServers([`127.0.0.1:${port}`])
   return (hostname, done) => {
     const four = new Promise<readonly string[]>((found) =>

@@ -10,6 +10,7 @@ import { createEgress, EGRESS_POLICY, type EgressResult, type Resolve } from '..
 import { refusalOfAddress } from '../../src/egress/policy.ts'
 import { openCanary, type Canary } from './canary.ts'
 import { openNameServer, type NameServer } from './nameServer.ts'
+import { PATIENCE, PATIENT_MS } from './patience.ts'
 
 const PUBLIC = '93.184.216.34'
 const PUBLIC_6 = '2606:2800:220:1::1'
@@ -69,18 +70,18 @@ async function send(url: string, times: number): Promise<EgressResult[]> {
   const pool = new Agent({
     connect: createDial({
       clock: systemClock,
-      policy: EGRESS_POLICY,
+      policy: { ...EGRESS_POLICY, ...PATIENCE },
       allowPrivate: false,
       certificates: createCertificates(systemClock, 10),
       resolve: names.resolve,
       connect: internet,
     }),
   })
-  const egress = createEgress({ clock: systemClock, dispatcher: pool })
+  const egress = createEgress({ clock: systemClock, policy: PATIENCE, dispatcher: pool })
   const results: EgressResult[] = []
   for (let i = 0; i < times; i++)
     results.push(
-      await egress.send({ method: 'GET', url, headers: {}, timeoutMs: 10_000, allowPrivate: false }),
+      await egress.send({ method: 'GET', url, headers: {}, timeoutMs: PATIENT_MS, allowPrivate: false }),
     )
   await egress.destroy()
   return results

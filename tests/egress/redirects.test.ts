@@ -6,6 +6,7 @@ import { systemClock } from '../../src/base/index.ts'
 import { createEgress, type EgressResult } from '../../src/egress/index.ts'
 import { openCanary, type Canary } from './canary.ts'
 import { THIS_MACHINE } from './forms.ts'
+import { PATIENCE, PATIENT_MS } from './patience.ts'
 
 const STATUSES = [300, 301, 302, 303, 305, 307, 308]
 const CREDENTIALS = {
@@ -44,14 +45,14 @@ async function post(to: number, where: string): Promise<EgressResult> {
   status = to
   location = where
   // With leave to private networks, where the target's address alone would stop nothing.
-  const egress = createEgress({ clock: systemClock })
+  const egress = createEgress({ clock: systemClock, policy: PATIENCE })
   try {
     return await egress.send({
       method: 'POST',
       url: hopUrl(),
       headers: CREDENTIALS,
       body: BODY,
-      timeoutMs: 10_000,
+      timeoutMs: PATIENT_MS,
       allowPrivate: true,
     })
   } finally {

@@ -10,8 +10,9 @@ import { Witness, type Happening } from '../../examples/business-day/witness.ts'
 import { pause, systemClock, systemRandom, type Clock } from '../../src/base/index.ts'
 import type { AlertsDefinition } from '../../src/define/index.ts'
 import { createPlatform, openInstallation, TENANT } from '../../src/runtime/index.ts'
+import { isDelay } from '../support/delays.ts'
 import type { LoggedRequest, Twin } from '../../src/testing/index.ts'
-import { createTestDatabase } from '../support/database.ts'
+import { createTestDatabase, PATIENT_ACK_MS, patient } from '../support/database.ts'
 
 /** The salon of the example on the real platform, in this process: a database, twins on local ports, real HTTP. */
 export interface Journey {
@@ -54,11 +55,13 @@ export async function startJourney(seed: string, alerts?: AlertsDefinition): Pro
   const { default: config } = await import('../../examples/business-day/trestle.config.ts')
   const masterKey = systemRandom.bytes(32).toString('base64')
   const faults: string[] = []
-  const onFault = (what: string, error: unknown): number => faults.push(`${what}: ${String(error)}`)
+  const onFault = (what: string, error: unknown): void => {
+    if (!isDelay(error)) faults.push(`${what}: ${String(error)}`)
+  }
   const installation = await openInstallation({
     config: { ...config, ...(alerts && { alerts }) },
     folder,
-    databaseUrl: database.url,
+    databaseUrl: patient(database.url),
     environment: {
       ...twins.environment,
       TRESTLE_MASTER_KEY: masterKey,
@@ -71,6 +74,7 @@ export async function startJourney(seed: string, alerts?: AlertsDefinition): Pro
   const platform = await createPlatform(installation, {
     roles: ['intake', 'worker', 'api'],
     port: 0,
+    ackTimeoutMs: PATIENT_ACK_MS,
     version: 'test',
     watchdog: false,
     onFault,

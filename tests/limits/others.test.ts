@@ -190,7 +190,7 @@ it('an answer of the API that takes too long is 503', async () => {
   expect(await caught).toMatchObject({ code: 'deadline_exceeded' })
 })
 
-it('a flow that blocks the event loop ends its node, which names the run', { timeout: 120_000 }, async () => {
+it('a flow that blocks the event loop ends its node, which names the run', async () => {
   const entries = await compileEntries()
   const script = join(entries, 'blocked.mjs')
   await writeFile(

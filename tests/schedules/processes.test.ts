@@ -90,6 +90,14 @@ async function until(isSo: () => Promise<boolean>): Promise<void> {
   while (!(await isSo())) await pause(systemClock, 50, { keepAlive: true })
 }
 
+/** Every run that was started has ended. */
+async function isEachDone(): Promise<boolean> {
+  const { rows } = await database.pool.query<{ open: string }>(
+    `select count(*) as open from runs where state <> 'succeeded'`,
+  )
+  return rows[0]!.open === '0'
+}
+
 /** Nothing is due that has not fired, and every run has ended. */
 async function isAllDone(): Promise<boolean> {
   const { rows } = await database.pool.query<{ open: string }>(
@@ -100,9 +108,8 @@ async function isAllDone(): Promise<boolean> {
   return rows[0]!.open === '0' && runs === ITEMS
 }
 
-it('each time fires once and each item starts one run, whoever is killed at whatever', async () => {
-  // Sets the rows up, and is gone before anything is due again.
-  await (await start()).stop()
+/** Nothing was fired or polled yet, and 200 minutes are due. Answers the first of them. */
+async function beginAnew(): Promise<number> {
   const first = Math.floor(systemClock.now() / MINUTE) * MINUTE - 200 * MINUTE
   await database.pool.query(`truncate runs, events, deliveries, event_keys, journal, attempts`)
   await database.pool.query(`update schedules set due_at = $1, previous_at = null where kind = 'cron'`, [
@@ -111,17 +118,22 @@ it('each time fires once and each item starts one run, whoever is killed at what
   await database.pool.query(
     `update schedules set due_at = now(), position = '{"cursor":null,"token":null,"scan":null}' where kind = 'poll'`,
   )
+  return first
+}
 
+const PLACES: readonly { point: CrashPoint; count: number }[] = [
+  { point: 'inbox.before_commit', count: 2 },
+  { point: 'inbox.before_keys', count: 3 },
+  { point: 'inbox.before_commit', count: 1 },
+  { point: 'wake_ups.taken', count: 1 },
+  { point: 'runs.claimed', count: 1 },
+]
+
+/** Answers at how many of the places a node was struck down before everything was done. */
+async function strikeAtEach(): Promise<number> {
   // Two at a time: the first to come to the place dies there, and the other is killed wherever it is then.
-  const places: readonly { point: CrashPoint; count: number }[] = [
-    { point: 'inbox.before_commit', count: 2 },
-    { point: 'inbox.before_keys', count: 3 },
-    { point: 'inbox.before_commit', count: 1 },
-    { point: 'wake_ups.taken', count: 1 },
-    { point: 'runs.claimed', count: 1 },
-  ]
   let struck = 0
-  for (const place of places) {
+  for (const place of PLACES) {
     const both = await Promise.all([start(place), start(place)])
     const struckDown = (): boolean => both.some((child) => child.hasEnded())
     await until(async () => struckDown() || (await isAllDone()))
@@ -129,10 +141,28 @@ it('each time fires once and each item starts one run, whoever is killed at what
     for (const child of both) child.kill()
     await Promise.all(both.map((child) => child.ended))
   }
-  expect(struck).toBe(places.length)
-  const [last, beside] = [await start(), await start()]
-  await until(isAllDone)
-  await Promise.all([last.stop(), beside.stop()])
+  return struck
+}
+
+/** Where the nodes were quicker than whoever strikes them down, nothing is left to strike at: it begins anew. */
+const TRIES = 4
+
+it('each time fires once and each item starts one run, whoever is killed at whatever', async () => {
+  // Sets the rows up, and is gone before anything is due again.
+  await (await start()).stop()
+  let first = 0
+  let struck = 0
+  for (let tried = 0; tried < TRIES && struck < PLACES.length; tried++) {
+    first = await beginAnew()
+    struck = await strikeAtEach()
+  }
+  expect(struck).toBe(PLACES.length)
+  do {
+    const [last, beside] = [await start(), await start()]
+    await until(isAllDone)
+    await Promise.all([last.stop(), beside.stop()])
+    // A minute that turned in the last moment may have fired, and its run not be over.
+  } while (!(await isEachDone()))
 
   const cron = await counted('every-minute')
   const { rows } = await database.pool.query<{ next: Date }>(

@@ -17,6 +17,9 @@ const TEMPLATE = 'test_template'
 /** Any number: those who make the template at once wait for each other under it. */
 const TEMPLATE_LOCK = 7_263_001
 
+/** How long a delivery may wait for its answer in a test that expects 200, however slow this machine is. */
+export const PATIENT_ACK_MS = 30_000
+
 /** Nothing has to outlive this server, and hundreds of tests connect to it. */
 const SETTINGS = { fsync: 'off', full_page_writes: 'off', max_connections: '500' }
 

@@ -33,6 +33,7 @@ export function whyNoExim(): string | undefined {
 }
 
 const LOGIN = { username: 'trestle', password: 'open sesame' }
+const LIMIT_MS = 150 * SECOND
 /** Exim delivers to nobody's files as root. */
 const NOBODY = 65_534
 
@@ -128,9 +129,10 @@ function readable(file: string): string {
 }
 
 async function untilTrue(met: () => boolean): Promise<void> {
-  const end = systemClock.monotonic() + 30 * SECOND
+  const end = systemClock.monotonic() + LIMIT_MS
   while (!met()) {
-    if (systemClock.monotonic() > end) throw new Error('Exim did not come so far within 30 s.')
+    if (systemClock.monotonic() > end)
+      throw new Error(`Exim did not come so far within ${LIMIT_MS / SECOND} s.`)
     await pause(systemClock, 50, { keepAlive: true })
   }
 }
