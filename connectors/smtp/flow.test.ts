@@ -7,7 +7,7 @@ import { newId, pause, systemClock, systemRandom } from '../../src/base/index.ts
 import { defineConfig, defineFlow, signatureSchemes } from '../../src/define/index.ts'
 import { createPlatform, openInstallation, TENANT } from '../../src/runtime/index.ts'
 import { signPayload } from '../../src/testing/index.ts'
-import { createTestDatabase, PATIENT_ACK_MS, patient } from '../../tests/support/database.ts'
+import { createTestDatabase, PATIENT_ACK_MS } from '../../tests/support/database.ts'
 import { acme } from '../../tests/crash/connector.ts'
 import { smtp } from './index.ts'
 import { createSmtpTwin, type SmtpTwin } from './twin.ts'
@@ -61,7 +61,7 @@ async function start(
       flows: [flow],
     }),
     folder,
-    databaseUrl: patient(database.url),
+    databaseUrl: database.url,
     environment: {},
     clock: systemClock,
     random: systemRandom,

@@ -21,7 +21,7 @@ export interface Outcome {
 }
 
 /** A trial that is not over after this long, in the machine's own time, is stuck. */
-const STUCK_MS = 30_000
+const STUCK_MS = 150_000
 const POLL_MS = 3
 const LATE_MS = 20_000
 const acting = { actor: 'operator:trial', tenant: TENANT } as const

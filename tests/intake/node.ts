@@ -10,7 +10,7 @@ import { systemClock, systemRandom, turn } from '../../src/base/index.ts'
 import { signatureSchemes, type SignatureScheme } from '../../src/define/index.ts'
 import { createPlatform, openInstallation } from '../../src/runtime/index.ts'
 import { signPayload } from '../../src/webhooks/index.ts'
-import { createTestDatabase, PATIENT_ACK_MS, patient } from '../support/database.ts'
+import { createTestDatabase, PATIENT_ACK_MS } from '../support/database.ts'
 
 export const SECRET = 'whsec_of_the_intake_test'
 export const PATH = '/webhooks/shop'
@@ -39,7 +39,7 @@ export async function startNode(): Promise<Node> {
       flows: [seen],
     }),
     folder,
-    databaseUrl: patient(database.url),
+    databaseUrl: database.url,
     environment: {
       WEBHOOK_SECRET: SECRET,
       TRESTLE_MASTER_KEY: systemRandom.bytes(32).toString('base64'),

@@ -12,7 +12,7 @@ import {
   type Installation,
   type Platform,
 } from '../../src/runtime/index.ts'
-import { createTestDatabase, patient, type TestDatabase } from '../support/database.ts'
+import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { isDelay } from '../support/delays.ts'
 
 /** Invoices of QuickBooks without any webhook: polled over real HTTP, by whole platforms, on one database. */
@@ -76,7 +76,7 @@ async function startNode(): Promise<Node> {
       flows: [flow, everyMinute],
     }),
     folder,
-    databaseUrl: patient(database.url),
+    databaseUrl: database.url,
     environment: {
       TRESTLE_MASTER_KEY: Buffer.alloc(32, 'the key of this test').toString('base64'),
       ID: 'quickbooks-client',

@@ -22,7 +22,7 @@ import { Engine, type LostTime } from '../../src/flows/index.ts'
 import { createFlowTable, createInbox, type Inbox } from '../../src/inbox/index.ts'
 import { ensurePartitions, writeEntries } from '../../src/ledger/index.ts'
 import { createOperator, type Operator } from '../../src/operator/index.ts'
-import { patient, type TestDatabase } from './database.ts'
+import type { TestDatabase } from './database.ts'
 
 const value = z.looseObject({})
 
@@ -144,7 +144,7 @@ export async function startTestEngine(
   options: TestEngineOptions,
 ): Promise<TestEngine> {
   const clock = options.clock ?? systemClock
-  const database = openDatabase({ url: patient(testDatabase.url), max: 8 })
+  const database = openDatabase({ url: testDatabase.url, max: 8 })
   await ensurePartitions(database.pool, clock.now())
   await database.pool.query(
     `insert into connections (tenant, id, name, connector, base_url) values ($1, $2, 'acme', 'acme', '') on conflict do nothing`,
