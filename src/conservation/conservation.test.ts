@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startTestEngine, CONNECTION, TENANT, type TestEngine } from '../../tests/support/engine.ts'
 import { createTestDatabase, type TestDatabase } from '../../tests/support/database.ts'
 import { farFromMidnight } from '../../tests/support/midnight.ts'
+import { settled } from '../../tests/support/settled.ts'
 import { SECOND, systemClock } from '../base/index.ts'
 import { acme } from '../../tests/support/engine.ts'
 import { defineFlow } from '../define/index.ts'
@@ -36,21 +37,9 @@ afterAll(async () => {
   await testDatabase.drop()
 })
 
-/** Everything written so far is settled: other tests of the run share the server, and their transactions count. */
-async function settled(): Promise<void> {
-  const { pool } = engine.database
-  const { rows } = await pool.query<{ now: string }>('select pg_current_xact_id()::text as now')
-  for (;;) {
-    const found = await pool.query('select 1 where pg_snapshot_xmin(pg_current_snapshot()) > $1::xid8', [
-      rows[0]!.now,
-    ])
-    if (found.rowCount === 1) return
-  }
-}
-
 /** Everything written so far is read, and all hours are counted anew. */
 async function count(): Promise<number> {
-  await settled()
+  await settled(engine.database.pool)
   await engine.database.pool.query('update conservation set checked_at = null')
   let broken = 0
   for (let hours = 0; hours < 3; hours++) {
