@@ -138,6 +138,7 @@ describe('the listener for wake-ups', () => {
       away = true
       for (const socket of sockets) socket.destroy()
       // It tries again and again meanwhile.
+      // oxlint-disable-next-line no-unmodified-loop-condition -- set by the proxy
       while (refused < 6) await pauseMs(50)
       away = false
       while ((await listeners()) === 0) await pauseMs(50)
