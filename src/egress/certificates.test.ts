@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { selfSigned, type TestCertificate } from '../../tests/support/certificate.ts'
 import { DAY, systemClock, type Clock } from '../base/index.ts'
 import { createCertificates } from './certificates.ts'
-import { closeAll, closeLater, egress } from './egress.fixture.ts'
+import { closeAll, closeLater, egress, patientClock } from './egress.fixture.ts'
 import type { Egress } from './index.ts'
 
 /** To the second, as certificates have it. */
@@ -16,7 +16,7 @@ const second = selfSigned({ name: 'renewed.example', from: inDays(-1), endsAt: i
 
 let passed = 0
 /** A clock that can be moved by hand, as far as the time between two things is concerned. */
-const clock: Clock = { ...systemClock, monotonic: () => systemClock.monotonic() + passed }
+const clock: Clock = { ...patientClock, monotonic: () => patientClock.monotonic() + passed }
 beforeEach(() => {
   passed = 0
 })

@@ -1,4 +1,4 @@
-import { systemClock } from '../base/index.ts'
+import { systemClock, type Clock } from '../base/index.ts'
 import {
   createEgress,
   type Egress,
@@ -7,6 +7,13 @@ import {
   type EgressResult,
 } from './index.ts'
 import { openWire, type Script, type Wire } from './wire.fixture.ts'
+
+/** The machine's, but what is waited for at most may take a hundred times as long: tests stand still now and then. */
+export const patientClock: Clock = {
+  now: () => systemClock.now(),
+  monotonic: () => systemClock.monotonic() / 100,
+  after: (ms, wake, options) => systemClock.after(ms * 100, wake, options),
+}
 
 const open: { close(): Promise<unknown> }[] = []
 
@@ -27,7 +34,7 @@ export async function wire(script: Script, onConnect?: Parameters<typeof openWir
 }
 
 export function egress(options: Partial<EgressOptions> = {}): Egress {
-  const made = createEgress({ clock: systemClock, ...options })
+  const made = createEgress({ clock: patientClock, ...options })
   closeLater({ close: () => made.destroy() })
   return made
 }

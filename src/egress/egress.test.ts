@@ -41,7 +41,7 @@ describe('an answer', () => {
 
   it('reuses the socket, and tells when bytes begin to leave', async () => {
     const server = await wire((socket) => socket.write(answer('x')))
-    const out = egress()
+    const out = egress({ policy: { keepAliveMs: 600_000, keepAliveMaxMs: 600_000 } })
     let sent = 0
     for (let i = 0; i < 5; i++) await post(out, server.url, { onSent: () => sent++ })
     expect(sent).toBe(5)

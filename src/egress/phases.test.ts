@@ -76,11 +76,18 @@ describe('each phase has its own time', () => {
       socket.write('HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n')
     })
     const clock = createFakeClock()
-    const heard = { pieces: 0 }
-    const watched = { ...clock, monotonic: () => (heard.pieces++, clock.monotonic()) }
+    const heard = { pieces: 0, head: false }
+    const watched = {
+      ...clock,
+      monotonic: () => (heard.pieces++, clock.monotonic()),
+      after: (ms: number, wake: () => void) => {
+        if (ms === EGRESS_POLICY.idleTimeoutMs) heard.head = true
+        return clock.after(ms, wake)
+      },
+    }
     const result = post(egress({ clock: watched }), server.url, { timeoutMs: 600_000 })
-    await server.untilRequests(1)
-    // The clock is read for each piece, which is how this test knows that it has come.
+    // The silence is watched from the head on, and the clock is read for each piece: so this test knows what has come.
+    await until(() => heard.head)
     const piece = async (text: string): Promise<void> => {
       const before = heard.pieces
       say(text)

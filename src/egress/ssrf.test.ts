@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { systemClock } from '../base/index.ts'
 import { createCertificates } from './certificates.ts'
 import { createDial } from './dial.ts'
+import { patientClock } from './egress.fixture.ts'
 import { createEgress, EGRESS_POLICY, type Egress, type EgressResult, type Resolve } from './index.ts'
 
 /** A server on loopback that nobody may reach: every connection that it sees is a failure of the policy. */
@@ -38,7 +39,7 @@ const names =
   }
 
 async function withEgress<T>(resolve: Resolve | undefined, use: (egress: Egress) => Promise<T>): Promise<T> {
-  const egress = createEgress({ clock: systemClock, ...(resolve === undefined ? {} : { resolve }) })
+  const egress = createEgress({ clock: patientClock, ...(resolve === undefined ? {} : { resolve }) })
   try {
     return await use(egress)
   } finally {
@@ -112,7 +113,7 @@ describe('the connected peer', () => {
     const dial = (allowPrivate: boolean, protocol: string): Promise<unknown> =>
       new Promise((resolve) =>
         createDial({
-          clock: systemClock,
+          clock: patientClock,
           policy: EGRESS_POLICY,
           allowPrivate,
           certificates: createCertificates(systemClock, 10),

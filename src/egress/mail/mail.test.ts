@@ -1,11 +1,12 @@
 import { afterEach, describe, expect, it } from 'vitest'
 import { atPath, parseJson, type Mail } from '../../base/index.ts'
 import { createFakeClock, type FakeClock } from '../../testing/index.ts'
+import { gate } from '../../../tests/support/runBench.ts'
 import { closeAll, closeLater, egress, toThisMachine } from '../egress.fixture.ts'
 import type { EgressOptions, EgressResult } from '../index.ts'
 import { composeMail } from './compose.ts'
 import type { MailExchangeRequest } from './exchange.ts'
-import { cut, openScripted, silence, type ScriptedServer, type SmtpScript } from './server.fixture.ts'
+import { cut, openScripted, type ScriptedServer, type SmtpScript } from './server.fixture.ts'
 
 const MAIL: Mail = {
   from: 'Shop <shop@example.com>',
@@ -164,24 +165,31 @@ describe('what breaks before the final dot was not sent', () => {
     ['RCPT', /sender and recipients/],
   ])('after the time for it, at %s', async (command, words) => {
     const clock = createFakeClock()
-    const mailServer = await server({ [command]: silence })
+    const asked = gate()
+    const mailServer = await server({ [command]: asked.open })
     const login = { username: 'ada', password: 'open sesame' }
-    const result = await overTime(send(mailServer, { login }, { clock }), clock, 1_000)
+    const sending = send(mailServer, { login }, { clock })
+    await asked.passed
+    const result = await overTime(sending, clock, 1_000)
     expect(result).toMatchObject({ as: 'not_sent', code: 'mail_not_ended' })
     expect((result as { reason: string }).reason).toMatch(words)
   })
 
   it('where the server drips its greeting: each letter is no new beginning of the time', async () => {
     const clock = createFakeClock()
+    const dripping = gate()
     const mailServer = await server({
       HELLO: (socket) => {
         const drip = (): void => {
           if (!socket.destroyed) socket.write('2', () => setImmediate(drip))
         }
         drip()
+        dripping.open()
       },
     })
-    expect(await overTime(send(mailServer, {}, { clock }), clock, 1_000)).toMatchObject({ as: 'not_sent' })
+    const sending = send(mailServer, {}, { clock })
+    await dripping.passed
+    expect(await overTime(sending, clock, 1_000)).toMatchObject({ as: 'not_sent' })
   })
 
   it('where a reply never ends', async () => {
@@ -245,9 +253,12 @@ describe('what breaks between the final dot and the reply is unknown', () => {
 
   it('where none came, after the ten minutes that a server may take (RFC 5321, 4.5.3.2.6), and not before', async () => {
     const clock = createFakeClock()
-    const mailServer = await server({ DOT: silence })
+    const ended = gate()
+    const mailServer = await server({ DOT: ended.open })
     const begun = clock.monotonic()
-    const result = await overTime(send(mailServer, {}, { clock }), clock, 1_000)
+    const sending = send(mailServer, {}, { clock })
+    await ended.passed
+    const result = await overTime(sending, clock, 1_000)
     expect(result).toMatchObject({ as: 'unknown', code: 'timeout' })
     expect(clock.monotonic() - begun).toBeGreaterThanOrEqual(600_000)
   })

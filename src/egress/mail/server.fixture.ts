@@ -72,4 +72,3 @@ export async function openScripted(over: SmtpScript = {}): Promise<ScriptedServe
 }
 
 export const cut = (socket: Socket): void => void socket.destroy()
-export const silence = (): void => undefined

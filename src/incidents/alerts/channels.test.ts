@@ -7,6 +7,7 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { seededRandom, systemClock, systemRandom } from '../../base/index.ts'
 import type { AlertsDefinition } from '../../define/index.ts'
 import { createEgress } from '../../egress/index.ts'
+import { patientClock } from '../../egress/egress.fixture.ts'
 import { openly, openMailServer, type MailServer } from '../incidents.fixture.ts'
 import type { AlertPayload } from '../incident.ts'
 import type { Told } from './channel.ts'
@@ -46,7 +47,7 @@ async function tell(
 ): Promise<Told> {
   // The certificate is of this name.
   const egress = createEgress({
-    clock: systemClock,
+    clock: patientClock,
     resolve: (name, done) => {
       if (name === 'good.example') done(null, [{ address: '127.0.0.1', family: 4 }])
       else lookup(name, { all: true }, done)
