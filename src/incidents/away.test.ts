@@ -1,9 +1,10 @@
 import { createServer, connect, type AddressInfo, type Server, type Socket } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { createTestDatabase, type TestDatabase } from '../../tests/support/database.ts'
-import { seededRandom, systemClock, type Clock } from '../base/index.ts'
+import { seededRandom, systemClock, turn } from '../base/index.ts'
 import { openDatabase, transaction, type Database } from '../db/index.ts'
 import { createEgress } from '../egress/index.ts'
+import { patientClock } from '../egress/egress.fixture.ts'
 import { ensurePartitions } from '../ledger/index.ts'
 import { createFakeClock } from '../testing/index.ts'
 import type { Channel } from './alerts/channel.ts'
@@ -74,16 +75,23 @@ describe('a node whose database hangs', () => {
   let proxy: Server
   let hanging = false
   const sockets = new Set<Socket>()
-  const egress = createEgress({ clock: systemClock })
-  /** So many times as fast as the machine's. */
-  let pace = { speed: 30, from: 0, since: systemClock.monotonic() }
-  const clock: Clock = {
-    now: () => systemClock.now(),
-    monotonic: () => pace.from + (systemClock.monotonic() - pace.since) * pace.speed,
-    after: (ms, wake, options) => systemClock.after(ms / pace.speed, wake, options),
+  const egress = createEgress({ clock: patientClock })
+  const clock = createFakeClock(systemClock.now())
+  /** The database hangs from now on, for long enough to be told of. */
+  const hang = async (): Promise<void> => {
+    hanging = true
+    for (let second = 0; second <= AWAY_AFTER_MS / 1_000; second++) await clock.advance(1_000)
   }
-  const goOnAt = (speed: number): void => {
-    pace = { speed, from: clock.monotonic(), since: systemClock.monotonic() }
+  const comeBack = (): void => {
+    hanging = false
+    for (const socket of sockets) socket.destroy()
+  }
+  /** Seconds pass until it is so, each look in its own: two timers wait when it is over. */
+  const goOnUntil = async (isSo: () => boolean): Promise<void> => {
+    while (!isSo()) {
+      await clock.advance(1_000)
+      while (clock.pending() < 2) await turn()
+    }
   }
 
   beforeAll(async () => {
@@ -112,7 +120,6 @@ describe('a node whose database hangs', () => {
   })
   afterEach(() => {
     hanging = false
-    goOnAt(30)
   })
   afterAll(async () => {
     await mail.close()
@@ -145,12 +152,12 @@ describe('a node whose database hangs', () => {
       limitsOf: () => [],
     })
     await watch.start()
-    hanging = true
+    await hang()
     const [opening] = await mail.taken(1)
     expect(opening!.subject).toMatch(/^\[Trestle\] The database does not answer .* \(pid \d+\)$/)
-    hanging = false
-    for (const socket of sockets) socket.destroy()
-    const [, end] = await mail.taken(2)
+    comeBack()
+    await goOnUntil(() => mail.mails.length > 1)
+    const [, end] = mail.mails
     expect(end!.inReplyTo).toBe(opening!.messageId)
     await watch.stop()
     const { rows } = await database.pool.query(
@@ -167,8 +174,6 @@ describe('a node whose database hangs', () => {
   it('is not told of again because what was told could not be written down at once', async () => {
     const channels = await byMail()
     let refused = 0
-    let enough: () => void = () => {}
-    const often = new Promise<void>((resolve) => (enough = resolve))
     const watch = new Watch({
       database,
       clock,
@@ -178,7 +183,7 @@ describe('a node whose database hangs', () => {
       limitsOf: () => [],
       // Longer than a silence after which it is told: each look answers, and the writing down fails.
       onFault: (_, error) => {
-        if (/refused for a test/.test(String(error)) && ++refused === (2 * AWAY_AFTER_MS) / 1_000) enough()
+        if (/refused for a test/.test(String(error))) refused++
       },
     })
     const before = mail.mails.length
@@ -187,17 +192,14 @@ describe('a node whose database hangs', () => {
        create trigger refuse before insert on incidents for each row when (new.kind = 'database_away') execute function refuse()`,
     )
     await watch.start()
-    hanging = true
+    await hang()
     await mail.taken(before + 1)
-    // A busy machine is no database that is silent again.
-    goOnAt(4)
-    hanging = false
-    for (const socket of sockets) socket.destroy()
-    await often
+    comeBack()
+    await goOnUntil(() => refused >= (2 * AWAY_AFTER_MS) / 1_000)
     expect(mail.mails).toHaveLength(before + 1)
     await database.pool.query('drop trigger refuse on incidents')
-    const mails = await mail.taken(before + 2)
-    expect(mails[before + 1]!.inReplyTo).toBe(mails[before]!.messageId)
+    await goOnUntil(() => mail.mails.length > before + 1)
+    expect(mail.mails[before + 1]!.inReplyTo).toBe(mail.mails[before]!.messageId)
     await watch.stop()
   })
 

@@ -8,11 +8,12 @@ import {
   type TestEngine,
 } from '../../tests/support/engine.ts'
 import { createTestDatabase, type TestDatabase } from '../../tests/support/database.ts'
-import { systemClock, systemRandom, type Clock } from '../base/index.ts'
+import { systemClock, systemRandom, timeOfId, type Clock } from '../base/index.ts'
 import type { CallOutcome } from '../calls/index.ts'
 import { transaction } from '../db/index.ts'
 import { defineFlow, type AlertsDefinition } from '../define/index.ts'
 import { createEgress } from '../egress/index.ts'
+import { patientClock } from '../egress/egress.fixture.ts'
 import { beginConservation, countOnce } from '../conservation/check.ts'
 import { beginReading, takeTurn } from '../ledger/index.ts'
 import type { Detector } from './detectors/detector.ts'
@@ -27,7 +28,7 @@ let testDatabase: TestDatabase
 let engine: TestEngine
 let mail: MailServer
 let answer: () => CallOutcome = made
-const egress = createEgress({ clock: systemClock })
+const egress = createEgress({ clock: patientClock })
 /** Hours that the clock is ahead of the machine's. */
 let aheadMs = 0
 const clock: Clock = { ...systemClock, now: () => systemClock.now() + aheadMs }
@@ -66,6 +67,7 @@ afterEach(async () => {
   await mail.close()
   answer = made
   aheadMs = 0
+  alsoNodes = false
   await engine.database.pool.query(
     'truncate incidents, alerts, call_streaks; delete from nodes where stopped_at is not null',
   )
@@ -96,10 +98,13 @@ async function look(): Promise<Looked> {
   await settled()
   return lookNow()
 }
+/** The engine of these tests is a node, too, and may seem to be gone where the machine stood still. */
+let alsoNodes = false
+const lookedFor = () => detectors(() => []).filter(({ kind }) => alsoNodes || kind !== 'node_gone')
 async function lookNow(): Promise<Looked> {
   const names = (await channels()).map((channel) => channel.name)
   return lookOnce(
-    { database: engine.database, clock, tenant: TENANT, detectors: detectors(() => []), channels: names },
+    { database: engine.database, clock, tenant: TENANT, detectors: lookedFor(), channels: names },
     0,
   )
 }
@@ -264,6 +269,8 @@ describe('a node that is gone', () => {
       `insert into nodes (id, roles, version, host, pid, started_at, heartbeat_at, stopped_at) values ($1, 'other', 'test', 'host-1', 42, ${over})`,
       [id],
     )
+  const ofOthers = async () =>
+    (await incidents()).filter(({ subject }) => ['nod_1', 'nod_2', 'nod_3'].includes(subject as string))
   it('is told of, and over when another was started in its place; one that signed off is not', async () => {
     await insert(
       'nod_1',
@@ -273,13 +280,14 @@ describe('a node that is gone', () => {
       'nod_2',
       `now() - interval '1 hour', now() - interval '61 seconds', now() - interval '60 seconds'`,
     )
+    alsoNodes = true
     await look()
-    expect(await incidents()).toMatchObject([
+    expect(await ofOthers()).toMatchObject([
       { kind: 'node_gone', subject: 'nod_1', what: expect.stringContaining('host-1, pid 42') as string },
     ])
     await insert('nod_3', 'now(), now(), null')
     await look()
-    expect(await incidents()).toMatchObject([{ state: 'resolved' }])
+    expect(await ofOthers()).toMatchObject([{ state: 'resolved' }])
     await engine.database.pool.query(`delete from nodes where roles = 'other'`)
   })
 })
@@ -299,7 +307,8 @@ describe('counts that do not balance', () => {
     await pool.query('update conservation set checked_at = null')
     await countOnce(options, 0)
     await look()
-    const day = new Date(systemClock.now()).toISOString().slice(0, 10)
+    // Of the run, which may have come before midnight.
+    const day = new Date(timeOfId(runs[0]!)).toISOString().slice(0, 10)
     expect(await incidents()).toMatchObject([
       {
         kind: 'conservation',
@@ -316,7 +325,7 @@ describe('a look that fails in the middle', () => {
   it('leaves nothing behind, and the next one finds the same', async () => {
     answer = () => failedFor('http_503', false)
     await calls('thing.happened', 3)
-    const [first, ...rest] = detectors(() => [])
+    const [first, ...rest] = lookedFor()
     const breaks = () => Promise.reject(new Error('it broke'))
     const broken: Detector = { kind: 'outage', over: '', look: breaks, lookWhole: breaks }
     const options = { database: engine.database, clock, tenant: TENANT, channels: ['email'] }
@@ -367,8 +376,9 @@ describe('one node at a time', () => {
 
 describe('alerts', () => {
   it('wait for a mail server that is down, over a restart, and are sent once it is back', async () => {
-    const { port } = mail
     await mail.close()
+    // Nobody listens there, whoever took the port since.
+    mail = { ...mail, port: 1 }
     answer = () => failedFor('http_503', false)
     await calls('thing.happened', 3)
     await look()
@@ -385,7 +395,7 @@ describe('alerts', () => {
     await calls()
     aheadMs = CALM_MS
     await look()
-    mail = await openMailServer({ port })
+    mail = await openMailServer()
     aheadMs = 2 * CALM_MS
     while ((await send()) > 0) {
       // The end waits for the opening.
