@@ -78,7 +78,10 @@ describe('in hold', () => {
 async function afterALostHour(
   run: AnyFlow,
   call: (request: CallRequest) => CallOutcome,
-  options: { readonly blind?: boolean; readonly before?: (database: Database) => Promise<unknown> } = {},
+  options: {
+    readonly blind?: boolean
+    readonly before?: (database: Database, lostTo: number) => Promise<unknown>
+  } = {},
 ): Promise<{ readonly sent: string[]; readonly state: string; readonly reason: string | null }> {
   let told = { sent: [] as string[], state: '', reason: null as string | null }
   await withEngines(async (start) => {
@@ -95,8 +98,9 @@ async function afterALostHour(
       },
     })
     const { runs } = await t.deliver('thing.happened', { n: 1 }, 'evt_always_the_same')
-    await options.before?.(t.database)
-    await restored(t.database)
+    const hour = { from: now() - HOUR, to: now() + 5 }
+    await options.before?.(t.database, hour.to)
+    await restored(t.database, hour)
     if (!options.blind) lost.times = (await readHolds(t.database.pool)).lostTimes
     await t.operator.releaseHold(acting)
     await t.engine.start()
@@ -181,11 +185,11 @@ describe('after a lost hour a call without a result', () => {
       () => made(),
       {
         // Suspended in its sleep; the sleep ends right after the hour.
-        before: (database) =>
+        before: (database, lostTo) =>
           database.pool.query(
             `update runs set state = 'waiting', due_at = $1, fence = 1,
                waits = '[{"kind":"sleep","name":"sleep","ordinal":1,"until":' || $2::text || '}]'`,
-            [new Date(now() + 500), now() + 500],
+            [new Date(lostTo + 1), lostTo + 1],
           ),
       },
     )

@@ -145,7 +145,7 @@ async function listUnknown(client: Queryable, tenant: string, copied: Date): Pro
        exists (select 1 from secrets s where s.tenant = c.tenant and s.connection_id = c.id and s.field = 'grant') as has_grant
      from connections c
      left join lateral (select id, type, received_at from events e where e.tenant = c.tenant and e.connection_id = c.id
-       and e.received_at <= $2 order by e.received_at desc limit 1) e on true
+       and e.received_at <= $2 order by e.received_at desc, e.id desc limit 1) e on true
      where c.tenant = $1 and c.state <> 'revoked' order by c.name`,
     [tenant, copied],
   )

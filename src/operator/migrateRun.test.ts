@@ -17,8 +17,10 @@ let named = 0
 /** Names of a test's own: tests share a database. */
 const name = (): string => `versioned-${++named}`
 
+/** What fails is not tried again while something is looked at. */
+const retry = { first: '9 days', cap: '9 days', horizon: '90 days' } as const
 const flow = (name: string, version: number, run: (context: FlowContext) => unknown): AnyFlow =>
-  defineFlow({ name, version, on: acme.on('thing.happened'), run }) as AnyFlow
+  defineFlow({ name, version, on: acme.on('thing.happened'), retry, run }) as AnyFlow
 
 /** A run that has done one step of version 1 and sleeps; then the engine of the old code is gone. */
 async function sleeping(name: string, first: (context: FlowContext) => unknown): Promise<RunId> {
