@@ -41,26 +41,31 @@ describe('a transaction whose process stands still', () => {
     const other = openDatabase({ url: database.url })
     const add = 'insert into installation (name, value) values ($1, $2)'
     let goOn = (): void => {}
-    let stands = (): void => {}
     const until = new Promise<void>((resolve) => {
       goOn = resolve
     })
-    const locked = new Promise<void>((resolve) => {
-      stands = resolve
-    })
-    const standing = transaction(still.pool, async (client) => {
-      await client.query(add, ['one', Buffer.from('still')])
-      stands()
-      await until
-      await client.query(add, ['two', Buffer.from('still')])
-    })
-    const ended = standing.catch((error: unknown) => error)
-    await locked
+    /** Begins to stand still with the lock; `undefined` where the machine stood still before it had that. */
+    const stand = async (): Promise<{ readonly ended: Promise<unknown> } | undefined> => {
+      let stands = (): void => {}
+      const locked = new Promise<'locked'>((resolve) => {
+        stands = () => resolve('locked')
+      })
+      const standing = transaction(still.pool, async (client) => {
+        await client.query(add, ['one', Buffer.from('still')])
+        stands()
+        await until
+        await client.query(add, ['two', Buffer.from('still')])
+      })
+      const ended = standing.catch((error: unknown) => error)
+      return (await Promise.race([locked, ended])) === 'locked' ? { ended } : undefined
+    }
+    let standing = await stand()
+    while (!standing) standing = await stand()
 
     // Waits for the other's lock, and gets it.
     await transaction(other.pool, (client) => client.query(add, ['one', Buffer.from('other')]))
     goOn()
-    expect(await ended).toBeInstanceOf(RetryableError)
+    expect(await standing.ended).toBeInstanceOf(RetryableError)
     const { rows } = await other.pool.query<{ name: string; value: Buffer }>(
       'select name, value from installation order by name',
     )

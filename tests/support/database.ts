@@ -20,8 +20,11 @@ const TEMPLATE_LOCK = 7_263_001
 /** How long a delivery may wait for its answer in a test that expects 200, however slow this machine is. */
 export const PATIENT_ACK_MS = 30_000
 
-/** Nothing has to outlive this server, and hundreds of tests connect to it. */
-const SETTINGS = { fsync: 'off', full_page_writes: 'off', max_connections: '500' }
+/**
+ * Nothing has to outlive this server, and hundreds of tests connect to it. No test meets the locks and the statistics of
+ * an autovacuum that comes when it likes: one that needs statistics gathers them.
+ */
+const SETTINGS = { fsync: 'off', full_page_writes: 'off', max_connections: '500', autovacuum: 'off' }
 
 /**
  * A database of its own for a test file, with all tables and no rows. All files of a run share one server: the
