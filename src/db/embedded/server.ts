@@ -32,10 +32,14 @@ export interface Running {
 
 /** How long a server may take to recover after a crash, and how long the rest of a killed one may linger. */
 const START_LIMIT_MS = 5 * MINUTE
-const LEFTOVER_LIMIT_MS = 20 * SECOND
+const LEFTOVER_LIMIT_MS = MINUTE
 /** How long they may take to notice by themselves that their postmaster is gone. */
 const LEFTOVER_PATIENCE_MS = SECOND
 const LOOK_AGAIN_MS = 100
+/** How long a server may take to let us in before it counts as silent. */
+const ANSWER_MS = 5 * SECOND
+/** The same once it has answered: then the machine may stand still for a while. */
+const PATIENCE_MS = MINUTE
 /** A server that says it is ready and answers nothing this many times in a row hangs. */
 const SILENCES = 3
 
@@ -259,10 +263,11 @@ export function urlOf(server: Server, port: number, database: string): string {
 
 /** The database that {@link urlOf} names is made once, at the first start. */
 export async function ensureDatabase(server: Server, port: number, name: string): Promise<void> {
-  const there = await query(server, port, 'postgres', 'select 1 from pg_database where datname = $1', [name])
+  const statement = 'select 1 from pg_database where datname = $1'
+  const there = await query(server, port, 'postgres', statement, [name], PATIENCE_MS)
   if (there.length > 0) return
   try {
-    await query(server, port, 'postgres', `create database ${name}`)
+    await query(server, port, 'postgres', `create database ${name}`, [], PATIENCE_MS)
   } catch (error) {
     // Another process made it at the same moment (duplicate_database, or a unique violation in the catalogue).
     if (!['42P04', '23505'].includes(String((error as { code?: unknown }).code))) throw error
@@ -275,10 +280,11 @@ async function query(
   database: string,
   statement: string,
   values: unknown[] = [],
+  connectMs = ANSWER_MS,
 ): Promise<unknown[]> {
   const client = new Client({
     connectionString: urlOf(server, port, database),
-    connectionTimeoutMillis: 5_000,
+    connectionTimeoutMillis: connectMs,
     query_timeout: 30_000,
     application_name: 'trestle start',
   })
