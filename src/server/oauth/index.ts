@@ -5,7 +5,7 @@ import type { ApiDeps } from '../deps.ts'
 import { textAnswer } from '../http/answers.ts'
 import { readBody } from '../http/body.ts'
 import { within } from '../http/deadline.ts'
-import { httpErrorOf } from '../http/problem.ts'
+import { httpErrorOf, type Problem } from '../http/problem.ts'
 import type { Router, ServerContext } from '../http/router.ts'
 import { SIGN_IN_STYLE_HASH } from '../live/style.ts'
 import { textOf, type Html } from '../live/views/html.ts'
@@ -34,7 +34,8 @@ export function addAuthorizing(router: Router, deps: ApiDeps): void {
       const { problem } = error
       // A permanent error of ours is worded for people; nothing else is shown.
       const shown = thrown instanceof TrestleError || !isFault
-      return pageAnswer(statusOf(thrown) ?? problem.status, refusedPage(shown ? problem : undefined))
+      const told = isUnfinished(thrown) ? unfinished(problem) : problem
+      return pageAnswer(statusOf(thrown) ?? problem.status, refusedPage(shown ? told : undefined))
     }
   }
 
@@ -83,6 +84,19 @@ export function addAuthorizing(router: Router, deps: ApiDeps): void {
     }
     return answer(chosen())
   })
+}
+
+function isUnfinished(thrown: unknown): boolean {
+  return thrown instanceof TrestleError && thrown.code === 'deadline_exceeded'
+}
+
+/** What the person may do who has agreed already: nothing is lost by waiting, and a second consent may end the first. */
+function unfinished(problem: Problem): Problem {
+  return {
+    ...problem,
+    code: 'authorization_unfinished',
+    detail: `This takes longer than ${ANSWER_LIMIT_MS / SECOND} s, and goes on without this page: the provider or the database is slow, or away. Do not begin again yet, and leave Trestle running. See how it ends with: trestle connections list`,
+  }
 }
 
 function shown(authorization: Authorization): Promise<Response> {

@@ -124,6 +124,8 @@ export interface AuthorizationsOptions {
 export function createAuthorizations(options: AuthorizationsOptions): Authorizations {
   const { storage, store, exchanger, clock, random } = options
   const underWay = new Set<Promise<void>>()
+  /** What this process asks for, or could not commit yet. */
+  const asking = new Set<string>()
 
   async function begin(wish: NewAuthorization): Promise<BegunAuthorization> {
     const { tenant, actor, account } = wish
@@ -225,7 +227,9 @@ export function createAuthorizations(options: AuthorizationsOptions): Authorizat
       // From here on the state and the code are used, whatever comes of them.
       const taken = await store.move(storage.reader, row, ['opened'], { state: 'asking' })
       if (!taken) throw refusal('authorization_used')
-      await carried(exchanger.exchange(row, { connection, scheme, secret, said }))
+      asking.add(row.id)
+      const exchange = exchanger.exchange(row, { connection, scheme, secret, said })
+      await carried(exchange.finally(() => asking.delete(row.id)))
     }
     return read(row.tenant, row.id)
   }
@@ -311,7 +315,7 @@ export function createAuthorizations(options: AuthorizationsOptions): Authorizat
       answered: now - UNREAD_FOR_MS,
       asking: now - UNANSWERED_FOR_MS,
     })
-    for (const row of left) await takeUpOne(row).catch(() => undefined)
+    for (const row of left) if (!asking.has(row.id)) await takeUpOne(row).catch(() => undefined)
     return left.length
   }
 

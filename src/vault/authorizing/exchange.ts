@@ -23,12 +23,13 @@ import type { PlanWriter } from '../writePlan.ts'
 import { findAccount } from './account.ts'
 import type { Said } from './callback.ts'
 import { AUTHORIZE_WITHIN_MS, schemeOf } from './scheme.ts'
-import type {
-  AuthorizationAnswer,
-  AuthorizationRow,
-  AuthorizationSecret,
-  AuthorizationState,
-  AuthorizationStore,
+import {
+  GIVEN_UP,
+  type AuthorizationAnswer,
+  type AuthorizationRow,
+  type AuthorizationSecret,
+  type AuthorizationState,
+  type AuthorizationStore,
 } from './store.ts'
 
 /** An answer whose commit failed is tried again at this interval, as long as the process lives. */
@@ -70,7 +71,7 @@ export interface Exchanger {
   exchange(row: AuthorizationRow, agreed: Agreed): Promise<void>
   /** Goes on from the kept answer: which account it is, and then the grant. */
   settle(row: AuthorizationRow): Promise<void>
-  /** Ends one whose node died while it asked: the code is used, and what came of it is not known. */
+  /** Ends one whose node seems to have died while it asked: the code is used, and what came of it is not known. */
   giveUp(row: AuthorizationRow): Promise<void>
   fail(
     row: AuthorizationRow,
@@ -115,13 +116,20 @@ export function createExchanger(options: ExchangerOptions): Exchanger {
     return settle({ ...row, state: 'answered' })
   }
 
-  /** Commits the sealed answer before anybody looks into it: the code cannot be used again. */
+  /**
+   * Commits the sealed answer before anybody looks into it: the code cannot be used again. While the database is away it
+   * is tried again as long as the process lives. Another node may have given it up meanwhile: it is taken up again.
+   */
   async function keep(row: AuthorizationRow, answer: AuthorizationAnswer): Promise<void> {
     for (;;)
       try {
         await storage.transaction(async (client) => {
           const sealed = await store.sealAnswer(client, row, answer)
-          return store.move(client, row, ['asking'], { state: 'answered', answer: sealed })
+          await store.move(client, row, ['asking', 'failed'], {
+            state: 'answered',
+            answer: sealed,
+            answeredAt: answer.kept.at,
+          })
         })
         return
       } catch (error) {
@@ -236,9 +244,9 @@ export function createExchanger(options: ExchangerOptions): Exchanger {
 
   async function giveUp(row: AuthorizationRow): Promise<void> {
     await fail(row, await options.loadConnectionById(row.tenant, row.connectionId), ['asking'], {
-      code: 'token_answer_lost',
+      code: GIVEN_UP,
       reason:
-        'The node that asked the token endpoint ended before the answer was kept. Nothing of the connection was changed. Begin again.',
+        'The node that asked the token endpoint ended, or has lost the database, before the answer was kept. Nothing of the connection was changed. Where that node still works, the answer is put in place as soon as it can be written: look at the connection in a minute (trestle connections list), and begin again where nothing came of it.',
     })
   }
 

@@ -80,8 +80,8 @@ export interface AuthorizationStore {
   /** Binds it to a browser; `false` if another one was faster. */
   bind(client: Queryable, row: AuthorizationRow, browser: Buffer): Promise<boolean>
   /**
-   * Moves it on, if it is in one of `from`; `false` if it is not any more. The answer of one that is granted is in the
-   * grant, and goes.
+   * Moves it on, if it is in one of `from`; `false` if it is not any more. Of those that failed only one that was given
+   * up is moved. The answer of one that is granted is in the grant, and goes.
    */
   move(
     client: Queryable,
@@ -109,10 +109,15 @@ export interface Moved {
   readonly code?: string
   readonly reason?: string
   readonly answer?: Buffer
+  /** When it came, in ms since 1970: of two grants the later one counts, however late it is written. */
+  readonly answeredAt?: number
   readonly choices?: readonly AccountChoice[]
   readonly wanted?: string
   readonly endsAt?: number
 }
+
+/** The code of one whose node died while it asked, as far as others can tell. */
+export const GIVEN_UP = 'token_answer_lost'
 
 interface StoredRow {
   readonly tenant: string
@@ -231,9 +236,9 @@ export function createAuthorizationStore(options: {
         `update authorizations set state = $4::text, code = $5, reason = $6, choices = $7,
            answer = case $4::text when 'granted' then null else coalesce($8, answer) end, wanted = coalesce($9, wanted),
            ends_at = coalesce(to_timestamp($10::float8 / 1000), ends_at),
-           answered_at = case when $8::bytea is null then answered_at else to_timestamp($11::float8 / 1000) end,
+           answered_at = case when $8::bytea is null then answered_at else to_timestamp($12::float8 / 1000) end,
            changed_at = to_timestamp($11::float8 / 1000)
-         where tenant = $1 and id = $2 and state = any($3::text[]) returning id`,
+         where tenant = $1 and id = $2 and state = any($3::text[]) and (state <> 'failed' or code = '${GIVEN_UP}') returning id`,
         [
           tenant,
           id,
@@ -246,6 +251,7 @@ export function createAuthorizationStore(options: {
           to.wanted ?? null,
           to.endsAt ?? null,
           clock.now(),
+          to.answeredAt ?? clock.now(),
         ],
       )
       return rows.length > 0
