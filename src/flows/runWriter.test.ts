@@ -93,7 +93,7 @@ describe('the ledger says what became of a run', () => {
       async run({ use, sleep }) {
         const { things } = use(acme)
         await things.upsert({}, { undo: () => things.remove({}) })
-        void door.pass()
+        await door.pass()
         await sleep('1 hour')
       },
     })
@@ -101,6 +101,7 @@ describe('the ledger says what became of a run', () => {
     const { runs } = await engine.deliver('thing.happened', { n: 1 })
     await door.reached
     await engine.operator.cancel(runs[0]!, operator)
+    door.open()
     const run = await engine.reached(runs[0]!, 'cancelled')
     expect(run).toMatchObject({ reason_code: 'cancelled', reason: 'Cancelled by operator:test.' })
     expect(await entries(runs[0]!)).toEqual([
@@ -109,7 +110,6 @@ describe('the ledger says what became of a run', () => {
       'call.succeeded succeeded',
       'run.cancelled cancelled',
     ])
-    door.open()
   })
 
   it('that a person cancelled while what it had done was being undone: it ends cancelled', async () => {

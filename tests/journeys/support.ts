@@ -12,7 +12,7 @@ import type { AlertsDefinition } from '../../src/define/index.ts'
 import { createPlatform, openInstallation, TENANT } from '../../src/runtime/index.ts'
 import { isDelay } from '../support/delays.ts'
 import type { LoggedRequest, Twin } from '../../src/testing/index.ts'
-import { createTestDatabase, PATIENT_ACK_MS } from '../support/database.ts'
+import { createTestDatabase, PATIENT_ACK_MS, unhurried } from '../support/database.ts'
 
 /** The salon of the example on the real platform, in this process: a database, twins on local ports, real HTTP. */
 export interface Journey {
@@ -61,7 +61,7 @@ export async function startJourney(seed: string, alerts?: AlertsDefinition): Pro
   const installation = await openInstallation({
     config: { ...config, ...(alerts && { alerts }) },
     folder,
-    databaseUrl: database.url,
+    databaseUrl: unhurried(database.url),
     environment: {
       ...twins.environment,
       TRESTLE_MASTER_KEY: masterKey,

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeAll, expect, it } from 'vitest'
-import { SECOND } from '../../src/base/index.ts'
+import { MINUTE, SECOND } from '../../src/base/index.ts'
 import { compileEntries } from '../crash/build.ts'
 import { createTestDatabase } from '../support/database.ts'
 import { runCampaign, type CampaignOptions, type CampaignReport } from './campaign.ts'
@@ -10,7 +10,7 @@ import { SHORT_SIZED } from './sizes.ts'
 
 /**
  * The short form of `npm run test:oauth`: four processes, 200 callers, a token endpoint that is slow at times, and
- * processes that are killed, with a lease of 11 s instead of 30.
+ * processes that are killed.
  */
 let compiled: string
 /** Twelve processes come up at once, on a machine that may be busy. */
@@ -31,7 +31,7 @@ async function campaign(over: Partial<CampaignOptions> = {}): Promise<CampaignRe
       compiled,
       seed: 'short',
       expiries: 16,
-      limitMs: 60 * SECOND,
+      limitMs: 5 * MINUTE,
       ...SHORT_SIZED,
       onProgress: () => {},
       ...over,
@@ -47,7 +47,9 @@ const FEW: Partial<CampaignOptions> = {
   idle: 0,
   callers: 40,
   killAtRandomMs: 60 * SECOND,
-  limitMs: 120 * SECOND,
+  // A turn that ends soon: who has died is followed sooner, and what must be noticed comes more often.
+  timing: { askWithinMs: 3 * SECOND, answerWithinMs: 8 * SECOND },
+  limitMs: 10 * MINUTE,
 }
 
 // They wait more than they work, so they run at the same time, each on a database of its own.

@@ -66,6 +66,13 @@ export function impatient(url: string): string {
   return changed.href
 }
 
+/** The same with minutes for every statement, for a test in which no fault of the database may be told of. */
+export function unhurried(url: string): string {
+  const changed = new URL(url)
+  for (const limit of ['statement_timeout', 'query_timeout']) changed.searchParams.set(limit, '600000')
+  return changed.href
+}
+
 /** PostgreSQL waits five seconds for others to leave a database; on a machine that stands still they may need longer. */
 export async function whileInUse(admin: Client, statement: string): Promise<void> {
   for (;;)
