@@ -1,6 +1,6 @@
 /** What a refusal means for a token of OAuth that nothing of ours can renew. */
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest'
-import { HOUR, MINUTE } from '../base/index.ts'
+import { HOUR, MINUTE, SECOND } from '../base/index.ts'
 import type { Connection } from './connections.ts'
 import { openOAuthFixture, type OAuthFixture } from './oauth.fixture.ts'
 import { connectorWith } from './vault.fixture.ts'
@@ -99,6 +99,19 @@ it('one that the check itself met first is asked again', async () => {
   await claim()
   await oauth.clock.advance(48 * HOUR)
   await check('refused')
+  expect(await oauth.stateOf(connection)).toBe('active')
+  await oauth.clock.advance(MINUTE)
+  await check('refused')
+  expect(await oauth.stateOf(connection)).toBe('needs_reauthorization')
+})
+
+it('one that was met while the check was under way is not confirmed by it', async () => {
+  await claim()
+  await oauth.clock.advance(48 * HOUR)
+  await check('refused', async () => {
+    await oauth.clock.advance(SECOND)
+    await refuse()
+  })
   expect(await oauth.stateOf(connection)).toBe('active')
   await oauth.clock.advance(MINUTE)
   await check('refused')

@@ -206,7 +206,7 @@ export function createCheckStore(options: CheckStoreOptions): CheckStore {
     )
     const { rows: held } = await client.query<Held>(
       `select (${SECRETS_NOW}) as secrets, (${GRANT_NOW}) as grant, (${KEYS_NOW}) as keys,
-         refused_since is not null and (accepted_at is null or accepted_at < refused_at) as refused, refused_version,
+         refused_since <= checking_until - interval '${CHECK_LIMIT_MS} milliseconds' and (accepted_at is null or accepted_at < refused_at) as refused, refused_version,
          refused_since is not null and (checked_at is null or checked_at < refused_since) as in_doubt,
          array(select s.field from secrets s where s.tenant = k.tenant and s.connection_id = k.connection_id) as fields, exists (select 1 from secrets s where s.tenant = k.tenant and s.connection_id = k.connection_id
            and s.field like 'former.%' and s.field not like '%.webhookSecret' and s.expires_at > $4) as former
@@ -329,8 +329,8 @@ interface Held {
   readonly grant: string | null
   /** The version of its secrets, as refusals name it. */
   readonly keys: string
-  /** By a call or a check, and no check was accepted since. */
-  readonly refused: boolean
+  /** By a call or a check, before this check was sent; and no check was accepted since. */
+  readonly refused: boolean | null
   readonly refused_version: string | null
   /** A refusal that no check has looked at yet. */
   readonly in_doubt: boolean
