@@ -56,7 +56,8 @@ describe('the time after which a connection is given up', () => {
     ['', 5_000],
     ['?connect_timeout=60', 60_000],
     ['?connect_timeout=60&pgbouncer=true', 60_000],
-    ['?connect_timeout=0', 0],
+    ['?connect_timeout=0', 60_000],
+    ['?connect_timeout=300', 60_000],
     ['?connect_timeout=soon', 5_000],
   ])('is the one of the url (%s), as libpq reads it', async (parameters, ms) => {
     const database = openDatabase({ url: `postgres://trestle@127.0.0.1:1/trestle${parameters}` })

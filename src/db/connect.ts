@@ -14,7 +14,7 @@ export interface Database {
   readonly url: string
   /** Where a connection of one's own can be had, to listen on; `undefined` behind a pooler that gives none. */
   readonly listenUrl: string | undefined
-  /** Milliseconds until a connection is given up that is being made, see {@link DatabaseOptions.url}; 0: never. */
+  /** Milliseconds until a connection is given up that is being made, see {@link DatabaseOptions.url}. */
   readonly connectTimeoutMs: number
   readonly pool: pg.Pool
   readonly backend: Backend
@@ -26,7 +26,8 @@ export interface Database {
 export interface DatabaseOptions {
   /**
    * `postgres://user:password@host:port/name`; with `?pgbouncer=true` where a pooler in transaction mode answers there.
-   * `connect_timeout` is read as libpq reads it: seconds until a connection is given up, 0: never. Default 5.
+   * `connect_timeout` is read as libpq reads it: seconds until a connection is given up. Default 5, at most 60, which
+   * is also what 0 (libpq: never) means: a heartbeat that waits for ever would never be made again.
    */
   readonly url: string
   /** PostgreSQL itself, past the pooler. Default: `url`, where that is no pooler. */
@@ -98,12 +99,12 @@ export function openDatabase(options: DatabaseOptions): Database {
 const POOLER_PARAMETER = 'pgbouncer'
 
 const CONNECT_TIMEOUT_MS = 5_000
+const LONGEST_CONNECT_MS = 60_000
 
 interface DatabaseUrl {
   /** Without what is ours alone. */
   readonly url: string
   readonly pooled: boolean
-  /** 0: never given up. */
   readonly connectTimeoutMs: number
 }
 
@@ -118,9 +119,14 @@ function readUrl(given: string): DatabaseUrl {
   return { url: url.href, pooled, connectTimeoutMs }
 }
 
-/** A whole number of seconds, in milliseconds: https://www.postgresql.org/docs/18/libpq-connect.html (2026-11). */
+/**
+ * A whole number of seconds, in milliseconds; zero or less means as long as it takes:
+ * https://www.postgresql.org/docs/18/libpq-connect.html (2026-11).
+ */
 function secondsIn(text: string | null): number | undefined {
-  return text !== null && /^-?\d{1,6}$/.test(text) ? Math.max(0, Number(text) * 1000) : undefined
+  if (text === null || !/^-?\d{1,6}$/.test(text)) return undefined
+  const ms = Number(text) * 1000
+  return ms > 0 ? Math.min(ms, LONGEST_CONNECT_MS) : LONGEST_CONNECT_MS
 }
 
 /**

@@ -26,7 +26,7 @@ const SETTINGS = { fsync: 'off', full_page_writes: 'off', synchronous_commit: 'o
  * laptop that sleeps, must not change what is found.
  */
 const PATIENCE = {
-  connect_timeout: '600',
+  connect_timeout: '60',
   statement_timeout: '600000',
   query_timeout: '600000',
   idle_in_transaction_session_timeout: '600000',
