@@ -75,7 +75,6 @@ export async function rescueRuns({
     [DEAD_AFTER_MS, self],
   )
   if (dead.rows.length === 0) return []
-  await wakeSooner(database.pool, clock.now())
   const rescued = await transaction(database.pool, async (client) => {
     const nodes = await client.query<{ id: string }>(
       `update nodes set stopped_at = coalesce(stopped_at, clock_timestamp()) where id in (
@@ -83,6 +82,7 @@ export async function rescueRuns({
        returning id`,
       [dead.rows.map((node) => node.id), DEAD_AFTER_MS],
     )
+    if (nodes.rows.length > 0) await wakeSooner(client, clock.now())
     const { rows } = await client.query<RunRef & { rests: boolean }>(
       `with taken as (
          select r.tenant, r.id, coalesce((select max(j.seq) from journal j where j.tenant = r.tenant and j.run_id = r.id), 0) as progress,
