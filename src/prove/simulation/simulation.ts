@@ -265,13 +265,14 @@ export class Simulation {
 
   /** Those that died go on where they stopped, when others have done their work long ago. */
   async reviveTheDead(): Promise<void> {
-    this.#revived = this.#frozen.size > 0
-    for (const [node, open] of this.#frozen) {
+    const frozen = [...this.#frozen]
+    this.#frozen.clear()
+    this.#revived ||= frozen.length > 0
+    for (const [node, open] of frozen) {
       node.revive()
       for (const one of open) one()
       await this.#quiet()
     }
-    this.#frozen.clear()
     await this.#leap(SECOND)
     await this.#quiet()
   }
