@@ -105,6 +105,10 @@ it('tells of a new key that is refused, as long as the former one is used, and o
     { what: expect.stringContaining('refuses some calls') as string },
   ])
   expect(await look(credentialRefused, NOW + HOUR)).toEqual([])
+  await database.pool.query(`update connection_checks set code = 'no_check'`)
+  expect(await look(credentialRefused)).toMatchObject([
+    { what: expect.stringContaining('names no cheap read') as string },
+  ])
 })
 
 const park = (id: string, flow: string, state: string, parkedFor: string | null) =>
