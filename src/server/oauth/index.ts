@@ -25,16 +25,19 @@ export function addAuthorizing(router: Router, deps: ApiDeps): void {
   const { authorizations } = vault
 
   /** Every refusal is a page for the person who stands there. */
-  async function answer(work: Promise<Response>): Promise<Response> {
+  async function answer(
+    work: Promise<Response>,
+    whenLate = (problem: Problem): Problem => problem,
+  ): Promise<Response> {
     try {
-      return await within(clock, ANSWER_LIMIT_MS, 'The provider', work)
+      return await within(clock, ANSWER_LIMIT_MS, 'Trestle', work)
     } catch (thrown) {
       const { error, isFault } = httpErrorOf(thrown, clock)
       if (isFault) deps.onFault?.('authorize', thrown)
       const { problem } = error
       // A permanent error of ours is worded for people; nothing else is shown.
       const shown = thrown instanceof TrestleError || !isFault
-      const told = isUnfinished(thrown) ? unfinished(problem) : problem
+      const told = isLate(thrown) ? whenLate(problem) : problem
       return pageAnswer(statusOf(thrown) ?? problem.status, refusedPage(shown ? told : undefined))
     }
   }
@@ -70,7 +73,7 @@ export function addAuthorizing(router: Router, deps: ApiDeps): void {
       const query = new URL(context.req.url).searchParams
       return shown(await authorizations.callback(context.req.param('connector'), query, cookiesOf(context)))
     }
-    return answer(back())
+    return answer(back(), unfinished)
   })
 
   router.post('/oauth/choose', (context) => {
@@ -82,11 +85,11 @@ export function addAuthorizing(router: Router, deps: ApiDeps): void {
         await authorizations.chooseInBrowser(field('authorization'), field('account'), cookiesOf(context)),
       )
     }
-    return answer(chosen())
+    return answer(chosen(), unfinished)
   })
 }
 
-function isUnfinished(thrown: unknown): boolean {
+function isLate(thrown: unknown): boolean {
   return thrown instanceof TrestleError && thrown.code === 'deadline_exceeded'
 }
 
