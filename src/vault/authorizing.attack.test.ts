@@ -166,6 +166,28 @@ describe('an authorization', () => {
     expect(await without.authorizations.takeUp()).toBe(0)
   })
 
+  it.each([
+    ['the provider says the account', { '/shops': 503 }, 'answered'],
+    ['a person chooses the account', several, 'choosing'],
+  ])('that waits until %s does not bring back what is revoked meanwhile', async (_, said, state) => {
+    const vault = fixture.node(answering({ ...several, '/revoke': {} }))
+    await fixture.connected(vault, 'shop', shops, { secrets: { ...secrets, refreshToken: 'rt_0' } })
+    expect(await fixture.stateOf('shop')).toBe('active')
+    const waiting = await fixture.agree(fixture.node(answering(said)), 'shop', by())
+    expect(waiting.state).toBe(state)
+    expect(await vault.revokeGrant('default', 'shop', 'operator:ada')).toEqual({ as: 'revoked' })
+    await fixture.clock.advance(MINUTE)
+    expect(await vault.authorizations.takeUp()).toBe(0)
+    await expect(
+      vault.authorizations.choose('default', waiting.id, 's2', 'operator:eve'),
+    ).rejects.toMatchObject({ code: 'state_conflict' })
+    expect(await vault.authorizations.read('default', waiting.id)).toMatchObject({
+      state: 'failed',
+      code: 'authorization_overtaken',
+    })
+    expect(await fixture.stateOf('shop')).toBe('needs_reauthorization')
+  })
+
   it('without a token to ask for the account with ends at once', async () => {
     const odd = { access_token: 'a', refresh_token: 'r', token_type: 'mac' }
     const vault = fixture.node(answering({ ...several, '/token': odd }))

@@ -3,6 +3,7 @@ import { schemesOf, type AuthScheme, type OAuth2Scheme } from '../define/index.t
 import type { Egress } from '../egress/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { Actor } from '../ledger/index.ts'
+import type { Overtake } from './authorizing/overtake.ts'
 import type { Connection } from './connections.ts'
 import type { Grant, GrantStore } from './grants.ts'
 import type { LateTokens } from './lateTokens.ts'
@@ -31,6 +32,8 @@ export interface RevokerOptions {
   readonly clock: Clock
   readonly record: RecordEntry
   readonly late: Pick<LateTokens, 'noteTakenBack'>
+  /** Ends the authorizations that were agreed to before. */
+  readonly overtake: Overtake
   /** Puts an answer of the token endpoint in place that nobody has read yet. */
   readonly recover: (connection: Connection) => Promise<void>
   readonly onChanged: (connection: ConnectionRef) => void
@@ -127,6 +130,7 @@ export function createRevoker(options: RevokerOptions): Revoker {
       [tenant, id],
     )
     await options.late.noteTakenBack(client, connection)
+    await options.overtake(client, connection)
     await client.query(
       'update secrets set version = version + 1 where tenant = $1 and connection_id = $2 and field = $3',
       [tenant, id, GRANT_FIELD],

@@ -6,6 +6,7 @@ import { createAuthorizer, type Authorizer, type AuthorizerOptions } from './aut
 import { createConnectionStore, type Connection, type ConnectionStore } from './connections.ts'
 import { createAuthorizations, type Authorizations } from './authorizing/authorizations.ts'
 import { createExchanger } from './authorizing/exchange.ts'
+import { createOvertake } from './authorizing/overtake.ts'
 import { createAuthorizationStore } from './authorizing/store.ts'
 import { createCheckStore, type CertificateOf, type CheckStore } from './checks.ts'
 import { createGrantStore } from './grants.ts'
@@ -187,6 +188,7 @@ export function createVault(options: VaultOptions): Vault {
   const standing = createStanding(authorizing)
   const byId = (tenant: string, id: string): Promise<Connection> => connections.loadConnectionById(tenant, id)
   const readSecrets = (connection: ConnectionRef) => secrets.read(connection)
+  const overtake = createOvertake({ clock, record })
   const revoker = createRevoker({
     storage,
     grants,
@@ -197,10 +199,11 @@ export function createVault(options: VaultOptions): Vault {
     clock,
     record,
     late,
+    overtake,
     recover: (connection) => refresher.recover(connection),
     onChanged: forget,
   })
-  const writer = createPlanWriter({ secrets, grants, clock, record })
+  const writer = createPlanWriter({ secrets, grants, overtake, clock, record })
   const checkMasterKey = (): Promise<void> => refuseForeignSeals(storage.reader, key)
   const rotator = createRotator({
     storage,

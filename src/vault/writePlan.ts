@@ -12,6 +12,7 @@ import {
 } from '../define/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { Actor, LedgerAction, LedgerEntry } from '../ledger/index.ts'
+import type { Overtake } from './authorizing/overtake.ts'
 import { formerOf, kindOf } from './formers.ts'
 import { lasting, type Grant, type GrantStore } from './grants.ts'
 import {
@@ -41,6 +42,8 @@ export interface AppliedPlan {
 export interface PlanWriterOptions {
   readonly secrets: Pick<SecretStore, 'put' | 'remove' | 'isAmong'>
   readonly grants: Pick<GrantStore, 'plant'>
+  /** Ends the authorizations that were agreed to before. */
+  readonly overtake: Overtake
   readonly clock: Clock
   readonly record: RecordEntry
 }
@@ -234,6 +237,8 @@ export function createPlanWriter(options: PlanWriterOptions): PlanWriter {
     const refreshToken = own.get('refreshToken')
     const accessToken = own.get('accessToken')
     const expiresAt = own.get('expiresAt')
+    // An authorization that brings a grant has looked itself which of two was agreed to later.
+    if (grant === undefined) await options.overtake(client, connection)
     await options.grants.plant(
       client,
       connection,

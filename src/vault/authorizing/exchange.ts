@@ -22,6 +22,7 @@ import {
 import type { PlanWriter } from '../writePlan.ts'
 import { findAccount } from './account.ts'
 import type { Said } from './callback.ts'
+import { OVERTAKEN } from './overtake.ts'
 import { AUTHORIZE_WITHIN_MS, schemeOf } from './scheme.ts'
 import {
   GIVEN_UP,
@@ -112,26 +113,28 @@ export function createExchanger(options: ExchangerOptions): Exchanger {
         reason: `The token endpoint: ${said}. Begin again.`,
       })
     }
-    await keep(row, { kept, code, parameters })
-    return settle({ ...row, state: 'answered' })
+    return settle(await keep(row, { kept, code, parameters }))
   }
 
   /**
    * Commits the sealed answer before anybody looks into it: the code cannot be used again. While the database is away it
-   * is tried again as long as the process lives. Another node may have given it up meanwhile: it is taken up again.
+   * is tried again as long as the process lives. Another node may have given it up meanwhile: it is taken up again. From
+   * then on there is as much time to find out the account as if the database had never been away.
    */
-  async function keep(row: AuthorizationRow, answer: AuthorizationAnswer): Promise<void> {
+  async function keep(row: AuthorizationRow, answer: AuthorizationAnswer): Promise<AuthorizationRow> {
     for (;;)
       try {
+        const endsAt = clock.now() + AUTHORIZE_WITHIN_MS
         await storage.transaction(async (client) => {
           const sealed = await store.sealAnswer(client, row, answer)
           await store.move(client, row, ['asking', 'failed'], {
             state: 'answered',
             answer: sealed,
             answeredAt: answer.kept.at,
+            endsAt,
           })
         })
-        return
+        return { ...row, state: 'answered', endsAt: new Date(endsAt) }
       } catch (error) {
         if (!(error instanceof RetryableError)) throw error
         await pause(options.pollClock, KEEP_AGAIN_MS, { keepAlive: true })
@@ -223,7 +226,7 @@ export function createExchanger(options: ExchangerOptions): Exchanger {
   }
 
   async function overtaken(client: Queryable, row: AuthorizationRow, connection: Connection): Promise<void> {
-    const code = 'authorization_overtaken'
+    const code = OVERTAKEN
     const reason =
       'Another authorization of this connection was given later and is in place. This one was not used.'
     if (await store.move(client, row, ['answered'], { state: 'failed', code, reason }))
