@@ -136,10 +136,14 @@ export function createAnswerApplier(options: AnswerApplierOptions): AnswerApplie
     { asked, answer, client: askedBy }: Answered,
   ): Promise<boolean> {
     if (answer.as !== 'granted') return false
-    const { accessToken, refreshToken } = answer
+    const { accessToken, refreshToken, expiresAt } = answer
     // The refresh token that it was asked with is taken back already.
     const isNew = refreshToken !== undefined && refreshToken !== asked.refreshToken
-    const tokens = { ...(accessToken && { accessToken }), ...(isNew && { refreshToken }) }
+    const tokens = {
+      ...(accessToken && { accessToken }),
+      ...(isNew && { refreshToken }),
+      ...(expiresAt !== undefined && { expiresAt }),
+    }
     const toRevoke = toRevokeOf(connection, oauthOf(connection), askedBy, tokens)
     if (toRevoke === undefined) return false
     await late.keep(client, connection, own, toRevoke)

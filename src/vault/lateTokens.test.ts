@@ -1,5 +1,6 @@
 /** Tokens that a refresh brings after a person took its grant back. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { MINUTE } from '../base/index.ts'
 import type { EgressRequest, EgressResult } from '../egress/index.ts'
 import {
   by,
@@ -29,8 +30,11 @@ function provider() {
   const held = new Promise<void>((resolve) => (letGo = resolve))
   const asked = new Promise<void>((resolve) => (isAsked = resolve))
   const revoked: (string | null)[] = []
+  const shown: (string | null)[] = []
   const self = {
     revoked,
+    /** The client's secrets that the revocation endpoint was shown. */
+    shown,
     /** What the revocation endpoint answers. */
     status: 200,
     rotates: true,
@@ -48,6 +52,7 @@ function provider() {
       })
       if (url.endsWith('/revoke')) {
         revoked.push(form.get('token'))
+        shown.push(form.get('client_secret'))
         return said(self.status, {})
       }
       tokens++
@@ -82,6 +87,15 @@ async function refreshing(changes: Partial<VaultOptions> = {}) {
   return { at, vault, connection, refresh }
 }
 
+/** A connection whose grant was taken back, and whose refresh has brought others after that. */
+async function late() {
+  const { at, vault, connection, refresh } = await refreshing()
+  await vault.revokeGrant('default', 'plain', 'operator:ada')
+  at.letGo()
+  await refresh
+  return { at, vault, connection }
+}
+
 /** Another node: what is left to do must not need the one that did the rest. */
 const look = (at: ReturnType<typeof provider>): Promise<number> =>
   fixture.node({ send: at.send }).refreshLeftBehind()
@@ -98,6 +112,7 @@ const removed = async (vault: Vault) => {
   await vault.syncDeclared('default', {})
   return vault.removeConnection('default', 'plain', 'operator:ada')
 }
+const inState = (state: string) => fixture.database.pool.query('update connections set state = $1', [state])
 const stateOf = async ({ id }: Connection) =>
   (await fixture.database.pool.query<{ state: string }>('select state from connections where id = $1', [id]))
     .rows[0]!.state
@@ -188,15 +203,97 @@ describe('tokens that come after their grant was taken back', () => {
   })
 
   it('are left alone where a person has authorized anew: many providers would end that, too', async () => {
-    const { at, vault, connection, refresh } = await refreshing()
-    await vault.revokeGrant('default', 'plain', 'operator:ada')
-    at.letGo()
-    await refresh
+    const { at, vault, connection } = await late()
     await fixture.agree(vault, 'plain', by())
     expect(await stateOf(connection)).toBe('active')
+    expect([await rows(), await outcomes()]).toEqual([[], ['succeeded', 'left_alone']])
+    // Whatever ends the new grant later.
+    await inState('needs_reauthorization')
     expect(await look(at)).toBe(0)
     expect(at.revoked).toEqual(['rt_1'])
+  })
+
+  it('wait while the connection is active with its former grant, and are left alone after three days', async () => {
+    const { at } = await late()
+    await inState('active')
+    expect(await look(at)).toBe(0)
     expect(await rows()).toEqual([{ state: 'revoking' }])
+    await fixture.database.pool.query(`update grant_refreshes set begun_at = now() - interval '73 hours'`)
+    expect(await look(at)).toBe(1)
+    expect([at.revoked, await rows()]).toEqual([['rt_1'], []])
+    expect(await outcomes()).toEqual(['succeeded', 'left_alone'])
+  })
+
+  it('wait while a person is about to authorize anew, as long as that is open', async () => {
+    const { at, vault } = await late()
+    await fixture.begin(vault, 'plain')
+    expect(await look(at)).toBe(0)
+    fixture.clock.advance(11 * MINUTE)
+    expect(await look(at)).toBe(1)
+    expect(at.revoked).toEqual(['rt_1', 'rt_2'])
+  })
+
+  it.each(['asking', 'answered', 'failed'])('wait while an authorization is %s', async (state) => {
+    const { at, vault } = await late()
+    const { id } = await fixture.begin(vault, 'plain')
+    const moved = (to: string, code?: string) =>
+      fixture.database.pool.query('update authorizations set state = $2, code = $3 where id = $1', [
+        id,
+        to,
+        code,
+      ])
+    // Given up, and the node that asked may still have what came.
+    await moved(state, state === 'failed' ? 'token_answer_lost' : undefined)
+    fixture.clock.advance(11 * MINUTE)
+    expect(await look(at)).toBe(0)
+    await moved('failed', 'access_denied')
+    expect(await look(at)).toBe(1)
+    expect(at.revoked).toEqual(['rt_1', 'rt_2'])
+  })
+
+  it('are asked for 78 times at most; the last entry says what a person does, and nothing is kept', async () => {
+    const { at } = await late()
+    at.status = 401
+    await look(at)
+    await fixture.database.pool.query('update grant_refreshes set failures = 76')
+    await dueNow()
+    await look(at)
+    expect(await rows()).toEqual([{ state: 'revoking' }])
+    await dueNow()
+    await look(at)
+    expect([await rows(), at.revoked]).toEqual([[], ['rt_1', 'rt_2', 'rt_2', 'rt_2']])
+    expect(await outcomes()).toEqual(['succeeded', 'revocation_refused', 'revocation_refused'])
+    expect(JSON.stringify((await fixture.entries()).at(-1))).toContain('take Trestle')
+  })
+
+  it('are asked for no more when they have ended by themselves', async () => {
+    const { at, vault, refresh } = await refreshing()
+    await vault.revokeGrant('default', 'plain', 'operator:ada')
+    at.rotates = false
+    at.letGo()
+    await refresh
+    at.status = 400
+    await look(at)
+    fixture.clock.advance(61 * MINUTE)
+    await dueNow()
+    await look(at)
+    expect([at.revoked, await rows()]).toEqual([['rt_1', 'at_2'], []])
+    expect(await outcomes()).toEqual(['succeeded', 'revocation_refused', 'token_ended'])
+  })
+
+  it("are taken back with the client's present secret, as long as it is the same client", async () => {
+    const { at, vault } = await late()
+    at.status = 503
+    await fixture.connected(vault, 'plain', plain, { secrets: { ...secrets, clientSecret: 'rotated' } })
+    await inState('needs_reauthorization')
+    await look(at)
+    await fixture.connected(vault, 'plain', plain, {
+      secrets: { clientId: 'other', clientSecret: 'not theirs' },
+    })
+    await inState('needs_reauthorization')
+    await dueNow()
+    await look(at)
+    expect(at.shown).toEqual(['secret', 'rotated', 'secret'])
   })
 })
 

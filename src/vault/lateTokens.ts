@@ -1,13 +1,14 @@
-import { HOUR, SECOND, type Clock, type Random } from '../base/index.ts'
+import { DAY, HOUR, SECOND, type Clock, type Random } from '../base/index.ts'
 import type { Queryable } from '../db/index.ts'
 import type { Egress } from '../egress/index.ts'
+import { GIVEN_UP } from './authorizing/store.ts'
 import type { MasterKey } from './masterKey.ts'
 import type { Refresh } from './refreshes.ts'
-import { askToRevoke, type ToRevoke } from './revocation.ts'
+import { askToRevoke, type Revocation, type ToRevoke } from './revocation.ts'
 import { open, seal } from './seal.ts'
 import { placeOfAnswer } from './sealedColumns.ts'
 import { sealingKey } from './sealingKey.ts'
-import { GRANT_FIELD } from './secrets.ts'
+import { GRANT_FIELD, type SecretStore } from './secrets.ts'
 import type { ConnectionRef, RecordEntry, VaultStorage } from './storage.ts'
 
 /** Whoever asks for a revocation is taken for dead after this time: longer than an exchange takes. */
@@ -15,6 +16,12 @@ const LEASE_MS = 60 * SECOND
 /** The first pause after the provider did not take a token back; each further one is twice as long. */
 const FIRST_PAUSE_MS = 30 * SECOND
 const LONGEST_PAUSE_MS = HOUR
+/** How often the provider is asked at most: with these pauses, for three days. */
+const MOST_TRIES = 78
+/** A connection that is active with its former grant, as by a new client secret, is waited for so long. */
+const KEPT_FOR_MS = 3 * DAY
+/** What was given up may still be put in place by the node that asked. So long it counts as under way. */
+const GIVEN_UP_FOR_MS = DAY
 /** Tokens of one look. */
 const AT_ONCE = 20
 
@@ -22,6 +29,9 @@ const AT_ONCE = 20
  * Tokens that a refresh brought after a person had taken its grant back: nobody uses them, and they are taken back at
  * the provider, too. Kept sealed in the refresh's row (state `revoking`) until they are, also where the connection is
  * removed meanwhile. That a grant was taken back is a row of its own (state `taken_back`).
+ *
+ * Many providers end every token of the account with one of them. So they are taken back only while their connection
+ * has no grant in use, and nobody authorizes it. Whatever comes of them is on record, and then their row is gone.
  */
 export interface LateTokens {
   /** In the transaction that ends a grant which was taken back: what refreshes of it bring later is late. */
@@ -29,11 +39,18 @@ export interface LateTokens {
   /** Whether what a refresh brought is of a grant that was taken back since. The caller holds the connection's row. */
   isLate(client: Queryable, connection: ConnectionRef, refresh: Refresh): Promise<boolean>
   /** Keeps in place of the refresh's answer what its tokens are taken back with. */
-  keep(client: Queryable, connection: ConnectionRef, refresh: Refresh, late: ToRevoke): Promise<void>
+  keep(
+    client: Queryable,
+    connection: ConnectionRef,
+    refresh: Pick<Refresh, 'id' | 'replaces'>,
+    late: ToRevoke,
+  ): Promise<void>
   /**
-   * Asks for those that are due, and gives how many there were. Those of a connection that a person authorized anew are
-   * left alone: many providers end every token of the account with one of them.
+   * In the transaction that puts another grant in place: what is kept of the former one is left alone from then on. The
+   * caller holds the connection's row.
    */
+  leave(client: Queryable, connection: ConnectionRef): Promise<void>
+  /** Sees to those that are due, and gives how many there were. */
   revoke(): Promise<number>
 }
 
@@ -43,14 +60,25 @@ export interface LateTokensOptions {
   readonly clock: Clock
   readonly random: Random
   readonly send: Egress['send']
+  readonly readSecrets: SecretStore['read']
   readonly record: RecordEntry
 }
 
 interface Due extends ConnectionRef {
   readonly refresh: string
   readonly name: string
+  /** Its connection has a grant in use. */
+  readonly active: boolean
   readonly answer: Buffer
   readonly failures: number
+}
+
+/** What came of one, for the ledger. */
+interface Outcome {
+  readonly outcome: string
+  readonly reason?: string
+  /** It is not asked again. */
+  readonly isLast: boolean
 }
 
 export function createLateTokens(options: LateTokensOptions): LateTokens {
@@ -81,7 +109,7 @@ export function createLateTokens(options: LateTokensOptions): LateTokens {
   async function keep(
     client: Queryable,
     { tenant, id }: ConnectionRef,
-    refresh: Refresh,
+    refresh: Pick<Refresh, 'id' | 'replaces'>,
     late: ToRevoke,
   ): Promise<void> {
     const { wrapper } = await sealingKey(client, key)
@@ -97,51 +125,100 @@ export function createLateTokens(options: LateTokensOptions): LateTokens {
     )
   }
 
+  async function leave(client: Queryable, { tenant, id }: ConnectionRef): Promise<void> {
+    const { rows } = await client.query<{ state: string; name: string }>(
+      `delete from grant_refreshes r using connections c
+       where c.tenant = r.tenant and c.id = r.connection_id and r.tenant = $1 and r.connection_id = $2
+         and r.state in ('revoking', 'taken_back') returning r.state, c.name`,
+      [tenant, id],
+    )
+    const reason =
+      'The connection has a grant in use again, which many providers would end with them. Nobody uses them.'
+    for (const { state, name } of rows)
+      if (state === 'revoking') await note(client, { tenant, id, name }, { outcome: 'left_alone', reason })
+  }
+
   async function revoke(): Promise<number> {
     const due = await claim()
     // One that cannot be opened, or whose outcome cannot be written, comes again after its lease.
-    await Promise.allSettled(due.map(revokeOne))
+    await Promise.allSettled(due.map((one) => (one.active ? leaveOne(one) : revokeOne(one))))
     return due.length
   }
 
-  /** Every node may ask, and one gets each. */
+  /** Every node may ask, and one gets each; none while a person is about to authorize its connection anew. */
   async function claim(): Promise<readonly Due[]> {
     const { rows } = await storage.reader.query<Due>(
       `update grant_refreshes r set lease_until = clock_timestamp() + ${LEASE_MS} * interval '1 millisecond'
-       from (select r.tenant, r.connection_id, r.id, c.name from grant_refreshes r
-           join connections c on c.tenant = r.tenant and c.id = r.connection_id and c.state <> 'active'
+       from (select r.tenant, r.connection_id, r.id, c.name, c.state = 'active' as active from grant_refreshes r
+           join connections c on c.tenant = r.tenant and c.id = r.connection_id
+             and (c.state <> 'active' or r.begun_at < clock_timestamp() - ${KEPT_FOR_MS} * interval '1 millisecond')
          where r.state = 'revoking' and r.lease_until <= clock_timestamp()
+           and not exists (select 1 from authorizations a where a.tenant = r.tenant and a.connection_id = r.connection_id
+             and (a.state in ('begun', 'opened', 'choosing') and a.ends_at > $1
+               or a.state in ('asking', 'answered') or a.state = 'failed' and a.code = '${GIVEN_UP}' and a.changed_at > $2))
          order by r.lease_until limit ${AT_ONCE} for update of r skip locked) due
        where r.tenant = due.tenant and r.connection_id = due.connection_id and r.id = due.id
-       returning r.tenant, r.connection_id as id, r.id as refresh, due.name, r.answer, r.failures`,
+       returning r.tenant, r.connection_id as id, r.id as refresh, due.name, due.active, r.answer, r.failures`,
+      [new Date(clock.now()), new Date(clock.now() - GIVEN_UP_FOR_MS)],
     )
     return rows
   }
 
+  async function leaveOne({ tenant, id }: Due): Promise<void> {
+    await storage.transaction(async (client) => {
+      const { rows } = await client.query(
+        `select 1 from connections where tenant = $1 and id = $2 and state = 'active' for update`,
+        [tenant, id],
+      )
+      if (rows.length > 0) await leave(client, { tenant, id })
+    })
+  }
+
   async function revokeOne(due: Due): Promise<void> {
-    const { tenant, id, refresh, name, failures } = due
+    const { tenant, id, refresh, failures } = due
     const late = JSON.parse(
       (await open(key, placeOfAnswer(tenant, id, refresh), due.answer)).toString(),
     ) as ToRevoke
-    const revocation = await askToRevoke(send, late, due)
+    const outcome = hasEnded(late)
+      ? { outcome: 'token_ended', reason: 'The access token has ended by itself.', isLast: true }
+      : outcomeOf(await askToRevoke(send, await byPresentClient(due, late), due), failures + 1)
     await storage.transaction(async (client) => {
-      const isOurs = await (revocation.as === 'revoked' ? drop(client, due) : postpone(client, due))
-      // What goes on failing is on record once.
-      if (!isOurs || (revocation.as === 'failed' && failures > 0)) return
-      await record(client, {
-        tenant,
-        at: clock.now(),
-        actor: 'system',
-        action: 'grant.revoked',
-        target: id,
-        outcome: revocation.as === 'revoked' ? 'succeeded' : revocation.code,
-        connectionId: id,
-        detail: {
-          name,
-          tokens: 'those of a refresh that ended after its grant was taken back',
-          ...(revocation.as === 'failed' ? { reason: `${revocation.reason} It is asked again.` } : {}),
-        },
-      })
+      const isOurs = await (outcome.isLast ? drop(client, due) : postpone(client, due))
+      // What goes on failing is on record at first, and when it is given up.
+      if (isOurs && (outcome.isLast || failures === 0)) await note(client, due, outcome)
+    })
+  }
+
+  function hasEnded({ endsAt }: ToRevoke): boolean {
+    return endsAt !== undefined && endsAt <= clock.now()
+  }
+
+  /** The client's secret may have been rotated since then. */
+  async function byPresentClient(connection: ConnectionRef, late: ToRevoke): Promise<ToRevoke> {
+    const secrets = await options.readSecrets(connection)
+    const clientSecret = await secrets?.value('clientSecret')
+    const isSame = clientSecret !== undefined && (await secrets?.value('clientId')) === late.clientId
+    return isSame ? { ...late, clientSecret } : late
+  }
+
+  function note(
+    client: Queryable,
+    { tenant, id, name }: ConnectionRef & { readonly name: string },
+    { outcome, reason }: Pick<Outcome, 'outcome' | 'reason'>,
+  ): Promise<void> {
+    return record(client, {
+      tenant,
+      at: clock.now(),
+      actor: 'system',
+      action: 'grant.revoked',
+      target: id,
+      outcome,
+      connectionId: id,
+      detail: {
+        name,
+        tokens: 'those of a refresh that ended after its grant was taken back',
+        ...(reason === undefined ? {} : { reason }),
+      },
     })
   }
 
@@ -163,5 +240,14 @@ export function createLateTokens(options: LateTokensOptions): LateTokens {
     return (rowCount ?? 0) > 0
   }
 
-  return { noteTakenBack, isLate, keep, revoke }
+  return { noteTakenBack, isLate, keep, leave, revoke }
+}
+
+function outcomeOf(revocation: Extract<Revocation, { as: 'revoked' | 'failed' }>, tries: number): Outcome {
+  if (revocation.as === 'revoked') return { outcome: 'succeeded', isLast: true }
+  const isLast = tries >= MOST_TRIES
+  const next = isLast
+    ? `It was asked ${tries} times, for three days, and is not asked again: take Trestle's access back at the provider, in the settings of the account.`
+    : 'It is asked again.'
+  return { outcome: revocation.code, reason: `${revocation.reason} ${next}`, isLast }
 }

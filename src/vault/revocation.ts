@@ -26,6 +26,8 @@ export interface ToRevoke {
   readonly clientSecret: string
   readonly token: string
   readonly hint: 'refresh_token' | 'access_token'
+  /** When an access token ends by itself, in ms since 1970, where the provider says so. */
+  readonly endsAt?: number
   readonly allowPrivate: boolean
 }
 
@@ -37,7 +39,7 @@ export function toRevokeOf(
   connection: Connection,
   scheme: OAuth2Scheme,
   { clientId, clientSecret }: ClientSecrets,
-  { refreshToken, accessToken }: Pick<Grant, 'refreshToken' | 'accessToken'>,
+  { refreshToken, accessToken, expiresAt }: Pick<Grant, 'refreshToken' | 'accessToken' | 'expiresAt'>,
 ): ToRevoke | undefined {
   const token = refreshToken ?? accessToken
   if (scheme.revocationUrl === undefined || token === undefined) return undefined
@@ -48,6 +50,7 @@ export function toRevokeOf(
     clientSecret,
     token,
     hint: refreshToken === undefined ? 'access_token' : 'refresh_token',
+    ...(refreshToken === undefined && expiresAt !== undefined && { endsAt: expiresAt }),
     allowPrivate: connection.allowPrivateNetwork,
   }
 }

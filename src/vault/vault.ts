@@ -145,13 +145,14 @@ export function createVault(options: VaultOptions): Vault {
     certificateOf: options.certificateOf,
     onStateChanged: forget,
   })
-  const late = createLateTokens({ storage, key, clock, random, send, record })
+  const readSecrets = (connection: ConnectionRef) => secrets.read(connection)
+  const late = createLateTokens({ storage, key, clock, random, send, readSecrets, record })
   const refresher = createRefresher({
     storage,
     grants,
     late,
     refreshes: createRefreshStore({ key, random }),
-    readSecrets: (connection) => secrets.read(connection),
+    readSecrets,
     send,
     clock,
     random,
@@ -187,7 +188,6 @@ export function createVault(options: VaultOptions): Vault {
   const authorizer = createAuthorizer(authorizing)
   const standing = createStanding(authorizing)
   const byId = (tenant: string, id: string): Promise<Connection> => connections.loadConnectionById(tenant, id)
-  const readSecrets = (connection: ConnectionRef) => secrets.read(connection)
   const overtake = createOvertake({ clock, record })
   const revoker = createRevoker({
     storage,
@@ -203,7 +203,7 @@ export function createVault(options: VaultOptions): Vault {
     recover: (connection) => refresher.recover(connection),
     onChanged: forget,
   })
-  const writer = createPlanWriter({ secrets, grants, overtake, clock, record })
+  const writer = createPlanWriter({ secrets, grants, overtake, late, clock, record })
   const checkMasterKey = (): Promise<void> => refuseForeignSeals(storage.reader, key)
   const rotator = createRotator({
     storage,

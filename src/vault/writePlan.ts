@@ -15,6 +15,7 @@ import type { Actor, LedgerAction, LedgerEntry } from '../ledger/index.ts'
 import type { Overtake } from './authorizing/overtake.ts'
 import { formerOf, kindOf } from './formers.ts'
 import { lasting, type Grant, type GrantStore } from './grants.ts'
+import type { LateTokens } from './lateTokens.ts'
 import {
   canVerify,
   fieldsOfOtherSchemes,
@@ -44,6 +45,7 @@ export interface PlanWriterOptions {
   readonly grants: Pick<GrantStore, 'plant'>
   /** Ends the authorizations that were agreed to before. */
   readonly overtake: Overtake
+  readonly late: Pick<LateTokens, 'leave'>
   readonly clock: Clock
   readonly record: RecordEntry
 }
@@ -239,6 +241,7 @@ export function createPlanWriter(options: PlanWriterOptions): PlanWriter {
     const expiresAt = own.get('expiresAt')
     // An authorization that brings a grant has looked itself which of two was agreed to later.
     if (grant === undefined) await options.overtake(client, connection)
+    await options.late.leave(client, connection)
     await options.grants.plant(
       client,
       connection,
