@@ -22,7 +22,8 @@ export interface AnswerApplierOptions {
 
 /** What was asked with, and what came of it. */
 export interface Answered {
-  readonly asked: Grant
+  /** `undefined` where it is gone with its connection. */
+  readonly asked: Grant | undefined
   readonly kept: KeptAnswer
   readonly answer: TokenAnswer
   /** Who asked. */
@@ -53,14 +54,17 @@ export function createAnswerApplier(options: AnswerApplierOptions): AnswerApplie
   ): Promise<RefreshOutcome> {
     const { asked, kept, answer } = answered
     const held = await grants.lock(client, connection)
-    if (held?.state === 'revoked' && (await takeBack(client, connection, own, answered)))
-      return removedMeanwhile(connection)
-    if (held?.state === 'revoked' || held?.grant === undefined) return removed(client, connection, own)
+    if (held === undefined) return removed(client, connection, own)
+    if (held.state === 'revoked' || held.grant === undefined) {
+      // Removed, or removed and added again. One that is active without a grant has other credentials.
+      const isKept = held.state !== 'active' && (await takeBack(client, connection, own, answered))
+      return isKept ? removedMeanwhile(connection) : removed(client, connection, own)
+    }
     if (held.state !== 'active' && (await late.isLate(client, connection, own)))
       if (await takeBack(client, connection, own, answered)) return takenBack()
     switch (answer.as) {
       case 'granted':
-        return put(client, connection, own, grantFrom(answer, kept.at, asked.refreshToken), asked, {
+        return put(client, connection, own, grantFrom(answer, kept.at, asked?.refreshToken), asked, {
           state: held.state,
           grant: held.grant,
         })
@@ -82,7 +86,7 @@ export function createAnswerApplier(options: AnswerApplierOptions): AnswerApplie
     connection: Connection,
     own: Refresh,
     granted: Grant,
-    asked: Grant,
+    asked: Grant | undefined,
     held: Held,
   ): Promise<RefreshOutcome> {
     const saved = await grants.replace(client, connection, own.replaces, granted)
@@ -112,7 +116,7 @@ export function createAnswerApplier(options: AnswerApplierOptions): AnswerApplie
       detail: {
         name: connection.name,
         version: saved.version,
-        rotated: granted.refreshToken !== asked.refreshToken,
+        rotated: granted.refreshToken !== asked?.refreshToken,
         ...timeIn('expiresAt', granted.expiresAt),
         ...timeIn('refreshTokenExpiresAt', granted.refreshExpiresAt),
       },
@@ -138,7 +142,7 @@ export function createAnswerApplier(options: AnswerApplierOptions): AnswerApplie
     if (answer.as !== 'granted') return false
     const { accessToken, refreshToken, expiresAt } = answer
     // The refresh token that it was asked with is taken back already.
-    const isNew = refreshToken !== undefined && refreshToken !== asked.refreshToken
+    const isNew = refreshToken !== undefined && refreshToken !== asked?.refreshToken
     const tokens = {
       ...(accessToken && { accessToken }),
       ...(isNew && { refreshToken }),

@@ -231,9 +231,9 @@ export function createConnectionStore(options: ConnectionStoreOptions): Connecti
       const found = await removable(client, tenant, name, 'for update')
       const own = [tenant, found.id]
       await client.query('delete from secrets where tenant = $1 and connection_id = $2', own)
-      // Tokens that are to be taken back at the provider stay until they are.
+      // Tokens that are to be taken back at the provider stay until they are, and answers until they are read for those.
       await client.query(
-        `delete from grant_refreshes where tenant = $1 and connection_id = $2 and state <> 'revoking'`,
+        `delete from grant_refreshes where tenant = $1 and connection_id = $2 and state not in ('revoking', 'answered')`,
         own,
       )
       await client.query('delete from connection_checks where tenant = $1 and connection_id = $2', own)

@@ -10,6 +10,7 @@ import {
   type AuthorizingFixture,
 } from './authorizing.fixture.ts'
 import type { Connection } from './connections.ts'
+import type { VaultStorage } from './storage.ts'
 import { connectorWith } from './vault.fixture.ts'
 import type { Vault, VaultOptions } from './vault.ts'
 
@@ -117,6 +118,26 @@ const stateOf = async ({ id }: Connection) =>
   (await fixture.database.pool.query<{ state: string }>('select state from connections where id = $1', [id]))
     .rows[0]!.state
 
+const pool = () => fixture.database.pool
+const noLateOnes = "alter table grant_refreshes add constraint died check (state <> 'revoking')"
+const lateOnesAgain = () => pool().query('alter table grant_refreshes drop constraint died')
+const noNewGrants = 'alter table secrets add constraint died check (version < 0) not valid'
+
+/** The answer is kept, and the node dies before its turn is over. */
+async function dies(refresh: Promise<unknown>, at: ReturnType<typeof provider>, how: string) {
+  await pool().query(how)
+  at.letGo()
+  await expect(refresh).rejects.toThrow('died')
+  expect(await rows()).toEqual([{ state: 'answered' }])
+}
+
+/** For the answer of a node that died, and then for what it brought. */
+async function lookTwice(at: ReturnType<typeof provider>): Promise<void> {
+  await pool().query(`update grant_refreshes set lease_until = clock_timestamp() - interval '1 minute'`)
+  await look(at)
+  await look(at)
+}
+
 describe('tokens that come after their grant was taken back', () => {
   it('are taken back, too, by any node', async () => {
     const { at, vault, connection, refresh } = await refreshing()
@@ -189,17 +210,69 @@ describe('tokens that come after their grant was taken back', () => {
   it('are taken back although the node that got them died before it read them', async () => {
     const { at, vault, refresh } = await refreshing()
     await vault.revokeGrant('default', 'plain', 'operator:ada')
-    // The answer is kept, and the node dies before its turn is over.
-    const { pool } = fixture.database
-    await pool.query("alter table grant_refreshes add constraint died check (state <> 'revoking')")
+    await dies(refresh, at, noLateOnes)
+    await lateOnesAgain()
+    await lookTwice(at)
+    expect([at.revoked, await rows()]).toEqual([['rt_1', 'rt_2'], []])
+  })
+
+  it('are taken back although the connection was removed before a node could read them, which then died', async () => {
+    const { at, vault, refresh } = await refreshing()
+    await removed(vault)
+    await dies(refresh, at, noLateOnes)
+    await lateOnesAgain()
+    await lookTwice(at)
+    expect([at.revoked, await rows()]).toEqual([['rt_1', 'rt_2'], []])
+  })
+
+  it('are taken back where a removal comes upon an answer that nobody can read just then', async () => {
+    const { at, vault, refresh } = await refreshing()
+    await dies(refresh, at, noNewGrants)
+    at.status = 503
+    expect(await removed(vault)).toMatchObject({ as: 'failed' })
+    await pool().query('alter table secrets drop constraint died')
+    at.status = 200
+    await lookTwice(at)
+    expect([at.revoked, await rows()]).toEqual([['rt_1', 'rt_2'], []])
+  })
+
+  it('are taken back where the connection was removed and added again with its client alone', async () => {
+    const { at, vault, connection, refresh } = await refreshing()
+    await removed(vault)
+    await fixture.connected(vault, 'plain', plain, { secrets })
+    expect(await stateOf(connection)).toBe('needs_reauthorization')
     at.letGo()
-    await expect(refresh).rejects.toThrow('died')
-    await pool.query('alter table grant_refreshes drop constraint died')
-    expect(await rows()).toEqual([{ state: 'answered' }])
-    await pool.query(`update grant_refreshes set lease_until = clock_timestamp() - interval '1 minute'`)
-    await look(at)
+    expect(await refresh).toMatchObject({ as: 'refused' })
+    expect(await look(at)).toBe(1)
+    expect([at.revoked, await rows()]).toEqual([['rt_1', 'rt_2'], []])
+  })
+
+  it('are not kept where the connection has other credentials instead of a grant', async () => {
+    const { at, refresh } = await refreshing()
+    await pool().query(`delete from secrets where field = 'grant'`)
+    at.letGo()
+    await refresh
+    expect(await rows()).toEqual([])
+  })
+
+  it('are those that a refresh put in place while the provider was taking back the former', async () => {
+    const { at, refresh } = await refreshing()
+    let writes = 0
+    // Between what the provider said and its being written: the refresh is faster.
+    const transaction: VaultStorage['transaction'] = async (work) => {
+      if (writes++ === 0) {
+        at.letGo()
+        expect(await refresh).toMatchObject({ as: 'refreshed' })
+      }
+      return fixture.storage.transaction(work)
+    }
+    const slow = fixture.node({ send: at.send, storage: { ...fixture.storage, transaction } })
+    expect(await slow.revokeGrant('default', 'plain', 'operator:ada')).toEqual({ as: 'revoked' })
+    expect(at.revoked).toEqual(['rt_1'])
     await look(at)
     expect([at.revoked, await rows()]).toEqual([['rt_1', 'rt_2'], []])
+    expect(await outcomes()).toEqual(['succeeded', 'succeeded'])
+    expect(await fixture.stateOf('plain')).toBe('needs_reauthorization')
   })
 
   it('are left alone where a person has authorized anew: many providers would end that, too', async () => {
@@ -299,12 +372,8 @@ describe('tokens that come after their grant was taken back', () => {
 
 it('an answer that nobody has read yet is a part of the grant that is taken back', async () => {
   const { at, vault, refresh } = await refreshing()
-  const { pool } = fixture.database
-  await pool.query('alter table secrets add constraint died check (version < 0) not valid')
-  at.letGo()
-  await expect(refresh).rejects.toThrow('died')
-  await pool.query('alter table secrets drop constraint died')
-  expect(await rows()).toEqual([{ state: 'answered' }])
+  await dies(refresh, at, noNewGrants)
+  await pool().query('alter table secrets drop constraint died')
   expect(await removed(vault)).toEqual({ as: 'revoked' })
   expect(at.revoked).toEqual(['rt_2'])
 })

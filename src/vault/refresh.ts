@@ -199,7 +199,8 @@ export function createRefresher(options: RefresherOptions): Refresher {
       const code = result.as === 'answered' ? 'token_answer_invalid' : result.code
       return failed(connection, own, { code, reason, doubtful: sent || result.as === 'unknown' })
     }
-    await keeper.keep(connection, own, answer)
+    const { clientId, clientSecret } = question
+    await keeper.keep(connection, own, { ...answer, client: { clientId, clientSecret } })
     crashPoint('refresh.kept', connection.id)
     return settle(connection, own, grant, answer, question)
   }
@@ -233,13 +234,12 @@ export function createRefresher(options: RefresherOptions): Refresher {
   async function settle(
     connection: Connection,
     own: Refresh,
-    asked: Grant,
+    asked: Grant | undefined,
     kept: KeptAnswer,
-    /** Default: the connection's, which may have been removed since it was asked. */
     askedBy?: ClientSecrets,
   ): Promise<RefreshOutcome> {
-    const client = askedBy ?? (await clientOf(connection, options.readSecrets, clock.now()))
-    const question = questionOf(connection, client, claimOf(connection, asked))
+    const client = askedBy ?? kept.client ?? (await clientOf(connection, options.readSecrets, clock.now()))
+    const question = questionOf(connection, client, asked && claimOf(connection, asked))
     const answer = await judgeTokenAnswer(kept, question)
     const answered = { asked, kept, answer, client }
     const outcome = await storage.transaction((client) => applier.apply(client, connection, own, answered))
@@ -261,8 +261,11 @@ export function createRefresher(options: RefresherOptions): Refresher {
     async recover(connection) {
       const rows = await refreshes.list(storage.reader, connection)
       const { grant } = (await grants.read(storage.reader, connection)) ?? {}
-      for (const row of rows)
-        if (row.state === 'answered' && grant !== undefined) await read(connection, row, grant)
+      for (const row of rows) {
+        if (row.state !== 'answered') continue
+        const answer = await refreshes.readAnswer(storage.reader, connection, row)
+        if (answer !== undefined) await settle(connection, row, grant, answer)
+      }
     },
     kept: () => keeper.kept(),
   }

@@ -7,6 +7,7 @@ import { open, seal, SEALED_VALUE_LIMIT } from './seal.ts'
 import { placeOfAnswer } from './sealedColumns.ts'
 import { sealingKey } from './sealingKey.ts'
 import type { ConnectionRef } from './storage.ts'
+import type { ClientSecrets } from './tokenEndpoint.ts'
 
 /** A token endpoint's answer, as it is sealed before anybody reads it. */
 export interface KeptAnswer {
@@ -15,6 +16,8 @@ export interface KeptAnswer {
   readonly body: string
   /** When it came, in ms since 1970: lifetimes count from here, however late it is read. */
   readonly at: number
+  /** Who asked, for a refresh: its connection may be removed, with its secrets, before this is read. */
+  readonly client?: Pick<ClientSecrets, 'clientId' | 'clientSecret'>
 }
 
 /** A refresh that was begun. */
