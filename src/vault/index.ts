@@ -28,7 +28,8 @@
  *    the account that the connection is for. Its code is used once; what it brings is sealed and committed before it is
  *    read, and replaces the grant in one transaction with the ledger.
  * 10. What a refresh brings after a person took its grant back is used by nobody, and kept sealed until the provider
- *    has taken it back, too, unless the connection was authorized anew.
+ *    has taken it back, too, at most for 78 tries. Nothing is asked while somebody authorizes the connection anew; with
+ *    another grant in place it is left alone. Its end is on record.
  * 11. A token gives no more than it has, nor for longer; of a token only its hash is kept.
  */
 export {
