@@ -225,6 +225,21 @@ describe('tokens that come after their grant was taken back', () => {
     expect([at.revoked, await rows()]).toEqual([['rt_1', 'rt_2'], []])
   })
 
+  it('are left alone after three days where nobody can read them: their connector is gone, too', async () => {
+    const { at, vault, refresh } = await refreshing()
+    await removed(vault)
+    await dies(refresh, at, noLateOnes)
+    await lateOnesAgain()
+    await pool().query(`update grant_refreshes set lease_until = now() - interval '1 minute'`)
+    const without = fixture.node({ send: at.send, authOf: () => undefined })
+    await without.refreshLeftBehind()
+    expect(await rows()).toEqual([{ state: 'answered' }])
+    await pool().query(`update grant_refreshes set begun_at = now() - interval '73 hours'`)
+    await without.refreshLeftBehind()
+    expect([at.revoked, await rows()]).toEqual([['rt_1'], []])
+    expect(await outcomes()).toEqual(['succeeded', 'left_alone'])
+  })
+
   it('are taken back where a removal comes upon an answer that nobody can read just then', async () => {
     const { at, vault, refresh } = await refreshing()
     await dies(refresh, at, noNewGrants)

@@ -18,7 +18,7 @@ const FIRST_PAUSE_MS = 30 * SECOND
 const LONGEST_PAUSE_MS = HOUR
 /** How often the provider is asked at most: with these pauses, for three days. */
 const MOST_TRIES = 78
-/** A connection that is active with its former grant, as by a new client secret, is waited for so long. */
+/** So long a connection is waited for that is active with its former grant, and an answer that cannot be read. */
 const KEPT_FOR_MS = 3 * DAY
 /** What was given up may still be put in place by the node that asked. So long it counts as under way. */
 const GIVEN_UP_FOR_MS = DAY
@@ -69,6 +69,8 @@ interface Due extends ConnectionRef {
   readonly name: string
   /** Its connection has a grant in use. */
   readonly active: boolean
+  /** Not a late token yet: an answer of a removed connection that nobody could read. */
+  readonly unread: boolean
   readonly answer: Buffer
   readonly failures: number
 }
@@ -141,24 +143,31 @@ export function createLateTokens(options: LateTokensOptions): LateTokens {
   async function revoke(): Promise<number> {
     const due = await claim()
     // One that cannot be opened, or whose outcome cannot be written, comes again after its lease.
-    await Promise.allSettled(due.map((one) => (one.active ? leaveOne(one) : revokeOne(one))))
+    await Promise.allSettled(due.map(seeTo))
     return due.length
+  }
+
+  function seeTo(due: Due): Promise<void> {
+    if (due.unread) return giveUpUnread(due)
+    return due.active ? leaveOne(due) : revokeOne(due)
   }
 
   /** Every node may ask, and one gets each; none while a person is about to authorize its connection anew. */
   async function claim(): Promise<readonly Due[]> {
     const { rows } = await storage.reader.query<Due>(
       `update grant_refreshes r set lease_until = clock_timestamp() + ${LEASE_MS} * interval '1 millisecond'
-       from (select r.tenant, r.connection_id, r.id, c.name, c.state = 'active' as active from grant_refreshes r
+       from (select r.tenant, r.connection_id, r.id, c.name, c.state = 'active' as active, r.state = 'answered' as unread from grant_refreshes r
            join connections c on c.tenant = r.tenant and c.id = r.connection_id
              and (c.state <> 'active' or r.begun_at < clock_timestamp() - ${KEPT_FOR_MS} * interval '1 millisecond')
-         where r.state = 'revoking' and r.lease_until <= clock_timestamp()
+         where (r.state = 'revoking' or r.state = 'answered' and c.state = 'revoked'
+             and r.begun_at < clock_timestamp() - ${KEPT_FOR_MS} * interval '1 millisecond')
+           and r.lease_until <= clock_timestamp()
            and not exists (select 1 from authorizations a where a.tenant = r.tenant and a.connection_id = r.connection_id
              and (a.state in ('begun', 'opened', 'choosing') and a.ends_at > $1
                or a.state in ('asking', 'answered') or a.state = 'failed' and a.code = '${GIVEN_UP}' and a.changed_at > $2))
          order by r.lease_until limit ${AT_ONCE} for update of r skip locked) due
        where r.tenant = due.tenant and r.connection_id = due.connection_id and r.id = due.id
-       returning r.tenant, r.connection_id as id, r.id as refresh, due.name, due.active, r.answer, r.failures`,
+       returning r.tenant, r.connection_id as id, r.id as refresh, due.name, due.active, due.unread, r.answer, r.failures`,
       [new Date(clock.now()), new Date(clock.now() - GIVEN_UP_FOR_MS)],
     )
     return rows
@@ -171,6 +180,15 @@ export function createLateTokens(options: LateTokensOptions): LateTokens {
         [tenant, id],
       )
       if (rows.length > 0) await leave(client, { tenant, id })
+    })
+  }
+
+  /** As where its connector is not configured any more. */
+  async function giveUpUnread(due: Due): Promise<void> {
+    const reason =
+      "An answer of the token endpoint could not be read for three days after its connection was removed. Where it held tokens, they are as good as before: take Trestle's access back at the provider, in the settings of the account."
+    await storage.transaction(async (client) => {
+      if (await drop(client, due)) await note(client, due, { outcome: 'left_alone', reason })
     })
   }
 
@@ -222,10 +240,10 @@ export function createLateTokens(options: LateTokensOptions): LateTokens {
     })
   }
 
-  async function drop(client: Queryable, { tenant, id, refresh }: Due): Promise<boolean> {
+  async function drop(client: Queryable, { tenant, id, refresh, unread }: Due): Promise<boolean> {
     const { rowCount } = await client.query(
-      `delete from grant_refreshes where tenant = $1 and connection_id = $2 and id = $3 and state = 'revoking'`,
-      [tenant, id, refresh],
+      'delete from grant_refreshes where tenant = $1 and connection_id = $2 and id = $3 and state = $4',
+      [tenant, id, refresh, unread ? 'answered' : 'revoking'],
     )
     return (rowCount ?? 0) > 0
   }

@@ -199,8 +199,9 @@ export function createRefresher(options: RefresherOptions): Refresher {
       const code = result.as === 'answered' ? 'token_answer_invalid' : result.code
       return failed(connection, own, { code, reason, doubtful: sent || result.as === 'unknown' })
     }
-    const { clientId, clientSecret } = question
-    await keeper.keep(connection, own, { ...answer, client: { clientId, clientSecret } })
+    const { clientId, clientSecret, formerSecrets = [] } = question
+    const client = { clientId, clientSecret, formerSecrets }
+    await keeper.keep(connection, own, { ...answer, client })
     crashPoint('refresh.kept', connection.id)
     return settle(connection, own, grant, answer, question)
   }

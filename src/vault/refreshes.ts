@@ -17,7 +17,7 @@ export interface KeptAnswer {
   /** When it came, in ms since 1970: lifetimes count from here, however late it is read. */
   readonly at: number
   /** Who asked, for a refresh: its connection may be removed, with its secrets, before this is read. */
-  readonly client?: Pick<ClientSecrets, 'clientId' | 'clientSecret'>
+  readonly client?: ClientSecrets
 }
 
 /** A refresh that was begun. */
