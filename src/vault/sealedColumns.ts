@@ -45,7 +45,7 @@ export const SEALED_COLUMNS: readonly SealedColumn[] = [
     table: 'grant_refreshes',
     column: 'answer',
     holds:
-      'answers of token endpoints, from when they come until the grant has what they gave; tokens that came too late for it, until the provider has taken them back',
+      'answers of token endpoints, with the id and secret of the client that asked, from when they come until the grant has what they gave; tokens that came too late for it, until the provider has taken them back or they are given up',
     primaryKey: ['tenant', 'connection_id', 'id'],
     placeOf: ([tenant = '', connection = '', id = '']) => placeOfAnswer(tenant, connection, id),
   },
