@@ -4,7 +4,7 @@ import type { World } from './world.ts'
 
 const LOOK_MS = 250
 /** Who was told of nothing by then authorizes all the same, so that the rest can be judged. */
-const TOLD_WITHIN_MS = 90 * SECOND
+const TOLD_WITHIN_MS = 150 * SECOND
 
 /** Those who are told of connections that need a person. */
 export interface People {
