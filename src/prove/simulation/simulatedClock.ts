@@ -61,11 +61,11 @@ export class SimulatedClock {
     this.#stopped.delete(owner)
   }
 
-  /** When the next timer is due, in milliseconds since the beginning. `exact`: upkeep is not counted. */
-  nextDue(exact: boolean): number | undefined {
+  /** When the next timer is due, in milliseconds since the beginning. Upkeep is not counted. */
+  nextDue(): number | undefined {
     let next: number | undefined
     for (const timer of this.#timers) {
-      if (this.#stopped.has(timer.owner) || (exact && timer.forMs <= UPKEEP_MS)) continue
+      if (this.#stopped.has(timer.owner) || timer.forMs <= UPKEEP_MS) continue
       if (next === undefined || timer.dueAt < next) next = timer.dueAt
     }
     return next

@@ -315,10 +315,11 @@ export class Simulation {
       const step = this.#stepMs
       this.#stepMs = Math.min(step * 2, SECOND)
       this.#leapMs = SECOND
-      return Math.min(Math.max(until(this.clock.nextDue(false)), step), SECOND)
+      // Not to the next of the nodes' own timers: when those were armed depends on this machine.
+      return step
     }
     const exact = Math.min(
-      until(this.clock.nextDue(true)),
+      until(this.clock.nextDue()),
       (standing.dueAt ?? Infinity) - this.clock.now(),
       // Where nothing has happened for long, probes are made once in every leap.
       this.#leapMs < LONGEST_LEAP_MS ? (standing.nextProbe ?? Infinity) - this.clock.now() : Infinity,
@@ -467,7 +468,6 @@ export class Simulation {
     for (const [node, open] of this.#frozen) {
       node.revive()
       for (const one of open) one()
-      await this.#quiet()
     }
     this.#frozen.clear()
     const nodes = Promise.allSettled(this.#nodes.map((node) => node.stop()))
