@@ -4,7 +4,7 @@ import { transaction, type Database } from '../db/index.ts'
 import { beginReading } from '../ledger/index.ts'
 import type { Channel } from './alerts/channel.ts'
 import { AwayWatch, recordAway, type WasAway } from './away.ts'
-import { claimAlerts, holdOn, settleAlert, type ClaimedAlert } from './alerts/outbox.ts'
+import { claimAlerts, settleAlert, type ClaimedAlert } from './alerts/outbox.ts'
 import type { LimitDefinition } from '../define/index.ts'
 import { detectors } from './detectors/index.ts'
 import type { RoomOf } from './detectors/disk.ts'
@@ -161,12 +161,10 @@ export async function sendDue(options: Sending, stopping: () => boolean = () => 
 
 async function sendOne(alert: ClaimedAlert, options: Sending): Promise<void> {
   const channel = options.channels.find(({ name }) => name === alert.channel)
-  const letGo = holdOn(options, alert)
   const told = channel
     ? await channel
         .tell(alert)
         .catch((error: unknown) => ({ as: 'failed', reason: reasonOf(error) }) as const)
     : ({ as: 'refused', reason: `The configuration has no alerts by ${alert.channel} any more.` } as const)
-  await letGo()
   await settleAlert(options, alert, told)
 }

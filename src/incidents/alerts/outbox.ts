@@ -23,9 +23,8 @@ export const ALERT_RETRY = {
   horizon: 72 * HOUR,
   attempts: Number.POSITIVE_INFINITY,
 } as const
-/** A node that dies with alerts under way leaves them to others after this long. While it lives it holds on to them. */
-const CLAIM_MS = 15 * SECOND
-const HOLD_EVERY_MS = 5 * SECOND
+/** A node that dies with alerts under way leaves them to others after this long: longer than any attempt takes. */
+export const CLAIM_MS = 2 * MINUTE
 const AT_ONCE = 10
 
 /**
@@ -64,41 +63,6 @@ export async function claimAlerts(
     createdAt: row.created_at.getTime(),
     payload: JSON.parse(row.payload.toString('utf8')) as AlertPayload,
   }))
-}
-
-/**
- * Holds on to an alert while an attempt goes on, however long it takes: others may have it 15 s after this node's last
- * word. Gives how to let go; what is let go is not written any more.
- */
-export function holdOn(
-  { database, clock }: Pick<Settling, 'database' | 'clock'>,
-  { tenant, id, attempt }: ClaimedAlert,
-): () => Promise<void> {
-  let over = false
-  let holding = Promise.resolve()
-  let cancel = (): void => {}
-  const hold = async (): Promise<void> => {
-    await database.pool.query(
-      `update alerts set due_at = $4 where tenant = $1 and id = $2 and attempts = $3 and state = 'waiting'`,
-      [tenant, id, attempt, new Date(clock.now() + CLAIM_MS)],
-    )
-  }
-  const next = (): void => {
-    cancel = clock.after(HOLD_EVERY_MS, () => {
-      // Where the database is away, others do not get it either.
-      holding = hold()
-        .catch(() => {})
-        .then(() => {
-          if (!over) next()
-        })
-    })
-  }
-  next()
-  return () => {
-    over = true
-    cancel()
-    return holding
-  }
 }
 
 /** Writes how an attempt ended: it is over, or due again. With its ledger entry where it is over. */
